@@ -1,0 +1,131 @@
+"""The schema of params.yaml: every parameter, its type and its range."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Count = Annotated[int, Field(gt=0)]
+Limit = Annotated[int, Field(gt=0)] | None
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Method = Literal["dpo"]
+Variant = Literal["standard"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HubSource(Section):
+    name: str
+    config: str | None = None
+    split: str
+    revision: str | None = None
+    file: str
+
+
+class Data(Section):
+    train: str
+    val: str
+    max_train: Limit
+    max_val: Limit
+    hub: list[HubSource]
+
+
+class Model(Section):
+    name: str
+    revision: str | None
+
+
+class Training(Section):
+    learning_rate: Positive
+    epochs: Positive
+    batch_size: Count
+    gradient_accumulation_steps: Count
+    warmup: Share
+    max_length: Annotated[int, Field(ge=8)]
+    lora_rank: Annotated[int, Field(ge=0)]
+    lora_layers: Limit
+    gradient_checkpointing: bool
+    save_steps: Count
+
+
+class Reward(Training):
+    variants: Annotated[list[Variant], Field(min_length=1)]
+    judge: Variant
+
+    @model_validator(mode="after")
+    def judge_is_trained(self):
+        if self.judge not in self.variants:
+            raise ValueError(f"judge {self.judge!r} is not one of reward.variants {self.variants}")
+        return self
+
+
+class Policy(Training):
+    methods: Annotated[list[Method], Field(min_length=1)]
+    max_train: Limit
+    beta: Positive
+
+
+class Generate(Section):
+    prompts: str
+    max_prompts: Limit
+    max_new_tokens: Count
+    batch_size: Count
+    temperature: Annotated[float, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+
+
+class Scoring(Section):
+    max_batch: Count
+    max_padded: Count
+
+
+class Launch(Section):
+    processes: Count
+    machines: Count
+    accelerate_config: str | None
+
+
+class Params(Section):
+    """All of params.yaml; see the comments there."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    data: Data
+    model: Model
+    reward: Reward
+    policy: Policy
+    generate: Generate
+    scoring: Scoring
+    launch: Launch
+
+    @model_validator(mode="after")
+    def batches_divide(self):
+        for name, section in (("reward", self.reward), ("policy", self.policy)):
+            if section.batch_size % self.launch.processes:
+                raise ValueError(
+                    f"{name}.batch_size {section.batch_size} cannot be shared by launch.processes "
+                    f"{self.launch.processes}: make it a multiple"
+                )
+        return self
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        SystemExit: a parameter is missing, unknown or out of range; the message names it, its value and what is allowed.
+    """
+    try:
+        return Params.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
+            + ("" if e["type"] in ("missing", "value_error") else f", but it is {e['input']!r}")
+            for e in error.errors()
+        ]
+        raise SystemExit(f"{path} is not right; nothing was run:\n" + "\n".join(lines)) from None
+    except yaml.YAMLError as error:
+        raise SystemExit(f"{path} is not valid YAML; nothing was run: {error}") from None
