@@ -1,0 +1,32 @@
+"""One hub data set's split -> a parquet file that data.train or data.val can name.
+
+    python -m stages.fetch_data data/train_30k.parquet
+
+What to fetch is the entry of data.hub in params.yaml whose `file` is given. A local data set folder works as a name too.
+"""
+
+import sys
+
+from datasets import load_dataset
+
+from stages.lib.artifacts import write_table
+from stages.lib.params import load_params
+
+
+def main(file: str) -> None:
+    params = load_params()
+    source = next(source for source in params.data.hub if source.file == file)
+    try:
+        # Only data formats are read: this version of datasets runs no loading script.
+        data = load_dataset(source.name, source.config, split=source.split, revision=source.revision)
+    except (OSError, ValueError) as error:
+        raise SystemExit(
+            f"data.hub: {source.name!r} (config {source.config}, split {source.split}, revision {source.revision}) "
+            f"cannot be loaded: {error}"
+        ) from None
+    write_table(file, data.to_pandas())
+    print(f"{file}: {len(data)} rows of {source.name}, split {source.split}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
