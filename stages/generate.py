@@ -1,0 +1,61 @@
+"""A model's answers to the generation prompts -> data/responses/generated/<policy>.json.
+
+python -m stages.generate base
+python -m stages.generate dpo
+"""
+
+import sys
+
+import pandas as pd
+
+from stages.lib.artifacts import write_json
+from stages.lib.generation import complete
+from stages.lib.language_models import load_causal, load_tokenizer
+from stages.lib.launching import check_processes
+from stages.lib.params import load_params
+from stages.lib.preferences import BadInput, pair_id, read_table_file
+
+
+def choose_prompts(table: pd.DataFrame, limit: int | None, seed: int, source: str) -> pd.DataFrame:
+    """The distinct prompts of a table, at most `limit` by a seeded sample: id, prompt and, where there is one, instruction.
+
+    Raises:
+        BadInput: the table has neither a prompt nor a question column, or no prompt in it.
+    """
+    table = table.rename(columns={"question": "prompt"})
+    if "prompt" not in table:
+        raise BadInput(f"{source}: column 'prompt' (or 'question') is missing; generate.prompts needs a file that has one")
+    table = table[[column for column in ("prompt", "instruction") if column in table]]
+    is_text = table["prompt"].map(lambda text: isinstance(text, str) and bool(text.strip()))
+    table = table[is_text].drop_duplicates("prompt")
+    if table.empty:
+        raise BadInput(f"{source}: column 'prompt' holds no text")
+    if limit is not None and limit < len(table):
+        table = table.sample(limit, random_state=seed).sort_index()
+    return table.reset_index(drop=True).assign(id=lambda t: t["prompt"].map(pair_id))
+
+
+def main(policy: str) -> None:
+    params = load_params()
+    settings = params.generate
+    state = check_processes(params.launch.processes)
+    try:
+        prompts = choose_prompts(read_table_file(settings.prompts), settings.max_prompts, params.seed, settings.prompts)
+    except BadInput as error:
+        raise SystemExit(str(error)) from None
+    model = load_causal("models/base", None if policy == "base" else f"models/policy/{policy}")
+    completions = complete(
+        model, load_tokenizer("models/base"), list(prompts["prompt"]),
+        max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size,
+        temperature=settings.temperature, top_p=settings.top_p, seed=params.seed, description=policy,
+    )  # fmt: skip
+    if state.is_main_process:
+        rows = [
+            row | {"policy": policy, "response": c.text, "tokens": c.tokens, "finished": c.finished}
+            for row, [c] in zip(prompts.to_dict("records"), completions, strict=True)
+        ]
+        write_json(f"data/responses/generated/{policy}.json", rows)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,44 @@
+"""A folder as a stage sees the project's root, with the tiny model and data."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests.conftest import ROOT
+from tests.tiny import main as make_tiny
+
+
+def change(folder: Path, **sections: dict) -> None:
+    """Change parameters in the folder's params.yaml: change(folder, policy={"beta": 0.2})."""
+    path = folder / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    for section, values in sections.items():
+        params[section] |= values
+    path.write_text(yaml.safe_dump(params))
+
+
+def stage(folder: Path, module: str, *arguments: str) -> str:
+    """Run a stage's module there in a process of its own and return what it printed; fails where it fails."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-m", f"stages.{module}", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def prepared(folder: Path) -> Path:
+    """A folder in which the data and the model are prepared, and git is there, as DVCLive wants it."""
+    shutil.copy(ROOT / "params/tiny.yaml", folder / "params.yaml")
+    make_tiny(folder / "tiny")
+    for command in (
+        ["git", "init", "-q"],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "--allow-empty", "-m", "t"],
+    ):
+        subprocess.run(command, cwd=folder, check=True)
+    stage(folder, "prepare_data")
+    stage(folder, "prepare_model")
+    return folder
