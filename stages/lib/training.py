@@ -1,0 +1,210 @@
+"""What the training stages share: LoRA, the order of batches, checkpoints that a killed run goes on from, logged steps."""
+
+import hashlib
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from dvclive import Live
+from peft import LoraConfig
+from transformers import PreTrainedModel, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from trl.trainer.utils import hash_module
+
+from stages.lib.language_models import device
+from stages.lib.params import Training
+
+LOGGED = ("loss", "learning_rate", "grad_norm", "accuracy", "margin", "rewards/accuracies", "rewards/margins")
+COMPLETE = "complete"
+
+
+def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any) -> LoraConfig | None:
+    """LoRA on every linear map of the model's top layers (Hu et al. 2021), scaled by alpha / rank = 2; None where rank is 0.
+
+    Args:
+        top_layers: how many of the last layers; None for all.
+        extra: passed to `LoraConfig`.
+    """
+    if rank == 0:
+        return None
+    count = model.config.get_text_config().num_hidden_layers
+    linear = {
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and ".layers." in f".{name}"
+    }
+    first = 0 if top_layers is None else max(0, count - top_layers)
+    return LoraConfig(
+        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=sorted(linear),
+        layers_to_transform=list(range(first, count)), layers_pattern="layers", **extra,
+    )  # fmt: skip
+
+
+def arguments(section: Training, seed: int, checkpoints: Path) -> dict[str, Any]:
+    """The part of TRL's configurations that every method has, from a training section of params.yaml."""
+    processes = PartialState().num_processes
+    return {
+        "output_dir": str(checkpoints),
+        "learning_rate": section.learning_rate,
+        "num_train_epochs": section.epochs,
+        "per_device_train_batch_size": section.batch_size // processes,
+        "gradient_accumulation_steps": section.gradient_accumulation_steps,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": section.warmup,  # below 1 it is a share of the steps
+        "max_length": None,  # encode_pairs has shortened what is too long, where TRL would drop it
+        "gradient_checkpointing": section.gradient_checkpointing,
+        "bf16": True,
+        "use_cpu": device().type == "cpu",
+        "seed": seed,
+        "data_seed": seed,
+        "logging_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": section.save_steps,
+        "save_total_limit": 2,  # one is complete while the other is being written
+        "remove_unused_columns": False,
+        "report_to": "none",
+    }
+
+
+class EpochSampler(LengthGroupedSampler):
+    """Shuffles anew each epoch, by seed and epoch alone, so that a continued run and several processes see the same order."""
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int):
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self):
+        self.generator.manual_seed(self.seed * 1_000_003 + self.epoch)
+        return super().__iter__()
+
+
+class PairedByLength:
+    """For a TRL trainer: takes pairs as tokens with a `length` column, and batches pairs of similar length.
+
+    Random batches waste most of their work on padding, and TRL would write the pairs as tokens by rules of its own.
+    """
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        # Over all processes, so that their number does not change the order.
+        return EpochSampler(self.args.train_batch_size * self.args.world_size, list(dataset["length"]), self.args.seed)
+
+
+class StepLog(TrainerCallback):
+    """Writes each step's numbers with DVCLive, and stops a run that diverges.
+
+    Starting from a checkpoint, the steps before it are written again: DVC has deleted what the killed run wrote.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.live: Live | None = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self.live = Live(str(self.folder), dvcyaml=False, save_dvc_exp=False)
+            for logs in state.log_history:
+                self._write(logs, args)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        loss = (logs or {}).get("loss", 0.0)
+        gradient = (logs or {}).get("grad_norm", 0.0)
+        if not (math.isfinite(loss) and math.isfinite(gradient)):
+            raise SystemExit(
+                f"training diverged at step {state.global_step}: loss {loss}, gradient norm {gradient}, "
+                f"learning rate {logs.get('learning_rate')}; lower the learning rate or lengthen the warm-up"
+            )
+        if self.live is not None:
+            self._write({"step": state.global_step} | logs, args)
+
+    def _write(self, logs: dict[str, float], args: TrainingArguments) -> None:
+        if "loss" not in logs:  # the closing line holds only how long it took
+            return
+        self.live.step = logs["step"]
+        for key in LOGGED:
+            if key in logs:
+                self.live.log_metric(key.replace("/", "_"), float(logs[key]))
+        self.live.log_metric(
+            "examples", logs["step"] * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        )
+        self.live.make_summary()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self.live is not None:
+            self.live.end()
+
+
+class CompleteMark(TrainerCallback):
+    """Marks a checkpoint once all of it is written."""
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+class QuietProgress(ProgressCallback):
+    """The progress bar without a line per logged step."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        pass
+
+
+def fingerprint(model: PreTrainedModel, dataset: Dataset, section: Training, seed: int) -> str:
+    """A digest of everything that decides how a training run goes; checkpoints of another run must not be continued."""
+    digest = hashlib.sha256(hash_module(model).encode())
+    digest.update(json.dumps([section.model_dump(), seed], sort_keys=True).encode())
+    for row in dataset:
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def last_complete(checkpoints: Path) -> Path | None:
+    """The newest checkpoint that was written to its end."""
+    marks = checkpoints.glob(f"checkpoint-*/{COMPLETE}")
+    return max((m.parent for m in marks), key=lambda folder: int(folder.name.split("-")[1]), default=None)
+
+
+def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path) -> None:
+    """Train, going on from the last complete checkpoint of the same run, and write the model to `target`.
+
+    Args:
+        trainer: ready to train.
+        checkpoints: folder for them; removed at the end.
+        run: the run's `fingerprint`.
+        log: folder for the numbers of each step.
+        target: folder for the trained weights: safetensors and configuration alone.
+    """
+    state = PartialState()
+    mark = checkpoints / "run"
+    if state.is_main_process:
+        if not mark.exists() or mark.read_text() != run:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        mark.write_text(run)
+    state.wait_for_everyone()
+    resume = last_complete(checkpoints)
+    if resume and state.is_main_process:
+        print(f"going on from {resume}")
+    trainer.remove_callback(ProgressCallback)
+    for callback in (QuietProgress(), StepLog(log), CompleteMark()):
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    trainer.save_model(str(target))
+    if state.is_main_process:
+        # A pickle, a tokenizer that models/base has, and a card about nobody's model.
+        for name in ("training_args.bin", "README.md", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            (target / name).unlink(missing_ok=True)
+        shutil.rmtree(checkpoints)
+    state.wait_for_everyone()

@@ -1,0 +1,25 @@
+"""The base model's log-probabilities of all answers -> data/logps/base/{train,val}.json: DPO's reference, computed once.
+
+python -m stages.reference_logps
+"""
+
+from stages.lib.artifacts import read_table, write_json
+from stages.lib.language_models import encode_pairs, load_causal, load_tokenizer, pair_logps
+from stages.lib.launching import check_processes
+from stages.lib.params import load_params
+
+
+def main() -> None:
+    params = load_params()
+    state = check_processes(params.launch.processes)
+    tokenizer, model = load_tokenizer("models/base"), load_causal("models/base")
+    for split, limit in (("train", params.policy.max_train), ("val", None)):
+        pairs = read_table(f"data/prepared/{split}.parquet")[:limit]
+        encoded = encode_pairs(tokenizer, pairs, params.policy.max_length)
+        logps = pair_logps(model, encoded, **params.scoring.model_dump(), description=f"base on {split}")
+        if state.is_main_process:
+            write_json(f"data/logps/base/{split}.json", [{"id": id} | row for id, row in zip(pairs["id"], logps, strict=True)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Preference pairs -> a reward model in models/reward/<variant>, with TRL's RewardTrainer.
+
+python -m stages.train_reward standard
+"""
+
+import sys
+from pathlib import Path
+
+from datasets import Dataset
+from trl import RewardConfig, RewardTrainer
+
+from stages.lib.artifacts import read_table, write_json
+from stages.lib.language_models import device, encode_pairs, load_tokenizer, new_reward_model, pair_rewards
+from stages.lib.launching import check_processes
+from stages.lib.params import load_params
+from stages.lib.statistics import pairwise_accuracy
+from stages.lib.training import PairedByLength, arguments, fingerprint, lora, train
+
+
+class Trainer(PairedByLength, RewardTrainer):
+    """TRL's reward trainer on tokens, batched by length."""
+
+
+def main(variant: str) -> None:
+    params = load_params()
+    section = params.reward
+    state = check_processes(params.launch.processes)
+    tokenizer = load_tokenizer("models/base")
+    encoded = {}
+    for split in ("train", "val"):
+        encoded[split] = encode_pairs(tokenizer, read_table(f"data/prepared/{split}.parquet"), section.max_length)
+    full = section.lora_rank == 0
+    # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
+    model = new_reward_model("models/base", params.seed, dtype="float32" if full else "bfloat16").to(device())
+
+    scores = pair_rewards(model.eval(), encoded["val"], **params.scoring.model_dump(), description="untrained head on validation")
+    untrained = pairwise_accuracy(*zip(*scores, strict=True))
+
+    dataset = Dataset.from_list(
+        [
+            {
+                "chosen_ids": p.prompt_ids + p.chosen_ids,
+                "rejected_ids": p.prompt_ids + p.rejected_ids,
+                "length": len(p.prompt_ids) + max(len(p.chosen_ids), len(p.rejected_ids)),
+            }
+            for p in encoded["train"]
+        ]
+    )
+    checkpoints = Path("checkpoints/train_reward") / variant
+    run = fingerprint(model, dataset, section, params.seed)
+    trainer = Trainer(
+        model=model,
+        args=RewardConfig(**arguments(section, params.seed, checkpoints)),
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="SEQ_CLS", modules_to_save=["score"]),
+    )
+    train(trainer, checkpoints, run, Path("plots/train_reward") / variant, Path("models/reward") / variant)
+    if state.is_main_process:
+        write_json(
+            f"metrics/train_reward/{variant}.json",
+            {
+                "untrained_accuracy": untrained,
+                "train_pairs": len(dataset),
+                "train_pairs_truncated": sum(p.truncated for p in encoded["train"]),
+                "val_pairs_truncated": sum(p.truncated for p in encoded["val"]),
+                "trained_parameters": trainer.model.num_parameters(only_trainable=True),
+                "steps": trainer.state.global_step,
+            },
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

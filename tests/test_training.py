@@ -1,0 +1,217 @@
+import importlib
+import math
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+from trl import DPOConfig, RewardConfig
+
+import stages.train_policy
+import stages.train_reward
+from stages.lib.artifacts import read_json
+from stages.lib.language_models import load_causal, new_reward_model, pair_logps, pair_rewards
+from stages.lib.launching import check_processes
+from stages.lib.training import EpochSampler, StepLog, last_complete, lora
+from tests.workspace import change, prepared, stage
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory) -> Path:
+    return prepared(tmp_path_factory.mktemp("ready"))
+
+
+@pytest.fixture
+def folder(ready, tmp_path, monkeypatch) -> Path:
+    shutil.copytree(ready, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def losses(folder: Path, name: str) -> list[float]:
+    return list(pd.read_csv(folder / f"plots/{name}/plots/metrics/loss.tsv", sep="\t")["loss"])
+
+
+PAIRS = [
+    {"prompt_ids": [2, 10, 11, 1, 3], "chosen_ids": [20, 21, 1], "rejected_ids": [30, 1]},
+    {"prompt_ids": [2, 12, 1, 3], "chosen_ids": [22, 1], "rejected_ids": [31, 32, 33, 1]},
+]
+
+
+class Tokens:
+    """A pair as `pair_rewards` and `pair_logps` take it."""
+
+    def __init__(self, row):
+        self.__dict__ = row
+
+
+def settings(folder: Path) -> dict:
+    return {
+        "output_dir": str(folder),
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "remove_unused_columns": False,
+        "max_length": None,
+    }
+
+
+def test_the_reward_loss_is_bradley_terrys(model_folder, tokenizer, tmp_path):
+    """-log sigmoid(r(chosen) - r(rejected)), the mean over pairs (Ouyang et al. 2022, eq. 1)."""
+    model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
+    with torch.no_grad():
+        model.score.weight.mul_(30)  # margins far from zero
+    margins = [
+        c - r for c, r in pair_rewards(model.eval(), [Tokens(p) for p in PAIRS], max_batch=2, max_padded=99, description="t")
+    ]
+    by_hand = sum(-math.log(1 / (1 + math.exp(-margin))) for margin in margins) / 2
+    rows = [
+        {"chosen_ids": p["prompt_ids"] + p["chosen_ids"], "rejected_ids": p["prompt_ids"] + p["rejected_ids"], "length": 9}
+        for p in PAIRS
+    ]
+    trainer = stages.train_reward.Trainer(
+        model=model, args=RewardConfig(**settings(tmp_path)), train_dataset=Dataset.from_list(rows), processing_class=tokenizer
+    )
+    batch = trainer.data_collator(rows)
+    assert trainer.compute_loss(model, batch).item() == pytest.approx(by_hand, abs=1e-5)
+    assert abs(by_hand - math.log(2)) > 0.05
+
+
+def test_the_dpo_loss_is_rafailovs(model_folder, tokenizer, tmp_path):
+    """-log sigmoid(beta [(log pi - log ref)(chosen) - (log pi - log ref)(rejected)]) (Rafailov et al. 2023, eq. 7)."""
+    model = load_causal(model_folder, dtype=torch.float32)
+    logps = pair_logps(model, [Tokens(p) for p in PAIRS], max_batch=2, max_padded=99, description="t")
+    beta, reference = 0.3, [(-18.0, -9.0), (-14.0, -25.0)]
+    by_hand = 0.0
+    for row, (ref_chosen, ref_rejected) in zip(logps, reference, strict=True):
+        margin = beta * ((row["chosen_logp"] - ref_chosen) - (row["rejected_logp"] - ref_rejected))
+        by_hand += -math.log(1 / (1 + math.exp(-margin))) / 2
+    rows = [p | {"ref_chosen_logps": c, "ref_rejected_logps": r, "length": 9} for p, (c, r) in zip(PAIRS, reference, strict=True)]
+    config = DPOConfig(**settings(tmp_path), beta=beta, precompute_ref_log_probs=True)
+    trainer = stages.train_policy.DPO(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    assert trainer.compute_loss(trainer.model, trainer.data_collator(rows)).item() == pytest.approx(by_hand, abs=1e-3)
+    assert abs(by_hand - math.log(2)) > 0.05
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    lengths = [7 * i % 31 for i in range(60)]
+    sampler = EpochSampler(4, lengths, seed=1)
+    first = list(sampler)
+    assert sorted(first) == list(range(60)) and list(sampler) == first
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert second != first
+    other = EpochSampler(4, lengths, seed=1)
+    other.set_epoch(1)
+    assert list(other) == second
+    # Neighbours are of like length: far less padding than in the order of the file.
+    padding = [
+        sum(max(lengths[i] for i in order[b : b + 4]) * 4 for b in range(0, 60, 4)) - sum(lengths) for order in (first, range(60))
+    ]
+    assert padding[0] < padding[1] / 2
+
+
+def test_lora_reaches_the_top_layers_only(model_folder):
+    model = load_causal(model_folder)
+    assert lora(model, 0, None) is None
+    assert lora(model, 4, 1).layers_to_transform == [1]
+    assert lora(model, 4, None).layers_to_transform == [0, 1]
+    assert set(lora(model, 4, 1).target_modules) == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_killed_run_ends_where_an_unbroken_one_does(folder, monkeypatch, rank):
+    change(folder, reward={"lora_rank": rank})
+    stages.train_reward.main("standard")
+    whole, whole_losses = load_weights(folder / "models/reward/standard"), losses(folder, "train_reward/standard")
+    shutil.rmtree(folder / "models/reward")
+    shutil.rmtree(folder / "plots")
+
+    log = StepLog.on_log
+
+    def killed(self, args, state, control, **kwargs):
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+        log(self, args, state, control, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StepLog, "on_log", killed)
+        stages.train_reward.main("standard")
+    assert last_complete(folder / "checkpoints/train_reward/standard").name == "checkpoint-3"
+    assert not (folder / "models/reward").exists()
+
+    seen = []
+
+    def watched(self, args, state, control, **kwargs):
+        seen.append(state.global_step)
+        log(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(StepLog, "on_log", watched)
+    stages.train_reward.main("standard")
+    assert min(seen) == 4  # the first three steps were not done again
+    assert losses(folder, "train_reward/standard") == whole_losses
+    again = load_weights(folder / "models/reward/standard")
+    assert all(torch.equal(whole[name], again[name]) for name in whole | again)
+    assert not (folder / "checkpoints/train_reward/standard").exists()
+
+
+def load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    assert {p.suffix for p in folder.iterdir()} == {".json", ".safetensors"}  # no pickle
+    return {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
+
+
+def test_checkpoints_of_other_parameters_are_not_continued(folder, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StepLog, "on_train_end", killed)
+        stages.train_reward.main("standard")
+    assert last_complete(folder / "checkpoints/train_reward/standard")
+    change(folder, reward={"learning_rate": 1e-3})
+    seen = []
+    monkeypatch.setattr(StepLog, "on_log", lambda self, args, state, *_, **__: seen.append(state.global_step))
+    stages.train_reward.main("standard")
+    assert min(seen) == 1
+
+
+def test_a_diverging_run_stops_with_its_step_and_cause(folder):
+    change(folder, reward={"learning_rate": 1e30})
+    with pytest.raises(SystemExit, match=r"diverged at step \d+: loss .*learning rate"):
+        stages.train_reward.main("standard")
+    assert not (folder / "models/reward").exists()
+
+
+def test_two_processes_do_what_one_does(folder):
+    change(folder, generate={"temperature": 0.0, "batch_size": 4})
+    commands = (["train_reward", "standard"], ["score_pairs"], ["generate", "base"])
+
+    def results() -> tuple:
+        return (
+            losses(folder, "train_reward/standard"),
+            pd.DataFrame(read_json(folder / "data/marks/Rm_model_mark_on_val_1k.json")),
+            pd.DataFrame(read_json(folder / "data/responses/generated/base.json")),
+        )
+
+    for module, *arguments in commands:
+        importlib.import_module(f"stages.{module}").main(*arguments)
+    one_losses, one_marks, one_responses = results()
+    shutil.rmtree(folder / "data/marks")
+    shutil.rmtree(folder / "data/responses")
+
+    change(folder, launch={"processes": 2})
+    for arguments in commands:
+        stage(folder, "launch", *arguments)
+    two_losses, two_marks, two_responses = results()
+    assert two_losses == pytest.approx(one_losses, abs=2e-3)
+    assert list(two_marks["id"]) == list(one_marks["id"]) and len(two_marks) == 20
+    assert list(two_marks["chosen_reward"]) == pytest.approx(list(one_marks["chosen_reward"]), abs=0.02)
+    assert two_responses.equals(one_responses) and len(two_responses) == 12
+
+
+def test_too_few_processes_are_noticed():
+    with pytest.raises(SystemExit, match=r"launch\.processes is 2, but 1 run"):
+        check_processes(2)
