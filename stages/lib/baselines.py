@@ -1,0 +1,37 @@
+"""What a reward model must beat to be worth its training."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import vstack
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+
+def tfidf_margins(train: pd.DataFrame, val: pd.DataFrame, seed: int) -> np.ndarray:
+    """Logistic regression on the difference of two answers' TF-IDF vectors, without the prompt.
+
+    Args:
+        train: pairs with columns chosen and rejected; vocabulary and weights come from these alone.
+        val: pairs to score.
+
+    Returns:
+        Per pair of `val` the log-odds that its chosen answer is the preferred one.
+    """
+    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, token_pattern=r"(?u)\b\w+\b|[^\w\s]")
+    vectorizer.fit(_texts(train))
+    features = _difference(vectorizer, train)
+    # Each pair both ways round, so that there is nothing to learn from the order.
+    both = vstack([features, -features])
+    labels = np.repeat([1, 0], features.shape[0])
+    model = LogisticRegression(fit_intercept=False, max_iter=1000, random_state=seed).fit(both, labels)
+    return model.decision_function(_difference(vectorizer, val))
+
+
+def _texts(pairs: pd.DataFrame) -> Sequence[str]:
+    return [*pairs["chosen"], *pairs["rejected"]]
+
+
+def _difference(vectorizer: TfidfVectorizer, pairs: pd.DataFrame):
+    return vectorizer.transform(pairs["chosen"]) - vectorizer.transform(pairs["rejected"])

@@ -1,0 +1,71 @@
+"""The judge's rewards of all validation pairs -> data/marks/Rm_model_mark_on_val_1k.json and metrics/reward.json.
+
+python -m stages.score_pairs
+"""
+
+import numpy as np
+import pandas as pd
+
+from stages.lib.artifacts import read_table, write_json
+from stages.lib.baselines import tfidf_margins
+from stages.lib.language_models import BadModel, encode_pairs, load_reward, load_tokenizer, pair_rewards
+from stages.lib.launching import check_processes
+from stages.lib.params import load_params
+from stages.lib.statistics import mean, pairwise_accuracy, rank_correlation, standard_deviation
+
+
+def reward_metrics(marks: pd.DataFrame, tfidf: np.ndarray, seed: int) -> dict:
+    """metrics/reward.json from the marked validation pairs.
+
+    Args:
+        marks: chosen_reward, rejected_reward, chosen_words, rejected_words per pair.
+        tfidf: the TF-IDF baseline's margin per pair.
+
+    `reward_mean` and `reward_std` are of all rewards, chosen and rejected; `length_correlation` is of reward and words over all
+    answers. A subset without pairs is null.
+    """
+    longer = marks["chosen_words"] > marks["rejected_words"]
+    shorter = marks["chosen_words"] < marks["rejected_words"]
+    rewards = np.concatenate([marks["chosen_reward"], marks["rejected_reward"]])
+    words = np.concatenate([marks["chosen_words"], marks["rejected_words"]])
+
+    def accuracy(rows: pd.DataFrame) -> dict | None:
+        return pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"]) if len(rows) else None
+
+    return {
+        "accuracy": accuracy(marks),
+        "accuracy_longer_chosen": accuracy(marks[longer]),
+        "accuracy_shorter_chosen": accuracy(marks[shorter]),
+        "reward_mean": mean(rewards),
+        "reward_std": standard_deviation(rewards, seed),
+        "length_correlation": rank_correlation(rewards, words, seed),
+        "baselines": {
+            "longer": pairwise_accuracy(marks["chosen_words"], marks["rejected_words"]),
+            "tfidf": pairwise_accuracy(tfidf, np.zeros(len(tfidf))),
+        },
+    }
+
+
+def main() -> None:
+    params = load_params()
+    state = check_processes(params.launch.processes)
+    train, val = (read_table(f"data/prepared/{split}.parquet") for split in ("train", "val"))
+    try:
+        model = load_reward("models/base", f"models/reward/{params.reward.judge}")
+    except BadModel as error:
+        raise SystemExit(str(error)) from None
+    encoded = encode_pairs(load_tokenizer("models/base"), val, params.reward.max_length)
+    scores = pair_rewards(model, encoded, **params.scoring.model_dump(), description="validation pairs")
+    if not state.is_main_process:
+        return
+    marks = val.assign(
+        chosen_reward=[chosen for chosen, _ in scores],
+        rejected_reward=[rejected for _, rejected in scores],
+        correct=[chosen > rejected for chosen, rejected in scores],
+    )
+    write_json("data/marks/Rm_model_mark_on_val_1k.json", marks.to_dict("records"))
+    write_json("metrics/reward.json", reward_metrics(marks, tfidf_margins(train, val, params.seed), params.seed))
+
+
+if __name__ == "__main__":
+    main()

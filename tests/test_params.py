@@ -1,0 +1,127 @@
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.launch import command
+from stages.lib.params import Launch, load_params
+from tests.conftest import ROOT
+
+FILES = ("params.yaml", "params/align_anything.yaml", "params/tiny.yaml")
+# They only check, carry or start: what a stage computes does not depend on them.
+NO_DEPENDENCY = {"stages/lib/params.py", "stages/lib/artifacts.py", "stages/lib/launching.py", "stages/launch.py"}
+# launch and scoring say how fast; save_steps how often; the rest is of data that another stage brings as a file.
+NO_RESULT = {"launch", "scoring", "reward.save_steps", "policy.save_steps", "reward.variants"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_parameter_file_is_right(file):
+    load_params(ROOT / file)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"policy": {"betta": 0.1}}, "policy.betta"),
+        ({"policy": {"beta": -1}}, r"policy.beta: .* greater than 0, but it is -1"),
+        ({"policy": {"methods": ["dppo"]}}, "policy.methods.0: .*'dpo', but it is 'dppo'"),
+        ({"reward": {"judge": "other"}}, "reward.judge"),
+        ({"reward": {"batch_size": 9}, "launch": {"processes": 2}}, "reward.batch_size 9 cannot be shared"),
+        ({"data": {"max_train": "many"}}, "data.max_train: .*but it is 'many'"),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_what_is_allowed(tmp_path, change, wanted):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, values in change.items():
+        params[section] |= values
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(SystemExit, match=wanted):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_missing_parameter_is_named(tmp_path):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    del params["policy"]["beta"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(SystemExit, match=r"policy\.beta: Field required"):
+        load_params(tmp_path / "params.yaml")
+
+
+def imported(file: Path) -> set[str]:
+    """The project's own modules that a file imports, directly or through one another."""
+    found: set[str] = set()
+    todo = [file]
+    while todo:
+        for node in ast.walk(ast.parse(todo.pop().read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages."):
+                name = node.module.replace(".", "/") + ".py"
+                if name not in found:
+                    found.add(name)
+                    todo.append(ROOT / name)
+    return found
+
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def module_of(stage: dict) -> str:
+    words = stage["cmd"].split()
+    return words[3] if words[2] == "stages.launch" else words[2].removeprefix("stages.")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_declares_the_code_it_runs(name):
+    stage = STAGES[name]
+    file = f"stages/{module_of(stage)}.py"
+    declared = {dep for dep in stage["deps"] if dep.startswith("stages/")}
+    assert declared == ({file} | imported(ROOT / file)) - NO_DEPENDENCY
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_declares_the_parameters_it_reads(name):
+    """Every params.x.y in the stage's module, and every field of a section handed on whole, is listed."""
+    stage = STAGES[name]
+    tree = ast.parse((ROOT / f"stages/{module_of(stage)}.py").read_text())
+    aliases = {
+        node.targets[0].id: node.value.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Attribute)
+        and isinstance(node.value.value, ast.Name)
+        and node.value.value.id == "params"
+    }
+    read = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute):
+            continue
+        if isinstance(node.value, ast.Name) and node.value.id in aliases:
+            read.add(f"{aliases[node.value.id]}.{node.attr}")
+        elif isinstance(node.value, ast.Attribute) and isinstance(node.value.value, ast.Name) and node.value.value.id == "params":
+            read.add(f"{node.value.attr}.{node.attr}")
+        elif isinstance(node.value, ast.Name) and node.value.id == "params" and node.attr == "seed":
+            read.add("seed")
+    schema = yaml.safe_load((ROOT / "params.yaml").read_text())
+    if name in ("train_reward", "train_policy"):  # stages.lib.training reads the whole section
+        section = name.removeprefix("train_")
+        shared = {"variants", "judge", "methods"}
+        read |= {f"{section}.{key}" for key in schema[section] if key not in shared}
+    read = {key for key in read if key not in NO_RESULT and key.split(".")[0] not in NO_RESULT}
+    assert set(stage["params"]) == read
+
+
+LAUNCH = {"processes": 1, "machines": 1, "accelerate_config": None}
+
+
+def test_launch_commands():
+    def words(**launch):
+        return command(Launch(**LAUNCH | launch), "train_reward", ["standard"], {"MASTER_ADDR": "host", "NODE_RANK": "1"})[1:]
+
+    assert words() == ["-m", "stages.train_reward", "standard"]
+    two = words(processes=2)
+    assert two[:4] == ["-m", "torch.distributed.run", "--nproc_per_node", "2"] and two[-2:] == ["stages.train_reward", "standard"]
+    assert "--standalone" in two
+    several = " ".join(words(processes=8, machines=2))
+    assert "--nproc_per_node 4 --nnodes 2 --node_rank 1 --master_addr host" in several
+    fsdp = " ".join(words(processes=8, accelerate_config="params/fsdp.yaml"))
+    assert "accelerate.commands.launch --config_file params/fsdp.yaml --num_processes 8" in fsdp

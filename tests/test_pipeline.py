@@ -1,0 +1,105 @@
+"""The whole pipeline through dvc repro, on the tiny model, in a repository of its own."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.tiny import main as make_tiny
+from tests.workspace import change
+
+
+def run(folder: Path, *command: str) -> str:
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env=os.environ | {"DVC_NO_ANALYTICS": "1"}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def stages_run(output: str) -> set[str]:
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    tracked = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    for name in filter(None, tracked):
+        if (
+            (ROOT / name).is_file()
+            and name not in ("dvc.lock", ".gitmodules")
+            and not name.startswith((".dvc/cache", "metrics/", "plots/"))
+        ):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    (folder / "params.yaml").write_text((ROOT / "params/tiny.yaml").read_text())
+    make_tiny(folder / "tiny")
+    run(folder, "git", "init", "-q")
+    run(folder, "git", "config", "user.email", "t@t")
+    run(folder, "git", "config", "user.name", "t")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "start")
+    return folder
+
+
+def test_the_whole_pipeline(repository):
+    definition = yaml.safe_load((repository / "dvc.yaml").read_text())["stages"]
+    output = run(repository, "dvc", "repro")
+    ran = stages_run(output)
+    assert {name.split("@")[0] for name in ran} == set(definition) - {"fetch_data"}
+
+    lock = yaml.safe_load((repository / "dvc.lock").read_text())["stages"]
+    outs = [out["path"] for stage in lock.values() for out in stage["outs"]]
+    assert len(outs) > 15
+    for out in outs:
+        path = repository / out
+        assert path.exists() and (path.is_dir() or path.stat().st_size > 0), out
+    estimates_are_whole(json.loads((repository / "metrics/reward.json").read_text()))
+    estimates_are_whole(json.loads((repository / "metrics/policies.json").read_text()))
+    policies = json.loads((repository / "metrics/policies.json").read_text())
+    assert policies["base"]["implicit_accuracy"]["value"] == 0.5 and policies["dpo"]["implicit_accuracy"]["n"] == 20
+    assert policies["dpo"]["gold_rate"]["n"] == policies["dpo"]["against_base"]["win_rate"]["n"] == 12
+
+    assert stages_run(run(repository, "dvc", "repro")) == set()
+    run(repository, "git", "add", "-A")
+    run(repository, "git", "commit", "-qm", "done")
+    assert "dpo" in run(repository, "dvc", "metrics", "show")
+    assert "Data and pipelines are up to date" in run(repository, "dvc", "status")
+
+    change(repository, policy={"beta": 0.2})
+    ran = stages_run(run(repository, "dvc", "repro"))
+    assert ran == {"train_policy@dpo", "generate@dpo", "score_responses", "compare_policies"}
+
+    # Going back is looked up, not computed: the same inputs gave these outputs before.
+    change(repository, policy={"beta": 0.1})
+    before = json.dumps(policies)
+    run(repository, "dvc", "repro")
+    assert json.dumps(json.loads((repository / "metrics/policies.json").read_text())) == before
+
+
+def estimates_are_whole(value: object) -> None:
+    if isinstance(value, dict):
+        if "value" in value:
+            assert set(value) == {"value", "low", "high", "n"}
+            if value["low"] is not None:
+                assert value["low"] - 1e-9 <= value["value"] <= value["high"] + 1e-9
+        else:
+            for inner in value.values():
+                estimates_are_whole(inner)
+
+
+def test_bad_parameters_stop_before_any_work(repository):
+    before = (repository / "params.yaml").read_text()
+    try:
+        change(repository, policy={"beta": -1})
+        done = subprocess.run(["dvc", "repro"], cwd=repository, capture_output=True, text=True, check=False)
+        assert done.returncode != 0 and "policy.beta" in done.stderr
+    finally:
+        (repository / "params.yaml").write_text(before)
