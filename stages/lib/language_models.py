@@ -14,8 +14,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from trl.trainer.reward_trainer import suppress_seqcls_warning
-from trl.trainer.utils import selective_log_softmax
+from transformers.utils import logging
 
 from stages.lib.batching import batches_by_length, map_batches
 
@@ -54,10 +53,12 @@ def load_causal(
 def new_reward_model(base: str | Path, seed: int, dtype=torch.bfloat16) -> PreTrainedModel:
     """The base model with an untrained head of one output, drawn from `seed`, kept in float32."""
     torch.manual_seed(seed)
-    with suppress_seqcls_warning():  # the head is meant to be new
-        model = AutoModelForSequenceClassification.from_pretrained(
-            base, num_labels=1, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would report that the head is new, as it is meant to be
+    model = AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=1, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
+    logging.set_verbosity(verbosity)
     return _exact_head(model)
 
 
@@ -200,7 +201,7 @@ def pair_logps(
             logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=ids.shape[1] - start + 1).logits[
                 :, :-1
             ]
-            logps = selective_log_softmax(logits.float(), ids[:, start:])
+            logps = -torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, start:], reduction="none")
         position = torch.arange(start, ids.shape[1], device=ids.device)[None, :]
         first = torch.tensor([len(prompts[i]) for i in indices], device=ids.device)[:, None]
         return (logps * ((position >= first) & mask[:, start:].bool())).sum(dim=1).tolist()

@@ -47,7 +47,7 @@ def mean(values: Sequence[float]) -> dict:
     return estimate(centre, centre - half, centre + half, len(values))
 
 
-def bootstrapped(statistic: Callable[..., Any], *columns: Sequence[float], seed: int, paired: bool = True) -> dict:
+def bootstrapped(statistic: Callable[..., Any], *columns: Sequence[float], seed: int) -> dict:
     """A statistic with a bias-corrected and accelerated bootstrap interval (Efron 1987), resampling whole rows.
 
     Args:
@@ -62,7 +62,7 @@ def bootstrapped(statistic: Callable[..., Any], *columns: Sequence[float], seed:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # degenerate data: scipy warns and returns NaN, which becomes null
         interval = stats.bootstrap(
-            data, statistic, paired=paired, n_resamples=RESAMPLES, confidence_level=CONFIDENCE,
+            data, statistic, paired=True, n_resamples=RESAMPLES, confidence_level=CONFIDENCE,
             rng=np.random.default_rng(seed), method="BCa",
         ).confidence_interval  # fmt: skip
         return estimate(statistic(*data), interval.low, interval.high, len(data[0]))
