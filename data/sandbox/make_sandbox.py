@@ -1,0 +1,165 @@
+"""Make the sandbox: preference pairs whose truth is known.
+
+The embedded model answers prompts that end in a checkable instruction, several times each. Of two answers to one prompt,
+the one that obeys is preferred. Run from the root of the project:
+
+    python -m data.sandbox.make_sandbox
+
+Answers are kept in checkpoints/sandbox as they come, so a killed run goes on where it was.
+"""
+
+import json
+import random
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from tqdm.auto import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from stages.lib.generation import complete
+from stages.lib.instructions import INSTRUCTIONS, obeys
+from stages.lib.words import words
+
+HERE = Path("data/sandbox")
+MODEL = Path("models/base")
+ANSWERS = Path("checkpoints/sandbox/answers.jsonl")
+REQUESTS = (
+    "Say something short about {topic}.",
+    "Give a short tip about {topic}.",
+    "Tell a friend about {topic} in a short message.",
+    "Why do people like {topic}?",
+)
+
+
+def split_prompts(topics: list[str], params: dict) -> dict[str, list[dict]]:
+    """All prompts of the three splits, shuffled: {split: [{question, instruction}]}.
+
+    Training uses the seen topics without the kept-out combinations of instruction and topic; validation and generation use
+    those combinations and the unseen topics, and share no prompt with each other.
+    """
+    rng = random.Random(params["seed"])
+    topics = rng.sample(topics, len(topics))
+    unseen, seen = topics[: params["unseen_topics"]], topics[params["unseen_topics"] :]
+    seen_combinations = list(product(INSTRUCTIONS, seen))
+    rng.shuffle(seen_combinations)
+    kept_out = round(params["unseen_combinations"] * len(seen_combinations))
+    combinations = {
+        "train": seen_combinations[kept_out:],
+        "val": seen_combinations[:kept_out] + list(product(INSTRUCTIONS, unseen)),
+    }
+    prompts = {}
+    for split, pairs in combinations.items():
+        rows = [
+            {"question": f"{request.format(topic=topic)} {INSTRUCTIONS[kind].text}", "instruction": kind}
+            for (kind, topic), request in product(pairs, REQUESTS)
+        ]
+        prompts[split] = rng.sample(rows, len(rows))
+    per_kind = params["generation_prompts"] // len(INSTRUCTIONS) + 1
+    chosen = pd.DataFrame(prompts["val"]).groupby("instruction", sort=False).head(per_kind)
+    generation = chosen.head(params["generation_prompts"]).to_dict("records")
+    taken = {row["question"] for row in generation}
+    return {
+        "train": prompts["train"][: params["prompts"]["train"]],
+        "val": [row for row in prompts["val"] if row["question"] not in taken][: params["prompts"]["val"]],
+        "generate": generation,
+    }
+
+
+def answer(prompts: list[dict], params: dict) -> None:
+    """Append the model's answers to each prompt to `ANSWERS`, going on after the prompts that are there."""
+    ANSWERS.parent.mkdir(parents=True, exist_ok=True)
+    done = len(ANSWERS.read_text().splitlines()) if ANSWERS.exists() else 0
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype="bfloat16").eval()
+    size = params["batch_size"]
+    for start in tqdm(range(done, len(prompts), size), desc="answering", unit="batch"):
+        rows = prompts[start : start + size]
+        completions = complete(
+            model, tokenizer, [row["question"] for row in rows],
+            max_new_tokens=params["max_new_tokens"], batch_size=size, temperature=params["temperature"],
+            top_k=params["top_k"], samples=params["samples"], seed=params["seed"] + start, description="batch",
+        )  # fmt: skip
+        lines = [json.dumps(row | {"answers": [c.text for c in several]}) for row, several in zip(rows, completions, strict=True)]
+        with ANSWERS.open("a") as file:
+            file.write("\n".join(lines) + "\n")
+
+
+def candidate_pairs(rows: list[dict]) -> pd.DataFrame:
+    """Every (obedient, disobedient) pair of answers to one prompt: question, instruction, chosen, rejected, longer.
+
+    `longer` is whether the chosen answer has more words; pairs of equal length are left out, for there neither is.
+    """
+    pairs = []
+    for row in rows:
+        answers = [text for text in dict.fromkeys(row["answers"]) if words(text)]
+        obedient = {text: obeys(row["instruction"], text) for text in answers}
+        for chosen, rejected in product(answers, answers):
+            difference = len(words(chosen)) - len(words(rejected))
+            if obedient[chosen] and not obedient[rejected] and difference:
+                pairs.append(
+                    {k: row[k] for k in ("question", "instruction")}
+                    | {"chosen": chosen, "rejected": rejected, "longer": difference > 0}
+                )
+    return pd.DataFrame(pairs)
+
+
+def choose_pairs(candidates: pd.DataFrame, n: int, longer_wins: float, per_prompt: int, seed: int) -> pd.DataFrame:
+    """`n` pairs, at most `per_prompt` a prompt; the stated share has a longer chosen answer, and sides are drawn at random.
+
+    Within each of the two groups the kinds of instruction are kept as even as the candidates allow.
+
+    Raises:
+        ValueError: there are too few candidates of one group.
+    """
+    candidates = candidates.sample(frac=1, random_state=seed)
+    wanted = {True: round(longer_wins * n), False: n - round(longer_wins * n)}
+    # The scarcer group picks first, or prompts that offer both would be used up by the other.
+    scarce = min(wanted, key=lambda longer: (candidates["longer"] == longer).sum() / wanted[longer])
+    kept = []
+    for longer in (scarce, not scarce):
+        group = candidates[candidates["longer"] == longer]
+        group = group[group.groupby("question").cumcount() < per_prompt]
+        rank = group.groupby("instruction").cumcount()
+        group = group.loc[rank.sort_values(kind="stable").index].head(wanted[longer])
+        if len(group) < wanted[longer]:
+            raise ValueError(f"only {len(group)} of {wanted[longer]} pairs where longer={longer}: answer more prompts")
+        kept.append(group)
+        candidates = candidates[~candidates["question"].isin(group["question"])]
+    pairs = pd.concat(kept).sample(frac=1, random_state=seed).reset_index(drop=True)
+    preferred = pd.Series(random.Random(seed).choices((1, 2), k=n))
+    return pd.DataFrame(
+        {
+            "question": pairs["question"],
+            "response_1": pairs["chosen"].where(preferred == 1, pairs["rejected"]),
+            "response_2": pairs["chosen"].where(preferred == 2, pairs["rejected"]),
+            "overall_response": preferred,
+            "instruction": pairs["instruction"],
+        }
+    )
+
+
+def main() -> None:
+    params = yaml.safe_load((HERE / "params.yaml").read_text())
+    prompts = split_prompts((HERE / "topics.txt").read_text().splitlines(), params)
+    # Shuffled together, so that what is there of a run that was killed is a fair sample of both splits.
+    asked = [row | {"split": split} for split in ("train", "val") for row in prompts[split]]
+    answer(random.Random(params["seed"]).sample(asked, len(asked)), params)
+    answered = [json.loads(line) for line in ANSWERS.read_text().splitlines()]
+    for number, split in enumerate(("train", "val")):
+        candidates = candidate_pairs([row for row in answered if row["split"] == split])
+        pairs = choose_pairs(
+            candidates,
+            params["pairs"][split],
+            params["longer_wins"][split],
+            params["pairs_per_prompt"][split],
+            params["seed"] + number,
+        )
+        pairs.to_parquet(HERE / f"{split}.parquet", index=False)
+        print(f"{split}: {len(pairs)} pairs of {candidates['question'].nunique()} prompts with a pair")
+    pd.DataFrame(prompts["generate"]).to_parquet(HERE / "prompts.parquet", index=False)
+
+
+if __name__ == "__main__":
+    main()
