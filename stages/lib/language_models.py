@@ -197,14 +197,14 @@ def pair_logps(
         ids, mask = _padded([sequences[i] for i in indices], model.config.pad_token_id, model.device)
         # Logits are wanted only from the first answer's start on: the vocabulary makes them the largest tensor here.
         start = min(len(prompts[i]) for i in indices)
-        with torch.inference_mode():
-            logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=ids.shape[1] - start + 1).logits[
-                :, :-1
-            ]
-            logps = -torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, start:], reduction="none")
         position = torch.arange(start, ids.shape[1], device=ids.device)[None, :]
         first = torch.tensor([len(prompts[i]) for i in indices], device=ids.device)[:, None]
-        return (logps * ((position >= first) & mask[:, start:].bool())).sum(dim=1).tolist()
+        wanted = (position >= first) & mask[:, start:].bool()
+        kept = ids.shape[1] - start + 1
+        with torch.inference_mode():
+            logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=kept).logits[:, :-1]
+            logps = -torch.nn.functional.cross_entropy(logits[wanted].float(), ids[:, start:][wanted], reduction="none")
+        return [part.sum().item() for part in logps.split(wanted.sum(dim=1).tolist())]
 
     batches = batches_by_length([len(s) for s in sequences], max_batch, max_padded)
     logps = map_batches(run, batches, description=description)
