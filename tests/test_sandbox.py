@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from data.sandbox.make_sandbox import HERE, candidate_pairs, choose_pairs, split_prompts
+from data.sandbox.make_sandbox import HERE, candidate_pairs, choose_pairs, split_prompts, whole, without_cut_ends
 from stages.lib.instructions import INSTRUCTIONS, obeys
 from stages.lib.words import words
 from tests.conftest import ROOT
@@ -65,6 +65,27 @@ def test_the_prompts_are_those_the_script_makes():
     assert [row["question"] for row in prompts["generate"]] == list(FILES["prompts"]["question"])
     for split in ("train", "val"):
         assert set(FILES[split]["question"]) <= {row["question"] for row in prompts[split]}
+
+
+@pytest.mark.parametrize(
+    ("cut", "left"),
+    [
+        ("It rains. We stay in. Then the", "It rains. We stay in."),
+        ('He said "Go!" and then he', 'He said "Go!"'),
+        ("1. Buy bread\n2. Eat it\n3. Wash the", "1. Buy bread\n2. Eat it"),
+        ("Do this:\n- Buy bread.\n- Eat", "Do this:\n- Buy bread."),
+        ("1. Buy bread. 2. Eat\n3. Wash it. Then", "1. Buy bread. 2. Eat\n3. Wash it."),
+        ("An endless sentence that goes on and", ""),
+        ("1. A single item that never", ""),
+    ],
+)
+def test_what_was_cut_off_ends_with_a_whole_sentence_or_line(cut, left):
+    assert whole(cut) == left
+
+
+def test_only_answers_at_the_limit_are_shortened():
+    rows = [{"question": "q", "answers": ["One. Two and", "One. Two and"]}]
+    assert without_cut_ends(rows, [[54, 55]], 56)[0]["answers"] == ["One. Two and", "One."]
 
 
 ROW = {"question": "q", "instruction": "ends_with_question"}

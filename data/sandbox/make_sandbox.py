@@ -10,6 +10,7 @@ Answers are kept in checkpoints/sandbox as they come, so a killed run goes on wh
 
 import json
 import random
+import re
 from itertools import product
 from pathlib import Path
 
@@ -86,6 +87,31 @@ def answer(prompts: list[dict], params: dict) -> None:
             file.write("\n".join(lines) + "\n")
 
 
+def whole(text: str) -> str:
+    """A text that was cut off, without its last sentence or line, which is not all there; empty where nothing is.
+
+    Taken for whole, cut-off answers would teach a policy to end its turn in mid-sentence, and not to end it where it should.
+    """
+    ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)*_]*(?=\s)|(?<=\S)(?=\n)", text)]
+    kept = text[: ends[-1]].rstrip() if ends else ""
+    return re.sub(r"\s*(?:^|\n)\s*(?:\d+[.)]|[-*•])\s*$", "", kept)  # the number of a list's next item is no line
+
+
+def without_cut_ends(rows: list[dict], lengths: list[list[int]], limit: int) -> list[dict]:
+    """The rows with answers that reached the limit made `whole`.
+
+    Args:
+        rows: with `answers`.
+        lengths: of the answers in tokens. One token below the limit counts as reaching it, for a text need not be written as the
+            tokens it came from.
+        limit: tokens after which an answer was cut off.
+    """
+    return [
+        row | {"answers": [text if n < limit - 1 else whole(text) for text, n in zip(row["answers"], counts, strict=True)]}
+        for row, counts in zip(rows, lengths, strict=True)
+    ]
+
+
 def candidate_pairs(rows: list[dict]) -> pd.DataFrame:
     """Every (obedient, disobedient) pair of answers to one prompt: question, instruction, chosen, rejected, longer.
 
@@ -147,6 +173,9 @@ def main() -> None:
     asked = [row | {"split": split} for split in ("train", "val") for row in prompts[split]]
     answer(random.Random(params["seed"]).sample(asked, len(asked)), params)
     answered = [json.loads(line) for line in ANSWERS.read_text().splitlines()]
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    lengths = [[len(ids) for ids in tokenizer(row["answers"], add_special_tokens=False)["input_ids"]] for row in answered]
+    answered = without_cut_ends(answered, lengths, params["max_new_tokens"])
     for number, split in enumerate(("train", "val")):
         candidates = candidate_pairs([row for row in answered if row["split"] == split])
         pairs = choose_pairs(
