@@ -4,16 +4,17 @@ python -m stages.train_policy dpo
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from stages.lib.artifacts import read_json, read_table, write_json
-from stages.lib.language_models import encode_pairs, load_causal, load_tokenizer, pair_logps
+from stages.lib.language_models import TokenPair, encode_pairs, load_causal, load_tokenizer, pair_logps
 from stages.lib.launching import check_processes
 from stages.lib.params import load_params
-from stages.lib.training import PairedByLength, arguments, fingerprint, lora, train
+from stages.lib.training import PairedByLength, arguments, fingerprint, lora, summary, train
 
 
 class DPO(PairedByLength, DPOTrainer):
@@ -27,6 +28,24 @@ class DPO(PairedByLength, DPOTrainer):
 METHODS = {"dpo": (DPO, DPOConfig, lambda policy: {"beta": policy.beta, "precompute_ref_log_probs": True})}
 
 
+def rows(pairs: list[TokenPair], ids: Iterable[str], reference: list[dict]) -> Dataset:
+    """Pairs as the trainer takes them, with the reference's log-probabilities looked up by the pairs' ids."""
+    logps = {row["id"]: row for row in reference}
+    return Dataset.from_list(
+        [
+            {
+                "prompt_ids": p.prompt_ids,
+                "chosen_ids": p.chosen_ids,
+                "rejected_ids": p.rejected_ids,
+                "ref_chosen_logps": logps[id]["chosen_logp"],
+                "ref_rejected_logps": logps[id]["rejected_logp"],
+                "length": len(p.prompt_ids) + max(len(p.chosen_ids), len(p.rejected_ids)),
+            }
+            for id, p in zip(ids, pairs, strict=True)
+        ]
+    )
+
+
 def main(method: str) -> None:
     params = load_params()
     section = params.policy
@@ -36,29 +55,17 @@ def main(method: str) -> None:
     for split, limit in (("train", section.max_train), ("val", None)):
         pairs[split] = read_table(f"data/prepared/{split}.parquet")[:limit]
         encoded[split] = encode_pairs(tokenizer, pairs[split], section.max_length)
-    reference = {row["id"]: row for row in read_json("data/logps/base/train.json")}
-    dataset = Dataset.from_list(
-        [
-            {
-                "prompt_ids": p.prompt_ids,
-                "chosen_ids": p.chosen_ids,
-                "rejected_ids": p.rejected_ids,
-                "ref_chosen_logps": reference[id]["chosen_logp"],
-                "ref_rejected_logps": reference[id]["rejected_logp"],
-                "length": len(p.prompt_ids) + max(len(p.chosen_ids), len(p.rejected_ids)),
-            }
-            for id, p in zip(pairs["train"]["id"], encoded["train"], strict=True)
-        ]
-    )
+    datasets = {split: rows(encoded[split], pairs[split]["id"], read_json(f"data/logps/base/{split}.json")) for split in encoded}
     full = section.lora_rank == 0
     model = load_causal("models/base", dtype="float32" if full else "bfloat16")
     checkpoints, target = Path("checkpoints/train_policy") / method, Path("models/policy") / method
-    run = fingerprint(model, dataset, section, params.seed)
+    run = fingerprint(model, datasets["train"], section, params.seed)
     trainer_class, config_class, extra = METHODS[method]
     trainer = trainer_class(
         model=model,
         args=config_class(**arguments(section, params.seed, checkpoints), **extra(section)),
-        train_dataset=dataset,
+        train_dataset=datasets["train"],
+        eval_dataset=datasets["val"] if section.evaluations else None,
         processing_class=tokenizer,
         peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="CAUSAL_LM"),
     )
@@ -70,16 +77,7 @@ def main(method: str) -> None:
     if state.is_main_process:
         ids = pairs["val"]["id"]
         write_json(f"data/logps/{method}/val.json", [{"id": id} | row for id, row in zip(ids, logps, strict=True)])
-        write_json(
-            f"metrics/train_policy/{method}.json",
-            {
-                "train_pairs": len(dataset),
-                "train_pairs_truncated": sum(p.truncated for p in encoded["train"]),
-                "val_pairs_truncated": sum(p.truncated for p in encoded["val"]),
-                "trained_parameters": trainer.model.num_parameters(only_trainable=True),
-                "steps": trainer.state.global_step,
-            },
-        )
+        write_json(f"metrics/train_policy/{method}.json", summary(trainer, encoded))
 
 
 if __name__ == "__main__":

@@ -10,15 +10,29 @@ from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
 from stages.lib.artifacts import read_table, write_json
-from stages.lib.language_models import device, encode_pairs, load_tokenizer, new_reward_model, pair_rewards
+from stages.lib.language_models import TokenPair, device, encode_pairs, load_tokenizer, new_reward_model, pair_rewards
 from stages.lib.launching import check_processes
 from stages.lib.params import load_params
 from stages.lib.statistics import pairwise_accuracy
-from stages.lib.training import PairedByLength, arguments, fingerprint, lora, train
+from stages.lib.training import PairedByLength, arguments, fingerprint, lora, summary, train
 
 
 class Trainer(PairedByLength, RewardTrainer):
     """TRL's reward trainer on tokens, batched by length."""
+
+
+def rows(pairs: list[TokenPair]) -> Dataset:
+    """Pairs as the trainer takes them."""
+    return Dataset.from_list(
+        [
+            {
+                "chosen_ids": p.prompt_ids + p.chosen_ids,
+                "rejected_ids": p.prompt_ids + p.rejected_ids,
+                "length": len(p.prompt_ids) + max(len(p.chosen_ids), len(p.rejected_ids)),
+            }
+            for p in pairs
+        ]
+    )
 
 
 def main(variant: str) -> None:
@@ -36,38 +50,20 @@ def main(variant: str) -> None:
     scores = pair_rewards(model.eval(), encoded["val"], **params.scoring.model_dump(), description="untrained head on validation")
     untrained = pairwise_accuracy(*zip(*scores, strict=True))
 
-    dataset = Dataset.from_list(
-        [
-            {
-                "chosen_ids": p.prompt_ids + p.chosen_ids,
-                "rejected_ids": p.prompt_ids + p.rejected_ids,
-                "length": len(p.prompt_ids) + max(len(p.chosen_ids), len(p.rejected_ids)),
-            }
-            for p in encoded["train"]
-        ]
-    )
+    datasets = {split: rows(pairs) for split, pairs in encoded.items()}
     checkpoints = Path("checkpoints/train_reward") / variant
-    run = fingerprint(model, dataset, section, params.seed)
+    run = fingerprint(model, datasets["train"], section, params.seed)
     trainer = Trainer(
         model=model,
         args=RewardConfig(**arguments(section, params.seed, checkpoints)),
-        train_dataset=dataset,
+        train_dataset=datasets["train"],
+        eval_dataset=datasets["val"] if section.evaluations else None,
         processing_class=tokenizer,
         peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="SEQ_CLS", modules_to_save=["score"]),
     )
     train(trainer, checkpoints, run, Path("plots/train_reward") / variant, Path("models/reward") / variant)
     if state.is_main_process:
-        write_json(
-            f"metrics/train_reward/{variant}.json",
-            {
-                "untrained_accuracy": untrained,
-                "train_pairs": len(dataset),
-                "train_pairs_truncated": sum(p.truncated for p in encoded["train"]),
-                "val_pairs_truncated": sum(p.truncated for p in encoded["val"]),
-                "trained_parameters": trainer.model.num_parameters(only_trainable=True),
-                "steps": trainer.state.global_step,
-            },
-        )
+        write_json(f"metrics/train_reward/{variant}.json", {"untrained_accuracy": untrained} | summary(trainer, encoded))
 
 
 if __name__ == "__main__":

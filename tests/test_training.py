@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import trl
 from datasets import Dataset
 from safetensors.torch import load_file
 from trl import DPOConfig, RewardConfig
@@ -94,6 +95,24 @@ def test_the_dpo_loss_is_rafailovs(model_folder, tokenizer, tmp_path):
     trainer = stages.train_policy.DPO(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     assert trainer.compute_loss(trainer.model, trainer.data_collator(rows)).item() == pytest.approx(by_hand, abs=1e-3)
     assert abs(by_hand - math.log(2)) > 0.05
+
+
+def test_the_vocabulary_is_worked_through_for_answers_alone(model_folder, tokenizer, tmp_path, monkeypatch):
+    rows = [p | {"ref_chosen_logps": -9.0, "ref_rejected_logps": -9.0, "length": 9} for p in PAIRS]
+    config = DPOConfig(**settings(tmp_path), precompute_ref_log_probs=True)
+    model = load_causal(model_folder, dtype=torch.float32)
+    trainer = stages.train_policy.DPO(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    positions = []
+
+    class Watched(trl.trainer.utils._ChunkedLogProbFunction):
+        @classmethod
+        def apply(cls, hidden, *rest):
+            positions.append(len(hidden))
+            return super().apply(hidden, *rest)
+
+    monkeypatch.setattr(trl.trainer.utils, "_ChunkedLogProbFunction", Watched)
+    trainer.compute_loss(trainer.model, trainer.data_collator(rows))
+    assert positions == [sum(len(p["chosen_ids"]) + len(p["rejected_ids"]) for p in PAIRS)]
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -32,6 +33,15 @@ def device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def loading() -> dict[str, Any]:
+    """How every model is loaded: safetensors alone, no code of the model's own, and attention that suits the machine.
+
+    On a CPU plain matrix products beat PyTorch's fused attention at the lengths of most answers: `benchmarks/attention.py`.
+    """
+    safe = {"use_safetensors": True, "trust_remote_code": False}
+    return safe | ({"attn_implementation": "eager"} if device().type == "cpu" else {})
+
+
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder."""
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -42,9 +52,7 @@ def load_causal(
 ) -> PreTrainedModel:
     """A language model: `base` itself, with the LoRA adapter in `adapter`, or the full model there."""
     folder = base if adapter is None or (Path(adapter) / ADAPTER).exists() else adapter
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    )
+    model = AutoModelForCausalLM.from_pretrained(folder, revision=revision, dtype=dtype, **loading())
     if adapter is not None and folder is base:
         model = PeftModel.from_pretrained(model, adapter)
     return model.to(device()).eval()
@@ -55,9 +63,7 @@ def new_reward_model(base: str | Path, seed: int, dtype=torch.bfloat16) -> PreTr
     torch.manual_seed(seed)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would report that the head is new, as it is meant to be
-    model = AutoModelForSequenceClassification.from_pretrained(
-        base, num_labels=1, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    )
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=dtype, **loading())
     logging.set_verbosity(verbosity)
     return _exact_head(model)
 
@@ -79,7 +85,7 @@ def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> P
         model = PeftModel.from_pretrained(new_reward_model(base, 0, dtype), folder)
     else:
         model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=1, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            folder, num_labels=1, dtype=dtype, output_loading_info=True, **loading()
         )
         if info["missing_keys"]:
             raise BadModel(f"{folder}: weights are missing: {', '.join(sorted(info['missing_keys']))}")

@@ -50,6 +50,7 @@ class Training(Section):
     lora_layers: Limit
     gradient_checkpointing: bool
     save_steps: Count
+    evaluations: Annotated[int, Field(ge=0)]
 
 
 class Reward(Training):

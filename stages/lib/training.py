@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import trl.trainer.utils
 from accelerate import PartialState
 from datasets import Dataset
 from dvclive import Live
@@ -16,11 +17,15 @@ from transformers import PreTrainedModel, ProgressCallback, Trainer, TrainerCall
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.utils import hash_module
 
-from stages.lib.language_models import device
+from stages.lib.language_models import TokenPair, device
 from stages.lib.params import Training
 
 LOGGED = ("loss", "learning_rate", "grad_norm", "accuracy", "margin", "rewards/accuracies", "rewards/margins")
 COMPLETE = "complete"
+
+# Without Triton, TRL's fused head works through the vocabulary at every position, prompt and padding too, so that a compiler sees
+# one shape. Nothing is compiled here, and most positions are no answer's: let it take the answers' tokens alone, as on a GPU.
+trl.trainer.utils._use_triton = lambda device: True
 
 
 def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any) -> LoraConfig | None:
@@ -63,6 +68,10 @@ def arguments(section: Training, seed: int, checkpoints: Path) -> dict[str, Any]
         "seed": seed,
         "data_seed": seed,
         "logging_steps": 1,
+        "eval_strategy": "steps" if section.evaluations else "no",
+        "eval_steps": 1 / section.evaluations if section.evaluations else None,  # below 1 it is a share of the steps
+        "per_device_eval_batch_size": section.batch_size // processes,
+        "prediction_loss_only": True,
         "save_strategy": "steps",
         "save_steps": section.save_steps,
         "save_total_limit": 2,  # one is complete while the other is being written
@@ -119,7 +128,7 @@ class StepLog(TrainerCallback):
                 self._write(logs, args)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        loss = (logs or {}).get("loss", 0.0)
+        loss = (logs or {}).get("loss", (logs or {}).get("eval_loss", 0.0))
         gradient = (logs or {}).get("grad_norm", 0.0)
         if not (math.isfinite(loss) and math.isfinite(gradient)):
             raise SystemExit(
@@ -130,15 +139,16 @@ class StepLog(TrainerCallback):
             self._write({"step": state.global_step} | logs, args)
 
     def _write(self, logs: dict[str, float], args: TrainingArguments) -> None:
-        if "loss" not in logs:  # the closing line holds only how long it took
+        examples = logs["step"] * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        if "loss" in logs:
+            numbers = {key.replace("/", "_"): logs[key] for key in LOGGED if key in logs} | {"examples": examples}
+        elif "eval_loss" in logs:
+            numbers = {"validation_loss": logs["eval_loss"], "validation_examples": examples}
+        else:  # the closing line holds only how long it took
             return
         self.live.step = logs["step"]
-        for key in LOGGED:
-            if key in logs:
-                self.live.log_metric(key.replace("/", "_"), float(logs[key]))
-        self.live.log_metric(
-            "examples", logs["step"] * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
-        )
+        for name, value in numbers.items():
+            self.live.log_metric(name, float(value))
         self.live.make_summary()
 
     def on_train_end(self, args, state, control, **kwargs):
@@ -208,3 +218,14 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
             (target / name).unlink(missing_ok=True)
         shutil.rmtree(checkpoints)
     state.wait_for_everyone()
+
+
+def summary(trainer: Trainer, encoded: dict[str, list[TokenPair]]) -> dict[str, int]:
+    """What was trained on how much: the numbers that every training stage reports."""
+    return {
+        "train_pairs": len(encoded["train"]),
+        "train_pairs_truncated": sum(pair.truncated for pair in encoded["train"]),
+        "val_pairs_truncated": sum(pair.truncated for pair in encoded["val"]),
+        "trained_parameters": trainer.model.num_parameters(only_trainable=True),
+        "steps": trainer.state.global_step,
+    }
