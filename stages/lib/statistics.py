@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.special import expit
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
+LARGE, RESAMPLES_OF_LARGE = 2000, 1000
+BATCH = 2_000_000  # numbers resampled at a time, to bound memory
 
 
 def estimate(value: float, low: float, high: float, n: int) -> dict[str, float | int]:
@@ -48,7 +52,10 @@ def mean(values: Sequence[float]) -> dict:
 
 
 def bootstrapped(statistic: Callable[..., Any], *columns: Sequence[float], seed: int) -> dict:
-    """A statistic with a bias-corrected and accelerated bootstrap interval (Efron 1987), resampling whole rows.
+    """A statistic with a bootstrap interval, resampling whole rows.
+
+    Bias-corrected and accelerated (Efron 1987) up to `LARGE` rows. Beyond, its corrections no longer matter while its jackknife
+    costs rows squared: the percentile interval then, of fewer resamples.
 
     Args:
         statistic: takes the columns and returns a number, or where it has an `axis` argument, numbers along that axis.
@@ -59,13 +66,18 @@ def bootstrapped(statistic: Callable[..., Any], *columns: Sequence[float], seed:
         An estimate; the interval is null where the statistic does not vary.
     """
     data = tuple(np.asarray(column, dtype=float) for column in columns)
+    rows = len(data[0])
+    resamples, method = (RESAMPLES, "BCa") if rows <= LARGE else (RESAMPLES_OF_LARGE, "percentile")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # degenerate data: scipy warns and returns NaN, which becomes null
+        value = statistic(*data)
+        if rows < 2:
+            return estimate(value, np.nan, np.nan, rows)
         interval = stats.bootstrap(
-            data, statistic, paired=True, n_resamples=RESAMPLES, confidence_level=CONFIDENCE,
-            rng=np.random.default_rng(seed), method="BCa",
+            data, statistic, paired=True, n_resamples=resamples, confidence_level=CONFIDENCE,
+            rng=np.random.default_rng(seed), method=method, batch=max(1, BATCH // rows),
         ).confidence_interval  # fmt: skip
-        return estimate(statistic(*data), interval.low, interval.high, len(data[0]))
+    return estimate(value, interval.low, interval.high, rows)
 
 
 def standard_deviation(values: Sequence[float], seed: int) -> dict:
@@ -74,8 +86,23 @@ def standard_deviation(values: Sequence[float], seed: int) -> dict:
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int) -> dict:
-    """Spearman's rank correlation with a bootstrap interval."""
-    return bootstrapped(lambda a, b: stats.spearmanr(a, b).statistic, x, y, seed=seed)
+    """Spearman's rank correlation of independent rows, with a bootstrap interval."""
+    return paired_rank_correlation((x,), (y,), seed)
+
+
+def paired_rank_correlation(x: tuple[Sequence[float], ...], y: tuple[Sequence[float], ...], seed: int) -> dict:
+    """Spearman's rank correlation over all members of groups (both answers of each pair), groups resampled whole.
+
+    Args:
+        x, y: one sequence a member: (of the chosen answers, of the rejected ones). The estimate's n counts groups.
+    """
+
+    def correlation(*columns, axis=-1):
+        a, b = (stats.rankdata(np.concatenate(side, axis=axis), axis=axis) for side in (columns[: len(x)], columns[len(x) :]))
+        a, b = (ranks - ranks.mean(axis=axis, keepdims=True) for ranks in (a, b))
+        return (a * b).sum(axis=axis) / np.sqrt((a * a).sum(axis=axis) * (b * b).sum(axis=axis))
+
+    return bootstrapped(correlation, *x, *y, seed=seed)
 
 
 def effect_size(differences: Sequence[float], seed: int) -> dict:
@@ -101,8 +128,8 @@ def paired_tests(differences: Sequence[float]) -> dict:
     return tests
 
 
-def _test(result: Any) -> dict[str, float]:
-    return {"statistic": float(result.statistic), "p": float(result.pvalue)}
+def _test(result: Any) -> dict[str, float] | None:
+    return {"statistic": float(result.statistic), "p": float(result.pvalue)} if np.isfinite(result.pvalue) else None
 
 
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> dict:
@@ -136,3 +163,140 @@ def paired_difference(before: np.ndarray, after: np.ndarray) -> dict:
     low = value - np.sqrt(down2**2 - 2 * phi * down2 * up1 + up1**2)
     high = value + np.sqrt(up2**2 - 2 * phi * up2 * down1 + down1**2)
     return estimate(value, low, high, n)
+
+
+def unpaired_t(a: Sequence[float], b: Sequence[float]) -> dict | None:
+    """Student's t-test of two independent samples, equal variances assumed, as in the original study.
+
+    Returns:
+        {statistic, p}; null with fewer than two values on a side, or where nothing varies.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _test(stats.ttest_ind(a, b)) if min(len(a), len(b)) > 1 else None
+
+
+def sign_test(differences: Sequence[float]) -> dict | None:
+    """The exact sign test: as many above zero as below? Zeros are left out; null where nothing is left.
+
+    Returns:
+        {statistic, p, n}: the statistic is the number above zero, n how many are not zero.
+    """
+    differences = np.asarray(differences, dtype=float)
+    above, n = int((differences > 0).sum()), int((differences != 0).sum())
+    return {"statistic": float(above), "p": float(stats.binomtest(above, n).pvalue), "n": n} if n else None
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for being one of a family (Holm 1979), in the order given."""
+    return multipletests(p_values, method="holm")[1].tolist() if len(p_values) else []
+
+
+def brier_score(margins: Sequence[float]) -> dict:
+    """The mean of (1 - sigmoid(margin))^2 over pairs (Brier 1950); a model that knows nothing has 0.25."""
+    return mean((1 - expit(np.asarray(margins, dtype=float))) ** 2)
+
+
+CONFIDENCE_BINS = np.linspace(0.5, 1.0, 11)
+
+
+def reliability(margins: Sequence[float]) -> list[dict]:
+    """Whether confidence is earned: ten bins from 0.5 to 1 of sigmoid(|margin|), its belief that the favoured answer is right.
+
+    Args:
+        margins: reward of the chosen answer minus the rejected one's.
+
+    Returns:
+        Per bin that has pairs {low, high, predicted, observed}: mean belief, and share that was right (ties half).
+    """
+    margins = np.asarray(margins, dtype=float)
+    belief, right = expit(np.abs(margins)), _right(margins)
+    place = _confidence_bin(belief)
+    return [
+        {
+            "low": float(CONFIDENCE_BINS[k]),
+            "high": float(CONFIDENCE_BINS[k + 1]),
+            "predicted": float(belief[place == k].mean()),
+            "observed": proportion(right[place == k].sum(), int((place == k).sum())),
+        }
+        for k in range(len(CONFIDENCE_BINS) - 1)
+        if (place == k).any()
+    ]
+
+
+def _right(margins: np.ndarray) -> np.ndarray:
+    return (margins > 0) + (margins == 0) / 2
+
+
+def _confidence_bin(belief: np.ndarray) -> np.ndarray:
+    return np.clip(np.searchsorted(CONFIDENCE_BINS, belief, side="right") - 1, 0, len(CONFIDENCE_BINS) - 2)
+
+
+def calibration_error(margins: Sequence[float], seed: int) -> dict:
+    """Expected calibration error (Naeini et al. 2015) over the bins of `reliability`: |predicted - observed|, weighted by pairs.
+
+    The interval is a bootstrap one. Resampling adds to this sum of absolute values, so with few pairs it lies high.
+    """
+
+    def error(x, axis=-1):
+        belief, right = expit(np.abs(x)), _right(x)
+        place = _confidence_bin(belief)
+        gaps = [np.abs(np.where(place == k, belief - right, 0).sum(axis=axis)) for k in range(len(CONFIDENCE_BINS) - 1)]
+        return np.sum(gaps, axis=0) / x.shape[axis]
+
+    return bootstrapped(error, margins, seed=seed)
+
+
+def explained_share(margins: Sequence[float], differences: Sequence[float], seed: int) -> dict:
+    """The share of the margins' sum of squares that a line through the origin in `differences` accounts for.
+
+    Through the origin, and about it, because which answer of a pair comes first is arbitrary: swapping both signs of a row
+    changes nothing.
+    """
+
+    def share(m, d, axis=-1):
+        return (m * d).sum(axis=axis) ** 2 / ((m * m).sum(axis=axis) * (d * d).sum(axis=axis))
+
+    return bootstrapped(share, margins, differences, seed=seed)
+
+
+def length_controlled_win_rate(wins: Sequence[float], length_differences: Sequence[float], seed: int) -> dict | None:
+    """The win rate at equal length (Dubois et al. 2024, length-controlled AlpacaEval, without its term per instruction).
+
+    P(win) = sigmoid(a + b tanh(difference / s)), s the differences' standard deviation about zero; the result is sigmoid(a), with
+    a bootstrap interval. A win and a loss of half a prompt's weight at equal length are added, and b has a weak normal prior, so
+    that it is finite where every prompt was won or length separates wins from losses.
+
+    Args:
+        wins: 1 where the policy's answer won, 0 where it lost, 0.5 for a tie.
+        length_differences: words of the policy's answer minus base's.
+        seed: of the bootstrap.
+    """
+    differences = np.asarray(length_differences, dtype=float)
+    scale = np.sqrt(np.mean(differences**2))
+    length = np.tanh(differences / scale) if scale > 0 else np.zeros(len(differences))
+    return bootstrapped(_win_rate_at_equal_length, wins, length, seed=seed)
+
+
+PRIOR_PRECISION = 0.1  # of b: a standard deviation of 3.2, so that its 95% prior range is odds of 500 either way
+
+
+def _win_rate_at_equal_length(wins: np.ndarray, length: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Newton's method for the two coefficients, for every row of a stack of samples at once."""
+    a = b = np.zeros((*wins.shape[:-1], 1))
+    for _ in range(30):
+        p = expit(a + b * length)
+        prior = expit(a)
+        weight = p * (1 - p)
+        gradient_a = (wins - p).sum(-1, keepdims=True) + 0.5 - prior
+        gradient_b = ((wins - p) * length).sum(-1, keepdims=True) - PRIOR_PRECISION * b
+        aa = weight.sum(-1, keepdims=True) + prior * (1 - prior)
+        ab = (weight * length).sum(-1, keepdims=True)
+        bb = (weight * length**2).sum(-1, keepdims=True) + PRIOR_PRECISION
+        determinant = aa * bb - ab**2
+        step_a = (bb * gradient_a - ab * gradient_b) / determinant
+        step_b = (aa * gradient_b - ab * gradient_a) / determinant
+        a, b = a + np.clip(step_a, -2, 2), b + np.clip(step_b, -2, 2)
+        if max(np.abs(step_a).max(), np.abs(step_b).max()) < 1e-9:
+            break
+    return expit(a[..., 0])
