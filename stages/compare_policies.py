@@ -1,106 +1,102 @@
-"""What alignment changed, per policy and against base -> metrics/policies.json, plots/policies.{json,png}.
+"""What alignment changed, per policy and against base -> metrics/policies.json and plots/policies/.
 
 python -m stages.compare_policies
 """
 
-import numpy as np
+from pathlib import Path
+
 import pandas as pd
 
-from stages.lib.artifacts import read_json, whole_file, write_json
-from stages.lib.figures import policies_figure
+from stages.lib import figures
+from stages.lib.artifacts import read_json, read_table, write_csv, write_json, write_png
+from stages.lib.comparison import compare
 from stages.lib.instructions import obeys
+from stages.lib.keywords import keyword_table, log_odds, top_differences
 from stages.lib.params import load_params
-from stages.lib.statistics import (
-    effect_size,
-    mcnemar,
-    mean,
-    paired_tests,
-    pairwise_accuracy,
-    proportion,
-    standard_deviation,
-)
+from stages.lib.readability import reading_grades
+from stages.lib.responses import refuses, repetition
 from stages.lib.words import words
 
-
-def describe(answers: pd.DataFrame, logps: pd.DataFrame, reference: pd.DataFrame, beta: float, seed: int) -> dict:
-    """One policy on its own.
-
-    Args:
-        answers: its rows of the scored responses, with `words` and, on the sandbox, `obeyed`.
-        logps: chosen_logp and rejected_logp per validation pair under the policy.
-        reference: the same under the base model.
-        beta: the implicit reward is beta (log pi - log pi_ref) (Rafailov et al. 2023, eq. 5). For the base model it is 0
-            for every answer and its accuracy, all ties, one half.
-    """
-    chosen = beta * (logps["chosen_logp"] - reference["chosen_logp"]).to_numpy()
-    rejected = beta * (logps["rejected_logp"] - reference["rejected_logp"]).to_numpy()
-    implicit = np.concatenate([chosen, rejected])
-    description = {
-        "reward_mean": mean(answers["reward"]),
-        "reward_std": standard_deviation(answers["reward"], seed),
-        "words_mean": mean(answers["words"]),
-        "finished": proportion(answers["finished"].sum(), len(answers)),
-        "implicit_accuracy": pairwise_accuracy(chosen, rejected),
-        "implicit_reward_mean": mean(implicit),
-        "implicit_reward_std": standard_deviation(implicit, seed),
-        "likelihood_accuracy": pairwise_accuracy(logps["chosen_logp"], logps["rejected_logp"]),
-    }
-    if "obeyed" in answers:
-        description["gold_rate"] = proportion(answers["obeyed"].sum(), len(answers))
-    return description
+PLOTS = Path("plots/policies")
+MOST_DIFFERENT = 20
 
 
-def against(base: pd.DataFrame, policy: pd.DataFrame, seed: int) -> dict:
-    """One policy against base on the same prompts; both tables in the same order of prompts. A tie is half a win."""
-    difference = policy["reward"].to_numpy() - base["reward"].to_numpy()
-    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    comparison = {
-        "wins": wins,
-        "losses": losses,
-        "ties": len(difference) - wins - losses,
-        "win_rate": pairwise_accuracy(policy["reward"], base["reward"]),
-        "reward_difference": mean(difference),
-        "effect_size": effect_size(difference, seed),
-        "tests": paired_tests(difference),
-        "words_difference": mean(policy["words"].to_numpy() - base["words"].to_numpy()),
-    }
-    if "obeyed" in policy:
-        comparison["gold"] = mcnemar(base["obeyed"], policy["obeyed"])
-    return comparison
+def measured(answers: pd.DataFrame) -> pd.DataFrame:
+    """The scored responses with words, reading_grade, repetition, refuses and, on the sandbox, obeyed."""
+    texts = answers["response"]
+    answers = answers.assign(
+        words=[len(words(text)) for text in texts],
+        reading_grade=reading_grades(texts)[0],
+        repetition=[repetition(text) for text in texts],
+        refuses=[refuses(text) for text in texts],
+    )
+    if "instruction" in answers:
+        answers["obeyed"] = [obeys(*row) for row in answers[["instruction", "response"]].itertuples(index=False)]
+    return answers
 
 
-def shares(metrics: dict) -> list[dict]:
-    """Rows for dvc plots: every share in metrics/policies.json with its interval."""
-    rows = []
-    for policy, measures in metrics.items():
-        found = measures | {"win_rate": measures["against_base"]["win_rate"]} if "against_base" in measures else measures
-        for name in ("gold_rate", "win_rate", "finished", "implicit_accuracy"):
-            if name in found:
-                rows.append({"policy": policy, "measure": f"{name} of {policy}"} | found[name])
+def draw(answers: dict[str, pd.DataFrame], metrics: dict, methods: list[str]) -> None:
+    """Write the figures of the answers and the rows they are drawn from."""
+    rewards = {policy: rows["reward"] for policy, rows in answers.items()}
+    differences = {method: rewards[method] - rewards["base"] for method in methods}
+    reward, unit = "reward (reward model's units)", "answers"
+    for name, groups, title, label, counted in (
+        ("reward", rewards, "Rewards of answers", reward, unit),
+        ("reward_differences", differences, "Reward minus base's, same prompt", reward, "prompts"),
+        ("words", {p: rows["words"] for p, rows in answers.items()}, "Length of answers", "words", unit),
+        ("reading_grade", {p: r["reading_grade"] for p, r in answers.items()}, "Flesch-Kincaid grade", "grade", unit),
+    ):
+        bins, points = figures.histogram_rows(groups, methods), figures.kde_rows(groups, methods)
+        write_csv(PLOTS / f"{name}_histogram.csv", bins)
+        write_csv(PLOTS / f"{name}_kde.csv", points)
+        write_png(PLOTS / f"{name}_histogram.png", figures.histogram(bins, title, label, counted))
+        write_png(PLOTS / f"{name}_kde.png", figures.kde(points, title, label))
+    write_png(PLOTS / "reward_scatter.png", figures.scatter(rewards["base"], {m: rewards[m] for m in methods}, methods))
+    shares = figures.share_rows(metrics, methods)
+    write_csv(PLOTS / "shares.csv", shares)
+    write_png(PLOTS / "shares.png", figures.shares(shares))
+
+
+def keywords(answers: dict[str, pd.DataFrame], training: list[str]) -> None:
+    """Write the study's TF-IDF lists, and the words that really differ between each method's answers and base's."""
+    texts = {policy: rows["response"].tolist() for policy, rows in answers.items()}
+    write_csv(PLOTS / "keywords.csv", keyword_table(texts | {"training set": training}))
+    tables = [
+        top_differences(log_odds(texts[method], texts["base"], training), MOST_DIFFERENT).assign(
+            comparison=f"{method} against base"
+        )
+        for method in texts
+        if method != "base"
+    ]
+    write_csv(PLOTS / "log_odds.csv", pd.concat(tables))
+
+
+def summary(metrics: dict, methods: list[str]) -> dict:
+    """The few numbers of metrics/policies.json that stand in a row of `dvc exp show`: {method: {measure: value}}."""
+    rows = {}
+    for method in methods:
+        found = metrics[method] | metrics[method]["against_base"]
+        measures = ("win_rate", "win_rate_length_controlled", "gold_rate", "words_difference")
+        rows[method] = {measure: found[measure]["value"] for measure in measures if measure in found}
     return rows
 
 
 def main() -> None:
     params = load_params()
-    answers = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
-    answers["words"] = answers["response"].map(lambda text: len(words(text)))
-    if "instruction" in answers:
-        answers["obeyed"] = [obeys(*row) for row in answers[["instruction", "response"]].itertuples(index=False)]
-    by_policy = {name: rows.set_index("id") for name, rows in answers.groupby("policy", sort=False)}
-    base = by_policy["base"]
-    reference = pd.DataFrame(read_json("data/logps/base/val.json")).set_index("id")
-    metrics = {}
-    for policy in ("base", *params.policy.methods):
-        rows = by_policy[policy].loc[base.index]
-        logps = pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id").loc[reference.index]
-        metrics[policy] = describe(rows, logps, reference, params.policy.beta, params.seed)
-        if policy != "base":
-            metrics[policy]["against_base"] = against(base, rows, params.seed)
-    differences = {m: (by_policy[m].loc[base.index, "reward"] - base["reward"]).to_numpy() for m in params.policy.methods}
+    methods = params.policy.methods
+    scored = measured(pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")))
+    answers = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", *methods)}
+    answers = {policy: rows.loc[answers["base"].index] for policy, rows in answers.items()}
+    logps = {policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id") for policy in answers}
+    logps = {policy: rows.loc[logps["base"].index] for policy, rows in logps.items()}
+    metrics = compare(answers, logps, methods, params.policy.beta, params.seed)
+    for policy, rows in answers.items():
+        metrics[policy]["reading_grade_left_out"] = reading_grades(rows["response"])[1]
+    train = read_table("data/prepared/train.parquet")
+    draw(answers, metrics, methods)
+    keywords(answers, [*train["chosen"], *train["rejected"]])
     write_json("metrics/policies.json", metrics)
-    write_json("plots/policies.json", shares(metrics))
-    with whole_file("plots/policies.png") as path:
-        policies_figure(metrics, differences).savefig(path, dpi=120, format="png")
+    write_json("metrics/summary/policies.json", summary(metrics, methods))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The judge's rewards of all validation pairs -> data/marks/Rm_model_mark_on_val_1k.json and metrics/reward.json.
+"""The judge's rewards of all validation pairs -> data/marks/Rm_model_mark_on_val_1k.json, metrics/reward.json.
 
 python -m stages.score_pairs
 """
@@ -11,7 +11,7 @@ from stages.lib.baselines import tfidf_margins
 from stages.lib.language_models import BadModel, encode_pairs, load_reward, load_tokenizer, pair_rewards
 from stages.lib.launching import check_processes
 from stages.lib.params import load_params
-from stages.lib.statistics import mean, pairwise_accuracy, rank_correlation, standard_deviation
+from stages.lib.statistics import mean, paired_rank_correlation, pairwise_accuracy, standard_deviation
 
 
 def reward_metrics(marks: pd.DataFrame, tfidf: np.ndarray, seed: int) -> dict:
@@ -21,13 +21,12 @@ def reward_metrics(marks: pd.DataFrame, tfidf: np.ndarray, seed: int) -> dict:
         marks: chosen_reward, rejected_reward, chosen_words, rejected_words per pair.
         tfidf: the TF-IDF baseline's margin per pair.
 
-    `reward_mean` and `reward_std` are of all rewards, chosen and rejected; `length_correlation` is of reward and words over all
-    answers. A subset without pairs is null.
+    `reward_mean` and `reward_std` are of all rewards, chosen and rejected; `length_correlation` is Spearman's of reward
+    and words over all answers, pairs resampled whole. A subset without pairs is null.
     """
     longer = marks["chosen_words"] > marks["rejected_words"]
     shorter = marks["chosen_words"] < marks["rejected_words"]
-    rewards = np.concatenate([marks["chosen_reward"], marks["rejected_reward"]])
-    words = np.concatenate([marks["chosen_words"], marks["rejected_words"]])
+    rewards, words = ([marks[f"{side}_{what}"] for side in ("chosen", "rejected")] for what in ("reward", "words"))
 
     def accuracy(rows: pd.DataFrame) -> dict | None:
         return pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"]) if len(rows) else None
@@ -36,14 +35,21 @@ def reward_metrics(marks: pd.DataFrame, tfidf: np.ndarray, seed: int) -> dict:
         "accuracy": accuracy(marks),
         "accuracy_longer_chosen": accuracy(marks[longer]),
         "accuracy_shorter_chosen": accuracy(marks[shorter]),
-        "reward_mean": mean(rewards),
-        "reward_std": standard_deviation(rewards, seed),
-        "length_correlation": rank_correlation(rewards, words, seed),
+        "reward_mean": mean(np.concatenate(rewards)),
+        "reward_std": standard_deviation(np.concatenate(rewards), seed),
+        "length_correlation": paired_rank_correlation(rewards, words, seed),
         "baselines": {
             "longer": pairwise_accuracy(marks["chosen_words"], marks["rejected_words"]),
             "tfidf": pairwise_accuracy(tfidf, np.zeros(len(tfidf))),
         },
     }
+
+
+def summary(metrics: dict) -> dict:
+    """The few numbers of `reward_metrics` that stand in a row of `dvc exp show`."""
+    accuracy, shorter = metrics["accuracy"], metrics["accuracy_shorter_chosen"]
+    row = {"accuracy": accuracy["value"], "accuracy_low": accuracy["low"], "accuracy_high": accuracy["high"]}
+    return row | ({"accuracy_shorter_chosen": shorter["value"]} if shorter else {})
 
 
 def main() -> None:
@@ -64,7 +70,9 @@ def main() -> None:
         correct=[chosen > rejected for chosen, rejected in scores],
     )
     write_json("data/marks/Rm_model_mark_on_val_1k.json", marks.to_dict("records"))
-    write_json("metrics/reward.json", reward_metrics(marks, tfidf_margins(train, val, params.seed), params.seed))
+    metrics = reward_metrics(marks, tfidf_margins(train, val, params.seed), params.seed)
+    write_json("metrics/reward.json", metrics)
+    write_json("metrics/summary/reward.json", summary(metrics))
 
 
 if __name__ == "__main__":

@@ -42,3 +42,15 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a table written by `write_table`."""
     return pd.read_parquet(path)
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV."""
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_png(path: str | Path, figure: Any) -> None:
+    """Write a matplotlib figure as PNG, without the version that would make two equal figures differ."""
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png", metadata={"Software": None})
