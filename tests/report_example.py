@@ -1,0 +1,134 @@
+"""Made-up inputs of the report, hostile texts among them; the metrics come from the functions that make the real ones.
+
+python -m tests.report_example folder
+"""
+
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages.lib import figures
+from stages.lib.artifacts import write_csv, write_json, write_png
+from stages.lib.comparison import compare
+from stages.lib.instructions import INSTRUCTIONS, obeys
+from stages.lib.reward_analysis import analyse, favoured_and_other
+from stages.lib.statistics import mean, proportion
+from stages.lib.words import words
+
+HOSTILE = (
+    "</script><script>window.injected = 1; alert(1)</script>",
+    "<img src=x onerror=\"window.injected = 1; alert('img')\"><svg onload=alert(2)>",
+    "<!-- <script> {{ 7 * 7 }} {% raw %} &lt;b&gt; \u2028 \\u003c/script>",
+    "",
+    "x" * 3000,
+    "\u202eשלום עולם\u202c مرحبا 👩‍👩‍👧‍👦 🏳️‍🌈 Z̸a̷l̴g̵o̶",
+)
+TOPICS = ("rain", "old maps", "the cinema", "chickens", "city parks", "a choir", "the dentist", "breakfast")
+FILLER = words("people enjoy it because a short walk in the fresh morning air can help you think and rest well")
+
+
+def answers(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -> list[dict]:
+    """Scored responses to made-up prompts; the second policy's first answers are `HOSTILE`, and every seventh is a tie."""
+    rng = random.Random(seed)
+    kinds = list(INSTRUCTIONS)
+    asked = [(f"Say something about {rng.choice(TOPICS)}, number {i}.", kinds[i % len(kinds)]) for i in range(prompts)]
+    rows, base = [], {}
+    for place, policy in enumerate(policies):
+        for i, (prompt, kind) in enumerate(asked):
+            text = " ".join(rng.choices(FILLER, k=rng.randint(4, 30) + 3 * place)).capitalize() + "."
+            reward = rng.gauss(1 + 0.6 * place, 1.5)
+            if place == 0:
+                base[i] = (text, reward)
+            elif i % 7 == 6:
+                text, reward = base[i]
+            elif place == 1 and i < len(HOSTILE):
+                text = HOSTILE[i]
+            row = {"prompt": f"{prompt} {INSTRUCTIONS[kind].text}", "id": f"{i:016x}", "policy": policy, "response": text}
+            row |= {"tokens": 1 + len(text) // 4, "finished": rng.random() < 0.7, "reward": reward}
+            rows.append(row | ({"instruction": kind} if sandbox else {}))
+    return rows
+
+
+def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Generator) -> dict:
+    """metrics/policies.json of such responses."""
+    table = pd.DataFrame(rows)
+    table["words"] = [len(words(text)) for text in table["response"]]
+    table["reading_grade"] = np.where(table["words"] > 5, rng.normal(6, 2, len(table)), np.nan)
+    table["repetition"], table["refuses"] = rng.uniform(0, 0.3, len(table)), rng.random(len(table)) < 0.05
+    if "instruction" in table:
+        table["obeyed"] = [obeys(*row) for row in table[["instruction", "response"]].itertuples(index=False)]
+    policies = ["base", *methods]
+    by_policy = {policy: table[table["policy"] == policy].set_index("id") for policy in policies}
+    logps = {policy: pd.DataFrame(rng.normal(-50, 9, (40, 2)), columns=["chosen_logp", "rejected_logp"]) for policy in policies}
+    return compare(by_policy, logps, methods, beta=0.1, seed=1)
+
+
+def marked_pairs(rng: np.random.Generator, pairs: int = 40) -> pd.DataFrame:
+    """Validation pairs with rewards, as analyse_reward takes them."""
+    marks = pd.DataFrame(rng.normal([1.6, 0.6], 1.4, (pairs, 2)), columns=["chosen_reward", "rejected_reward"])
+    marks["chosen"], marks["rejected"], marks["instruction"] = "a", "b", rng.choice(list(INSTRUCTIONS)[:5], pairs)
+    marks["chosen_words"], marks["rejected_words"] = rng.integers(5, 60, (2, pairs))
+    return marks
+
+
+def word_tables(folder: Path, groups: list[str], comparison: str) -> None:
+    """keywords.csv and log_odds.csv; "null" is a word like any other."""
+    keywords = [
+        {"group": group, "rank": rank, "word": word, "weight": 0.2 / rank}
+        for place, group in enumerate(groups)
+        for rank, word in enumerate([*FILLER[place : place + 9], "null"], 1)
+    ]
+    odds = [
+        {"comparison": comparison, "word": word, "count_a": 9 + z, "count_b": 9 - z, "log_odds": z / 4, "z": float(z)}
+        for z, word in zip(range(8, -9, -1), FILLER, strict=False)
+    ]
+    write_csv(folder / "keywords.csv", pd.DataFrame(keywords))
+    write_csv(folder / "log_odds.csv", pd.DataFrame(odds))
+
+
+def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: bool = True, whole: bool = True) -> None:
+    """Write the report's inputs below `folder`.
+
+    Args:
+        whole: also what may be missing: the reward model's analysis, pictures and word tables.
+    """
+    rng = np.random.default_rng(5)
+    share, length = proportion(31, 40), mean(rng.normal(30, 9, 40))
+    split = {"rows_in": 44, "dropped": {"duplicate": 3, "empty_text": 1}, "not_sampled": 0, "rows_out": 40}
+    split |= {"chosen_words": length, "rejected_words": length, "longer_wins": share}
+    training = {
+        "train_pairs": 1234,
+        "train_pairs_truncated": 5,
+        "val_pairs_truncated": 0,
+        "trained_parameters": 10**6,
+        "steps": 60,
+    }
+    rows, marks = answers(["base", *methods], prompts, sandbox), marked_pairs(rng)
+    reward = {key: share for key in ("accuracy", "accuracy_longer_chosen", "reward_mean", "reward_std", "length_correlation")}
+    write_json(folder / "metrics/data.json", {"train": split, "val": split, "shared_prompts": 0})
+    write_json(
+        folder / "metrics/reward.json",
+        reward | {"accuracy_shorter_chosen": None, "baselines": {"longer": share, "tfidf": share}},
+    )
+    write_json(folder / "metrics/train_reward/standard.json", training | {"untrained_accuracy": share})
+    for method in methods:
+        write_json(folder / f"metrics/train_policy/{method}.json", training)
+    write_json(folder / "metrics/policies.json", policies_metrics(rows, methods, rng))
+    write_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", rows)
+    if whole:
+        sides = favoured_and_other(marks).assign(favoured_grade=rng.normal(6, 1, len(marks)), other_grade=5.0)
+        analysis = analyse(marks, sides, {"too short": 2, "code": 0}, seed=1)
+        analysis["keywords"] = {"favoured": FILLER[:9], "training": FILLER[2:11], "shared": FILLER[2:9]}
+        write_json(folder / "metrics/reward_analysis.json", analysis)
+        word_tables(folder / "plots/reward", ["favoured", "other", "training set"], "favoured against other")
+        word_tables(folder / "plots/policies", ["base", *methods, "training set"], f"{methods[0]} against base")
+        points = figures.kde_rows({"chosen": marks["chosen_reward"], "rejected": marks["rejected_reward"]})
+        for name in ("reward/score_kde", "reward/words_kde", "reward/reliability", "policies/shares", "policies/a_new_picture"):
+            write_png(folder / f"plots/{name}.png", figures.kde(points, "Made up", "reward"))
+
+
+if __name__ == "__main__":
+    write_example(Path(sys.argv[1]), sys.argv[2:] or ["dpo"])
