@@ -1,4 +1,5 @@
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,10 @@ def imported(file: Path) -> set[str]:
     while todo:
         for node in ast.walk(ast.parse(todo.pop().read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages."):
-                name = node.module.replace(".", "/") + ".py"
-                if name not in found:
-                    found.add(name)
-                    todo.append(ROOT / name)
+                modules = [f"{node.module}.{a.name}" for a in node.names] if node.module == "stages.lib" else [node.module]
+                names = {module.replace(".", "/") + ".py" for module in modules} - found
+                found |= names
+                todo += [ROOT / name for name in names]
     return found
 
 
@@ -74,7 +75,7 @@ def module_of(stage: dict) -> str:
 def test_a_stage_declares_the_code_it_runs(name):
     stage = STAGES[name]
     file = f"stages/{module_of(stage)}.py"
-    declared = {dep for dep in stage["deps"] if dep.startswith("stages/")}
+    declared = {dep for dep in stage["deps"] if dep.startswith("stages/") and dep.endswith(".py")}
     assert declared == ({file} | imported(ROOT / file)) - NO_DEPENDENCY
 
 
@@ -82,7 +83,12 @@ def test_a_stage_declares_the_code_it_runs(name):
 def test_a_stage_declares_the_parameters_it_reads(name):
     """Every params.x.y in the stage's module, and every field of a section handed on whole, is listed."""
     stage = STAGES[name]
-    tree = ast.parse((ROOT / f"stages/{module_of(stage)}.py").read_text())
+    schema = yaml.safe_load((ROOT / "params.yaml").read_text())
+    source = (ROOT / f"stages/{module_of(stage)}.py").read_text()
+    if "params.model_dump()" in source:
+        assert set(stage["params"]) == set(schema)
+        return
+    tree = ast.parse(source)
     aliases = {
         node.targets[0].id: node.value.attr
         for node in ast.walk(tree)
@@ -101,13 +107,62 @@ def test_a_stage_declares_the_parameters_it_reads(name):
             read.add(f"{node.value.attr}.{node.attr}")
         elif isinstance(node.value, ast.Name) and node.value.id == "params" and node.attr == "seed":
             read.add("seed")
-    schema = yaml.safe_load((ROOT / "params.yaml").read_text())
     if name in ("train_reward", "train_policy"):  # stages.lib.training reads the whole section
         section = name.removeprefix("train_")
         shared = {"variants", "judge", "methods"}
         read |= {f"{section}.{key}" for key in schema[section] if key not in shared}
     read = {key for key in read if key not in NO_RESULT and key.split(".")[0] not in NO_RESULT}
     assert set(stage["params"]) == read
+
+
+def resolved(path: str, schema: dict) -> str:
+    """A path in dvc.yaml with its parameters filled in; what a matrix fills in stands for anything."""
+    for name in ("data.train", "data.val", "generate.prompts", "reward.judge"):
+        section, key = name.split(".")
+        path = path.replace(f"${{{name}}}", str(schema[section][key]))
+    return path.split("/${")[0].removesuffix(".json")
+
+
+def downstream(schema: dict) -> dict[str, set[str]]:
+    """Per stage the stages that read what it writes, directly or through others, and itself."""
+    outs, deps = {}, {}
+    for name, stage in STAGES.items():
+        written = [*stage.get("outs", []), *stage.get("metrics", [])]
+        outs[name] = [resolved(next(iter(o)) if isinstance(o, dict) else o, schema) for o in written]
+        deps[name] = [resolved(dep, schema) for dep in stage["deps"] if not dep.startswith("stages/")]
+
+    def touches(a: str, b: str) -> bool:
+        return a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/")
+
+    after = {a: {b for b in STAGES if any(touches(o, d) for o in outs[a] for d in deps[b])} | {a} for a in STAGES}
+    for _ in STAGES:
+        after = {a: set().union(*(after[b] for b in following)) for a, following in after.items()}
+    return after
+
+
+def test_the_readme_says_what_a_parameter_reruns():
+    schema = yaml.safe_load((ROOT / "params.yaml").read_text())
+    after = downstream(schema)
+    lines = (ROOT / "README.md").read_text().split("| parameter | what runs again |")[1].split("\n\n")[0].splitlines()[2:]
+    told = {}
+    for line in lines:
+        parameters, stages = (re.findall(r"`([^`]+)`", cell) for cell in line.strip("|").split("|"))
+        told |= {parameter: set(stages) for parameter in parameters}
+    every = [
+        name
+        for section, value in schema.items()
+        for name in ([f"{section}.{k}" for k in value] if isinstance(value, dict) else [section])
+    ]
+    for parameter in every:
+        section = parameter.split(".")[0]
+        readers = [
+            name
+            for name, stage in STAGES.items()
+            if parameter in stage["params"] or (name != "report" and section in stage["params"])
+        ]
+        expected = set().union({"report"}, *(after[name] for name in readers))
+        row = next(told[key] for key in (parameter, f"{section}.*") if key in told)
+        assert row == expected, parameter
 
 
 LAUNCH = {"processes": 1, "machines": 1, "accelerate_config": None}

@@ -1,8 +1,11 @@
 """The whole pipeline through dvc repro, on the tiny model, in a repository of its own."""
 
+import csv
+import io
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,10 @@ def repository(tmp_path_factory) -> Path:
     run(folder, "git", "init", "-q")
     run(folder, "git", "config", "user.email", "t@t")
     run(folder, "git", "config", "user.name", "t")
+    # As a user with files that git does not hold: queued experiments see them through DVC.
+    ignored = (folder / ".gitignore").read_text()
+    (folder / ".gitignore").write_text(ignored.replace("/tiny/\n", ""))
+    run(folder, "dvc", "add", "tiny/train.parquet", "tiny/val.parquet", "tiny/model")
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "start")
     return folder
@@ -63,6 +70,7 @@ def test_the_whole_pipeline(repository):
         assert path.exists() and (path.is_dir() or path.stat().st_size > 0), out
     estimates_are_whole(json.loads((repository / "metrics/reward.json").read_text()))
     estimates_are_whole(json.loads((repository / "metrics/policies.json").read_text()))
+    estimates_are_whole(json.loads((repository / "metrics/reward_analysis.json").read_text()))
     policies = json.loads((repository / "metrics/policies.json").read_text())
     assert policies["base"]["implicit_accuracy"]["value"] == 0.5 and policies["dpo"]["implicit_accuracy"]["n"] == 20
     assert policies["dpo"]["gold_rate"]["n"] == policies["dpo"]["against_base"]["win_rate"]["n"] == 12
@@ -77,7 +85,9 @@ def test_the_whole_pipeline(repository):
     ran = stages_run(run(repository, "dvc", "repro"))
     # What comes after `generate` runs again only where the answers changed.
     assert (
-        {"train_policy@dpo", "generate@dpo"} <= ran <= {"train_policy@dpo", "generate@dpo", "score_responses", "compare_policies"}
+        {"train_policy@dpo", "generate@dpo"}
+        <= ran
+        <= {"train_policy@dpo", "generate@dpo", "score_responses", "compare_policies", "report"}
     )
 
     # Going back is looked up, not computed: the same inputs gave these outputs before.
@@ -106,3 +116,38 @@ def test_bad_parameters_stop_before_any_work(repository):
         assert done.returncode != 0 and "policy.beta" in done.stderr
     finally:
         (repository / "params.yaml").write_text(before)
+
+
+def test_a_grid_is_run_shown_and_ranked(repository):
+    run(repository, "git", "add", "-A")
+    run(repository, "git", "commit", "-qm", "before the grid", "--allow-empty")
+    run(
+        repository, "dvc", "exp", "run", "--queue", "-S", "reward.learning_rate=1e-3,3e-3",
+        "-S", "reward.gradient_accumulation_steps=1,2", "score_pairs",
+    )  # fmt: skip
+    run(repository, "dvc", "exp", "run", "--run-all")
+    table = list(csv.DictReader(io.StringIO(run(repository, "dvc", "exp", "show", "--csv", "--only-changed").split("\n\n")[0])))
+    rows = [row for row in table if row["typ"] in ("branch_commit", "branch_base")]
+    grid = {(float(row["reward.learning_rate"]), int(row["reward.gradient_accumulation_steps"])): row for row in rows}
+    assert set(grid) == {(1e-3, 1), (1e-3, 2), (3e-3, 1), (3e-3, 2)} and len(rows) == 4
+    assert not any(name.startswith("policy.") for name in table[0])  # what does not differ is not shown
+    everything = csv.DictReader(io.StringIO(run(repository, "dvc", "exp", "show", "--csv")))
+    for row in (row for row in everything if row["typ"] in ("branch_commit", "branch_base")):
+        assert 0 <= float(row["accuracy_low"]) <= float(row["accuracy"]) <= float(row["accuracy_high"]) <= 1
+    ranking = run(repository, sys.executable, "-m", "experiments.rank", "--pictures", "pictures")
+    assert "Best on validation: reward.learning_rate=" in ranking and "n = 20 pairs" in ranking
+    assert {path.name for path in (repository / "pictures").iterdir()} == {
+        "sweep_learning_rate.png", "sweep_gradient_accumulation_steps.png",
+    }  # fmt: skip
+
+
+def test_outputs_are_shared_through_a_remote(repository, tmp_path):
+    run(repository, "dvc", "repro")
+    run(repository, "dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    run(repository, "git", "add", "-A")
+    run(repository, "git", "commit", "-qm", "remote")
+    run(repository, "dvc", "push")
+    run(tmp_path, "git", "clone", "-q", str(repository), "elsewhere")
+    run(tmp_path / "elsewhere", "dvc", "pull")
+    assert stages_run(run(tmp_path / "elsewhere", "dvc", "repro")) == set()
+    assert (tmp_path / "elsewhere/models/policy/dpo/adapter_model.safetensors").exists()

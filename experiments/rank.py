@@ -1,0 +1,132 @@
+"""Rank DVC experiments by the reward model's accuracy on the validation pairs, with intervals, and draw their losses.
+
+python -m experiments.rank                      every experiment of the current commit
+python -m experiments.rank NAME [NAME ...]      these experiments, branches or commits
+python -m experiments.rank --pictures docs      also draw loss overlays, one picture per parameter that differs
+"""
+
+import argparse
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import dvc.api
+import pandas as pd
+from dvc.exceptions import DvcException
+from matplotlib.figure import Figure
+from tqdm.auto import tqdm
+
+from experiments.ranking import Run, conclusion, differing, rank
+from stages.lib.artifacts import write_png
+from stages.lib.figures import PALETTE
+
+MARKS = "data/marks/Rm_model_mark_on_val_1k.json"
+SERIES = ("loss", "examples", "validation_loss", "validation_examples")
+
+
+def flat(params: dict, prefix: str = "") -> dict:
+    """Nested parameters by dotted name."""
+    found = {}
+    for key, value in params.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def load(revision: str) -> Run:
+    """An experiment from git and DVC's cache.
+
+    Raises:
+        SystemExit: it has no scored pairs, because it was not run as far as `score_pairs` or its outputs were not pulled.
+    """
+    try:
+        params = flat(dvc.api.params_show("params.yaml", rev=revision))
+        marks = pd.DataFrame(json.loads(dvc.api.read(MARKS, rev=revision)))
+        folder = f"plots/train_reward/{params['reward.judge']}/plots/metrics"
+        columns = {}
+        for name in SERIES:
+            if name.startswith("validation") and not params["reward.evaluations"]:
+                continue
+            table = pd.read_csv(io.StringIO(dvc.api.read(f"{folder}/{name}.tsv", rev=revision)), sep="\t")
+            columns[name] = table.set_index("step")[name]
+    except (DvcException, FileNotFoundError) as error:
+        raise SystemExit(f"{revision}: {error}; run the experiment as far as score_pairs, or dvc pull its outputs") from None
+    chosen, rejected = marks["chosen_reward"], marks["rejected_reward"]
+    right = pd.Series(((chosen > rejected) + (chosen == rejected) / 2).to_numpy(), index=marks["id"])
+    return Run(revision, params, right, pd.DataFrame(columns))
+
+
+def overlay(runs: list[Run], name: str) -> Figure:
+    """Training loss (smoothed) and validation loss (with points) against pairs seen, one colour per value of `name`.
+
+    Of runs that differ in other parameters too, those are shown whose other parameters are the commonest.
+    """
+    others = [other for other in differing(runs, but=()) if other != name]
+    common = pd.Series([repr([run.params[o] for o in others]) for run in runs])
+    for wanted in common.value_counts().index:
+        shown = [run for run, found in zip(runs, common, strict=True) if found == wanted]
+        if len({run.params[name] for run in shown}) > 1:
+            break
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for place, run in enumerate(sorted(shown, key=lambda run: run.params[name])):
+        line = PALETTE[place % len(PALETTE)]
+        loss = run.loss.dropna(subset=["loss"])
+        window = max(1, len(loss) // 10)
+        smooth = loss["loss"].rolling(window, min_periods=1, center=True).mean()
+        axes.plot(loss["examples"], smooth, color=line, linewidth=1, alpha=0.7, label=f"{run.params[name]:g}, training")
+        if "validation_loss" in run.loss:
+            checked = run.loss.dropna(subset=["validation_loss"])
+            label = f"{run.params[name]:g}, validation"
+            axes.plot(checked["validation_examples"], checked["validation_loss"], "o-", color=line, linewidth=2, label=label)
+    axes.set(
+        xlabel="training pairs seen",
+        ylabel="loss",
+        title=f"{name}, {len(shown)} runs, n = {len(shown[0].right)} validation pairs",
+    )
+    axes.legend(fontsize="small")
+    return figure
+
+
+def table(ranking: pd.DataFrame, names: list[str]) -> str:
+    """The ranking as lines of text."""
+    rows = pd.DataFrame(
+        {name: ranking[name] for name in names}
+        | {
+            "seeds": ranking["seeds"],
+            "accuracy": [f"{a['value']:.3f} [{a['low']:.3f}, {a['high']:.3f}]" for a in ranking["accuracy"]],
+            "std over seeds": [f"{s:.3f}" if pd.notna(s) else "-" for s in ranking["seeds_std"]],
+            "minus best": [f"{d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]" if d else "-" for d in ranking["difference"]],
+            "corrected p": [f"{p:.3f}" if pd.notna(p) else "-" for p in ranking["p"]],
+            "training loss": [f"{loss:.3f}" for loss in ranking["final_loss"]],
+        }
+    )
+    return rows.to_string(index=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="experiments, branches or commits; by default every experiment of this commit")
+    parser.add_argument("--pictures", type=Path, help="folder for the loss overlays, as sweep_<parameter>.png")
+    arguments = parser.parse_args()
+    names = (
+        arguments.names
+        or subprocess.run(["dvc", "exp", "list", "--name-only"], capture_output=True, text=True, check=True).stdout.split()
+    )
+    if len(names) < 2:
+        raise SystemExit("fewer than two experiments to rank; dvc exp run --queue -S ... and dvc queue start make some")
+    runs = [load(name) for name in tqdm(names, desc="reading", unit="experiment", leave=False)]
+    try:
+        ranking = rank(runs)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    parameters = differing(runs)
+    print(f"{table(ranking, parameters)}\n\n{conclusion(ranking, parameters)}")
+    for name in parameters if arguments.pictures else []:
+        path = arguments.pictures / f"sweep_{name.rsplit('.', 1)[-1]}.png"
+        write_png(path, overlay(runs, name))
+        print(f"drawn: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Which of several settings is best on validation, and which it cannot be told from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.lib.statistics import holm, mean, paired_tests
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment.
+
+    Attributes:
+        name: of the experiment.
+        params: every parameter, by dotted name.
+        right: per validation pair, by its id: 1 where the chosen answer got the higher reward, 0.5 at equal rewards, else 0.
+        loss: columns step, examples, loss of training and, where it was computed, validation_loss.
+    """
+
+    name: str
+    params: dict[str, Any]
+    right: pd.Series
+    loss: pd.DataFrame
+
+    @property
+    def final_loss(self) -> float:
+        """Training loss at the end: the mean over the last tenth of the steps, for a single step's loss is mostly noise."""
+        losses = self.loss["loss"].dropna()
+        return float(losses.tail(max(1, len(losses) // 10)).mean())
+
+
+def differing(runs: Sequence[Run], but: Sequence[str] = ("seed",)) -> list[str]:
+    """The parameters that are not the same in all runs, without those in `but`."""
+    names = dict.fromkeys(name for run in runs for name in run.params)
+    return [name for name in names if name not in but and len({repr(run.params.get(name)) for run in runs}) > 1]
+
+
+def rank(runs: Sequence[Run]) -> pd.DataFrame:
+    """Settings, the best first; runs that differ only by seed are one setting.
+
+    A setting's accuracy is the mean over validation pairs of how often its seeds were right, with Student's interval over pairs;
+    `difference` is to the best setting on the same pairs, with its interval, and `p` its paired t-test, Holm-corrected over the
+    settings. The best was chosen on these pairs, so its accuracy is a little flattered; the comparisons are not.
+
+    Returns:
+        One row per setting: the differing parameters, seeds, accuracy, seeds_std (standard deviation of the seeds' accuracies),
+        difference, p, apart (whether it can be told from the best), final_loss (mean over seeds), names.
+
+    Raises:
+        ValueError: the runs were not validated on the same pairs.
+    """
+    pairs = runs[0].right.index
+    for run in runs:
+        if set(run.right.index) != set(pairs):
+            raise ValueError(f"{run.name} and {runs[0].name} were validated on different pairs: they cannot be compared")
+    names = differing(runs)
+    settings: dict[str, list[Run]] = {}
+    for run in runs:
+        settings.setdefault(repr([run.params.get(name) for name in names]), []).append(run)
+    rows, scores = [], []
+    for own in settings.values():
+        score = np.mean([run.right.loc[pairs].to_numpy() for run in own], axis=0)
+        accuracies = [run.right.mean() for run in own]
+        scores.append(score)
+        rows.append(
+            {name: own[0].params.get(name) for name in names}
+            | {
+                "seeds": len(own),
+                "accuracy": mean(score),
+                "seeds_std": float(np.std(accuracies, ddof=1)) if len(own) > 1 else None,
+                "final_loss": float(np.mean([run.final_loss for run in own])),
+                "names": [run.name for run in own],
+            }
+        )
+    order = sorted(range(len(rows)), key=lambda i: (-rows[i]["accuracy"]["value"], i))
+    best = scores[order[0]]
+    p_values: list[float] = []
+    for i in order[1:]:
+        rows[i]["difference"] = mean(scores[i] - best)
+        p_values.append((paired_tests(scores[i] - best)["paired_t"] or {"p": 1.0})["p"])
+    for i, p in zip(order[1:], holm(p_values), strict=True):
+        rows[i] |= {"p": p, "apart": p < LEVEL}
+    rows[order[0]] |= {"difference": None, "p": None, "apart": False}
+    return pd.DataFrame([rows[i] for i in order])
+
+
+def conclusion(ranking: pd.DataFrame, names: Sequence[str]) -> str:
+    """What the ranking says in words, and where training loss alone would have chosen otherwise."""
+
+    def setting(row: pd.Series) -> str:
+        return ", ".join(f"{name}={row[name]}" for name in names) or row["names"][0]
+
+    def share(estimate: dict) -> str:
+        return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+    best = ranking.iloc[0]
+    others = ranking.iloc[1:]
+    alike = others[~others["apart"].astype(bool)]
+    lines = [f"Best on validation: {setting(best)}, accuracy {share(best['accuracy'])}, n = {best['accuracy']['n']} pairs."]
+    if len(alike):
+        lines.append("It cannot be told from: " + "; ".join(setting(row) for _, row in alike.iterrows()) + ".")
+    elif len(others):
+        lines.append("It is better than every other setting.")
+    by_loss = ranking.loc[ranking["final_loss"].idxmin()]
+    if by_loss["names"] != best["names"]:
+        told = "worse on validation" if by_loss["apart"] else "not to be told from it on validation"
+        lines.append(
+            f"Training loss alone would have chosen {setting(by_loss)} (final training loss {by_loss['final_loss']:.3f} "
+            f"against {best['final_loss']:.3f}), which is {told} (difference {share(by_loss['difference'])}, "
+            f"corrected p = {by_loss['p']:.3f})."
+        )
+    else:
+        lines.append("Training loss alone would have chosen the same.")
+    return "\n".join(lines)
