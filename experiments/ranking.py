@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.lib.statistics import holm, mean, paired_tests
+from stages.lib.statistics import holm, mcnemar, mean, paired_tests, proportion
 
 LEVEL = 0.05
 
@@ -44,9 +44,10 @@ def differing(runs: Sequence[Run], but: Sequence[str] = ("seed",)) -> list[str]:
 def rank(runs: Sequence[Run]) -> pd.DataFrame:
     """Settings, the best first; runs that differ only by seed are one setting.
 
-    A setting's accuracy is the mean over validation pairs of how often its seeds were right, with Student's interval over pairs;
-    `difference` is to the best setting on the same pairs, with its interval, and `p` its paired t-test, Holm-corrected over the
-    settings. The best was chosen on these pairs, so its accuracy is a little flattered; the comparisons are not.
+    A setting's accuracy is the mean over validation pairs of how often its seeds were right, with Wilson's interval for that many
+    pairs (a cautious one for several seeds). `difference` is to the best setting on the same pairs, `p` its test, Holm-corrected
+    over the settings: Newcombe's interval and the exact McNemar test for single runs, Student's for means of seeds. The best was
+    chosen on these pairs, so its accuracy is a little flattered; the comparisons are not.
 
     Returns:
         One row per setting: the differing parameters, seeds, accuracy, seeds_std (standard deviation of the seeds' accuracies),
@@ -72,7 +73,7 @@ def rank(runs: Sequence[Run]) -> pd.DataFrame:
             {name: own[0].params.get(name) for name in names}
             | {
                 "seeds": len(own),
-                "accuracy": mean(score),
+                "accuracy": proportion(score.sum(), len(score)),
                 "seeds_std": float(np.std(accuracies, ddof=1)) if len(own) > 1 else None,
                 "final_loss": float(np.mean([run.final_loss for run in own])),
                 "names": [run.name for run in own],
@@ -82,12 +83,19 @@ def rank(runs: Sequence[Run]) -> pd.DataFrame:
     best = scores[order[0]]
     p_values: list[float] = []
     for i in order[1:]:
-        rows[i]["difference"] = mean(scores[i] - best)
-        p_values.append((paired_tests(scores[i] - best)["paired_t"] or {"p": 1.0})["p"])
+        rows[i]["difference"], p = _difference(scores[i], best)
+        p_values.append(p)
     for i, p in zip(order[1:], holm(p_values), strict=True):
         rows[i] |= {"p": p, "apart": p < LEVEL}
     rows[order[0]] |= {"difference": None, "p": None, "apart": False}
     return pd.DataFrame([rows[i] for i in order])
+
+
+def _difference(score: np.ndarray, best: np.ndarray) -> tuple[dict, float]:
+    if np.isin([score, best], [0, 1]).all():
+        change = mcnemar(best, score)
+        return change["difference"], change["p"]
+    return mean(score - best), (paired_tests(score - best)["paired_t"] or {"p": 1.0})["p"]
 
 
 def conclusion(ranking: pd.DataFrame, names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from experiments.ranking import Run, conclusion, differing, rank
-from stages.lib.statistics import mean
+from stages.lib.statistics import mcnemar, proportion
 
 N = 300
 
@@ -26,9 +26,9 @@ def test_the_best_is_told_from_the_worst_and_not_from_its_like():
     table = rank(runs)
     assert [names[0] for names in table["names"]] == ["best", "alike", "worst"]
     assert table["apart"].tolist() == [False, False, True]
-    assert table["accuracy"][0] == mean(base)
-    # Paired: the interval of the difference is that of the differences on the same pairs, not that of two proportions.
-    assert table["difference"][1] == mean(alike - base)
+    assert table["accuracy"][0] == proportion(base.sum(), N)
+    # Paired: what is compared is the same pair under both settings.
+    assert table["difference"][1] == mcnemar(base, alike)["difference"]
     words = conclusion(table, differing(runs))
     assert words.startswith("Best on validation: reward.learning_rate=0.0001") and f"n = {N} pairs" in words
     assert "cannot be told from: reward.learning_rate=0.0003." in words
