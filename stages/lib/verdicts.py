@@ -1,6 +1,7 @@
 """What the numbers say about a policy, in words, by rules that are stated here and nowhere else."""
 
 LEVEL = 0.05
+NAMES = {"simpo": "SimPO"}
 BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence of a difference"
 GAINED, ONLY_LONGER = "gained at equal length", "only longer"
 LOST, NO_EVIDENCE_AT_EQUAL_LENGTH = "lost at equal length", "no evidence at equal length"
@@ -40,6 +41,7 @@ def verdict(policy: str, comparison: dict) -> dict:
         {reward, length, gold, sentence}: reward goes by the sign test of wins and losses, gold (null without a
         known truth) by the exact McNemar test, both Holm-corrected; the sentence says it with the numbers.
     """
+    name = NAMES.get(policy, policy.upper())
     corrected = {(row["outcome"], row["test"]): row["p_holm"] for row in comparison["tests"]}
     p = corrected.get(("reward", "sign"))
     reward = direction(p, comparison["wins"] - comparison["losses"])
@@ -47,13 +49,13 @@ def verdict(policy: str, comparison: dict) -> dict:
     length = at_equal_length(reward, controlled, comparison["words_difference"])
     n = comparison["win_rate"]["n"]
     by_reward = {
-        BETTER: f"The reward model prefers {policy}'s answers to base's",
-        WORSE: f"The reward model prefers base's answers to {policy}'s",
-        NO_EVIDENCE: f"The reward model shows no evidence of a difference between {policy} and base",
+        BETTER: f"The reward model prefers {name}'s answers to base's",
+        WORSE: f"The reward model prefers base's answers to {name}'s",
+        NO_EVIDENCE: f"The reward model shows no evidence of a difference between {name} and base",
     }[reward]
     by_length = {
-        GAINED: "at equal length it still prefers them" if reward == BETTER else f"at equal length it prefers {policy}'s",
-        LOST: f"at equal length it prefers base's answers to {policy}'s",
+        GAINED: "at equal length it still prefers them" if reward == BETTER else f"at equal length it prefers {name}'s",
+        LOST: f"at equal length it prefers base's answers to {name}'s",
         ONLY_LONGER: "at equal length no difference is left to be seen: what can be shown is that the answers are longer",
         NO_EVIDENCE_AT_EQUAL_LENGTH: "at equal length there is none either"
         if reward == NO_EVIDENCE
@@ -68,9 +70,9 @@ def verdict(policy: str, comparison: dict) -> dict:
         change = comparison["gold"]["difference"]
         gold = direction(p, change["value"])
         truth = {
-            BETTER: f"In truth it is better: {policy} obeys more instructions than base",
-            WORSE: f"In truth it is worse: {policy} obeys fewer instructions than base",
-            NO_EVIDENCE: f"In truth there is no evidence that {policy} obeys more or fewer instructions than base",
+            BETTER: f"In truth it is better: {name} obeys more instructions than base",
+            WORSE: f"In truth it is worse: {name} obeys fewer instructions than base",
+            NO_EVIDENCE: f"In truth there is no evidence that {name} obeys more or fewer instructions than base",
         }[gold]
         sentence += f" {truth} ({change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}], {_p(p)})."
     return {"reward": reward, "length": length, "gold": gold, "sentence": sentence}
