@@ -135,7 +135,7 @@ def test_a_grid_is_run_shown_and_ranked(repository):
     for row in (row for row in everything if row["typ"] in ("branch_commit", "branch_base")):
         assert 0 <= float(row["accuracy_low"]) <= float(row["accuracy"]) <= float(row["accuracy_high"]) <= 1
     ranking = run(repository, sys.executable, "-m", "experiments.rank", "--pictures", "pictures")
-    assert "Best on validation: reward.learning_rate=" in ranking and "n = 20 pairs" in ranking
+    assert "Best on validation: reward." in ranking and "n = 20 pairs" in ranking and "Training loss alone" in ranking
     assert {path.name for path in (repository / "pictures").iterdir()} == {
         "sweep_learning_rate.png", "sweep_gradient_accumulation_steps.png",
     }  # fmt: skip

@@ -201,7 +201,7 @@ def coverage(interval, draw, truth, runs):
         (mean, lambda rng: rng.normal(1, 2, 40), 1.0, 2000),
         (lambda x: proportion(x, 150), lambda rng: rng.binomial(150, 0.7), 0.7, 2000),
         (d_z, lambda rng: rng.normal(0.3, 1, 100), 0.3, 800),
-        (lambda x: standard_deviation(x, 0), lambda rng: rng.normal(0, 2, 200), 2.0, 800),
+        (lambda x: standard_deviation(x, 0), lambda rng: rng.normal(0, 2, 400), 2.0, 800),
         (lambda x: rank_correlation(x[0], x[1], 0), lambda rng: _correlated(rng, 60), 6 / math.pi * math.asin(0.25), 400),
         (lambda x: length_controlled_win_rate(*x, 0), lambda rng: _won_by_length(rng, 120), 1 / (1 + math.exp(-0.4)), 400),
         (lambda x: mcnemar(x[0], x[1])["difference"], lambda rng: _paired_shares(rng, 150), 0.1, 2000),
