@@ -21,18 +21,23 @@ PLOTS = Path("plots/policies")
 MOST_DIFFERENT = 20
 
 
-def measured(answers: pd.DataFrame) -> pd.DataFrame:
-    """The scored responses with words, reading_grade, repetition, refuses and, on the sandbox, obeyed."""
+def measured(answers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """One policy's scored responses with words, reading_grade, repetition, refuses and, on the sandbox, obeyed.
+
+    Returns:
+        The table, and how many responses have no reading grade, by reason.
+    """
     texts = answers["response"]
+    grades, left_out = reading_grades(texts)
     answers = answers.assign(
         words=[len(words(text)) for text in texts],
-        reading_grade=reading_grades(texts)[0],
+        reading_grade=grades,
         repetition=[repetition(text) for text in texts],
         refuses=[refuses(text) for text in texts],
     )
     if "instruction" in answers:
         answers["obeyed"] = [obeys(*row) for row in answers[["instruction", "response"]].itertuples(index=False)]
-    return answers
+    return answers, left_out
 
 
 def draw(answers: dict[str, pd.DataFrame], metrics: dict, methods: list[str]) -> None:
@@ -84,14 +89,16 @@ def summary(metrics: dict, methods: list[str]) -> dict:
 def main() -> None:
     params = load_params()
     methods = params.policy.methods
-    scored = measured(pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")))
-    answers = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", *methods)}
-    answers = {policy: rows.loc[answers["base"].index] for policy, rows in answers.items()}
+    scored = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
+    by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", *methods)}
+    answers, left_out = {}, {}
+    for policy, rows in by_policy.items():
+        answers[policy], left_out[policy] = measured(rows.loc[by_policy["base"].index])
     logps = {policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id") for policy in answers}
     logps = {policy: rows.loc[logps["base"].index] for policy, rows in logps.items()}
     metrics = compare(answers, logps, methods, params.policy.beta, params.seed)
-    for policy, rows in answers.items():
-        metrics[policy]["reading_grade_left_out"] = reading_grades(rows["response"])[1]
+    for policy, reasons in left_out.items():
+        metrics[policy]["reading_grade_left_out"] = reasons
     train = read_table("data/prepared/train.parquet")
     draw(answers, metrics, methods)
     keywords(answers, [*train["chosen"], *train["rejected"]])

@@ -83,6 +83,7 @@ def test_no_verdict_without_correction():
     base, policy = answers(np.zeros(N), np.full(N, 30)), answers(np.repeat([1.0, -1.0], [115, 85]), np.full(N, 30))
     comparison = compared(base, policy)["dpo"]["against_base"]
     sign = next(row for row in comparison["tests"] if (row["outcome"], row["test"]) == ("reward", "sign"))
+    assert sign["n"] == N
     assert 0.03 < sign["p"] < 0.05 < sign["p_holm"]
     assert comparison["verdict"]["reward"] == "no evidence of a difference"
 
@@ -115,6 +116,7 @@ def test_numbers_of_a_policy_by_hand():
     against = metrics["dpo"]["against_base"]
     assert (against["wins"], against["losses"], against["ties"]) == (2, 1, 1)
     assert against["win_rate"]["value"] == 2.5 / 4
+    assert against["tests"][0]["test"] == "sign" and against["tests"][0]["n"] == 3  # the tie is no part of it
     assert against["words_difference"]["value"] == 1.5
     # Only prompts on which both answers have a reading grade are compared: the first and the last.
     assert (against["reading_grade_difference"]["value"], against["reading_grade_difference"]["n"]) == (0.5, 2)

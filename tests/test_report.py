@@ -135,9 +135,8 @@ def test_inputs_of_two_runs_are_refused(tmp_path, mix):
 def test_what_is_missing_is_left_out(tmp_path):
     write_example(tmp_path, ["dpo"], sandbox=False, whole=False)
     policies = read_json(tmp_path / "metrics/policies.json")
-    against = policies["dpo"]["against_base"]
-    del against["verdict"], against["tests"], policies["dpo"]["refusals"], policies["base"]["refusals"]
-    against["win_rate_length_controlled"] = policies["dpo"]["reading_grade_mean"] = None
+    del policies["dpo"]["refusals"], policies["base"]["refusals"]
+    policies["dpo"]["reading_grade_mean"] = None
     write_json(tmp_path / "metrics/policies.json", policies)
     page = page_of(tmp_path, ["dpo"])
     for absent in (
@@ -146,9 +145,7 @@ def test_what_is_missing_is_left_out(tmp_path):
         "Calibration",
         "Keywords",
         "Refused",
-        "at equal length",
         "<img ",
-        "Tests of",
     ):
         assert absent not in page, absent
     assert "not in this run" in page and "Mean reward" in page and "Reading grade" in page

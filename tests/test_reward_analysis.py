@@ -57,7 +57,6 @@ def test_the_studys_comparison_and_the_paired_one():
 
 def test_length_is_found_where_it_rules_and_not_where_it_does_not():
     ruled, free = analysed(marks(by_length=3.0))["length"], analysed(marks())["length"]
-    assert ruled["accuracy_longer_chosen"]["value"] > 0.9 > 0.4 > ruled["accuracy_shorter_chosen"]["value"]
     assert ruled["correlation_within_pairs"]["low"] > 0.6 and ruled["margin_explained"]["low"] > 0.5
     assert ruled["difference"]["low"] > 0 and ruled["correlation"]["low"] > 0.6
     assert abs(free["correlation_within_pairs"]["value"]) < 0.3 and free["correlation_within_pairs"]["low"] < 0.1

@@ -105,7 +105,8 @@ def against(base: pd.DataFrame, policy: pd.DataFrame, base_logps: pd.DataFrame, 
             "test": test,
             "statistic": (result or {}).get("statistic"),
             "p": (result or {}).get("p"),
-            "n": sizes.get(outcome, len(difference)),
+            # A sign test is of what differs: ties are no part of it.
+            "n": (result or {}).get("n", sizes.get(outcome, len(difference))),
         }
         for (outcome, test), result in found.items()
     ]

@@ -93,24 +93,19 @@ def length(marks: pd.DataFrame, sides: pd.DataFrame, margins: np.ndarray, seed: 
 
     `correlation` is Spearman's of reward and words (their logarithm has the same ranks) over all answers, pairs resampled whole;
     `correlation_within_pairs` is of the margin and the difference in log words; `margin_explained` is the share of the margin
-    that a line through the origin in that difference accounts for. The accuracies are over pairs whose chosen answer has more, or
-    fewer, words.
+    that a line through the origin in that difference accounts for. The accuracies where the longer and where the shorter answer
+    is chosen are in metrics/reward.json.
     """
     words = tuple(marks[f"{side}_words"].to_numpy() for side in ("chosen", "rejected"))
     difference = np.log1p(words[0]) - np.log1p(words[1])
     rewards = (marks["chosen_reward"].to_numpy(), marks["rejected_reward"].to_numpy())
     words_difference = sides["favoured_words"] - sides["other_words"]
 
-    def accuracy(rows: np.ndarray) -> dict | None:
-        return pairwise_accuracy(rewards[0][rows], rewards[1][rows]) if rows.any() else None
-
     return {
         "favoured_words": mean(sides["favoured_words"]),
         "other_words": mean(sides["other_words"]),
         "difference": mean(words_difference),
         "tests": paired_tests(words_difference),
-        "accuracy_longer_chosen": accuracy(difference > 0),
-        "accuracy_shorter_chosen": accuracy(difference < 0),
         "correlation": paired_rank_correlation(rewards, words, seed),
         "correlation_within_pairs": rank_correlation(margins, difference, seed),
         "margin_explained": explained_share(margins, difference, seed),
