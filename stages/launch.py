@@ -13,6 +13,13 @@ import sys
 
 from stages.lib.params import Launch, load_params
 
+# glibc gives every large tensor back to the system when it is freed and takes it anew, page by page, in the next step. Kept, in
+# large pages, the memory makes training on a CPU faster: benchmarks/allocator.py. Other systems ignore the variable.
+ALLOCATOR = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000"
+    ":glibc.malloc.top_pad=67108864"
+}
+
 
 def command(launch: Launch, stage: str, arguments: list[str], environment: dict[str, str]) -> list[str]:
     """The command that runs the stage in `launch.processes` processes over `launch.machines` machines."""
@@ -38,7 +45,7 @@ def main() -> None:
     params = load_params()
     arguments = command(params.launch, sys.argv[1], sys.argv[2:], dict(os.environ))
     # The libraries warn each other of names that go away in later releases than the pinned ones.
-    environment = os.environ | {"PYTHONWARNINGS": "ignore::FutureWarning"}
+    environment = ALLOCATOR | os.environ | {"PYTHONWARNINGS": "ignore::FutureWarning"}
     raise SystemExit(subprocess.run(arguments, check=False, env=environment).returncode)
 
 

@@ -6,6 +6,7 @@ python -m stages.train_reward standard
 import sys
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
@@ -48,7 +49,8 @@ def main(variant: str) -> None:
     model = new_reward_model("models/base", params.seed, dtype="float32" if full else "bfloat16").to(device())
 
     scores = pair_rewards(model.eval(), encoded["val"], **params.scoring.model_dump(), description="untrained head on validation")
-    untrained = pairwise_accuracy(*zip(*scores, strict=True))
+    chosen, rejected = np.array(scores).T
+    untrained = pairwise_accuracy(chosen, rejected)
 
     datasets = {split: rows(pairs) for split, pairs in encoded.items()}
     checkpoints = Path("checkpoints/train_reward") / variant
@@ -61,7 +63,8 @@ def main(variant: str) -> None:
         processing_class=tokenizer,
         peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="SEQ_CLS", modules_to_save=["score"]),
     )
-    train(trainer, checkpoints, run, Path("plots/train_reward") / variant, Path("models/reward") / variant)
+    log, target = Path("plots/train_reward") / variant, Path("models/reward") / variant
+    train(trainer, checkpoints, run, log, target, untrained_loss=float(np.logaddexp(0, rejected - chosen).mean()))
     if state.is_main_process:
         write_json(f"metrics/train_reward/{variant}.json", {"untrained_accuracy": untrained} | summary(trainer, encoded))
 

@@ -36,7 +36,8 @@ def device() -> torch.device:
 def loading() -> dict[str, Any]:
     """How every model is loaded: safetensors alone, no code of the model's own, and attention that suits the machine.
 
-    On a CPU plain matrix products beat PyTorch's fused attention at the lengths of most answers: `benchmarks/attention.py`.
+    On a CPU plain matrix products beat PyTorch's fused attention on short texts and equal it on longer ones:
+    `benchmarks/attention.py`.
     """
     safe = {"use_safetensors": True, "trust_remote_code": False}
     return safe | ({"attn_implementation": "eager"} if device().type == "cpu" else {})
@@ -201,15 +202,18 @@ def pair_logps(
 
     def run(number: int, indices: list[int]) -> list[float]:
         ids, mask = _padded([sequences[i] for i in indices], model.config.pad_token_id, model.device)
-        # Logits are wanted only from the first answer's start on: the vocabulary makes them the largest tensor here.
-        start = min(len(prompts[i]) for i in indices)
-        position = torch.arange(start, ids.shape[1], device=ids.device)[None, :]
         first = torch.tensor([len(prompts[i]) for i in indices], device=ids.device)[:, None]
-        wanted = (position >= first) & mask[:, start:].bool()
-        kept = ids.shape[1] - start + 1
-        with torch.inference_mode():
-            logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=kept).logits[:, :-1]
-            logps = -torch.nn.functional.cross_entropy(logits[wanted].float(), ids[:, start:][wanted], reduction="none")
+        position = torch.arange(1, ids.shape[1], device=ids.device)[None, :]
+        wanted = (position >= first) & mask[:, 1:].bool()
+        # Logits of the answers' tokens alone: the vocabulary makes them the largest tensor here.
+        head = model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda head, inputs: (inputs[0][:, :-1][wanted],))
+        try:
+            with torch.inference_mode():
+                logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+                logps = -torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
+        finally:
+            hook.remove()
         return [part.sum().item() for part in logps.split(wanted.sum(dim=1).tolist())]
 
     batches = batches_by_length([len(s) for s in sequences], max_batch, max_padded)

@@ -13,7 +13,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from dvclive import Live
 from peft import LoraConfig
-from transformers import PreTrainedModel, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.utils import hash_module
 
@@ -115,17 +115,26 @@ class StepLog(TrainerCallback):
     """Writes each step's numbers with DVCLive, and stops a run that diverges.
 
     Starting from a checkpoint, the steps before it are written again: DVC has deleted what the killed run wrote.
+
+    Args:
+        folder: where to.
+        rows: of the training set, to count the examples seen.
+        untrained_loss: on validation, before the first step, where it is known.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, rows: int, untrained_loss: float | None):
         self.folder = folder
+        self.rows = rows
+        self.untrained_loss = untrained_loss
         self.live: Live | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             self.live = Live(str(self.folder), dvcyaml=False, save_dvc_exp=False)
+            if self.untrained_loss is not None:
+                self._write({"step": 0, "epoch": 0.0, "eval_loss": self.untrained_loss})
             for logs in state.log_history:
-                self._write(logs, args)
+                self._write(logs)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         loss = (logs or {}).get("loss", (logs or {}).get("eval_loss", 0.0))
@@ -136,10 +145,10 @@ class StepLog(TrainerCallback):
                 f"learning rate {logs.get('learning_rate')}; lower the learning rate or lengthen the warm-up"
             )
         if self.live is not None:
-            self._write({"step": state.global_step} | logs, args)
+            self._write({"step": state.global_step} | logs)
 
-    def _write(self, logs: dict[str, float], args: TrainingArguments) -> None:
-        examples = logs["step"] * args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+    def _write(self, logs: dict[str, float]) -> None:
+        examples = round(logs["epoch"] * self.rows)
         if "loss" in logs:
             numbers = {key.replace("/", "_"): logs[key] for key in LOGGED if key in logs} | {"examples": examples}
         elif "eval_loss" in logs:
@@ -186,7 +195,7 @@ def last_complete(checkpoints: Path) -> Path | None:
     return max((m.parent for m in marks), key=lambda folder: int(folder.name.split("-")[1]), default=None)
 
 
-def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path) -> None:
+def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path, untrained_loss: float | None = None) -> None:
     """Train, going on from the last complete checkpoint of the same run, and write the model to `target`.
 
     Args:
@@ -195,6 +204,7 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
         run: the run's `fingerprint`.
         log: folder for the numbers of each step.
         target: folder for the trained weights: safetensors and configuration alone.
+        untrained_loss: on validation, before the first step, where it is known.
     """
     state = PartialState()
     mark = checkpoints / "run"
@@ -208,7 +218,7 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
     if resume and state.is_main_process:
         print(f"going on from {resume}")
     trainer.remove_callback(ProgressCallback)
-    for callback in (QuietProgress(), StepLog(log), CompleteMark()):
+    for callback in (QuietProgress(), StepLog(log, len(trainer.train_dataset), untrained_loss), CompleteMark()):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     trainer.save_model(str(target))
