@@ -96,7 +96,8 @@ def main() -> None:
         answers[policy], left_out[policy] = measured(rows.loc[by_policy["base"].index])
     logps = {policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id") for policy in answers}
     logps = {policy: rows.loc[logps["base"].index] for policy, rows in logps.items()}
-    metrics = compare(answers, logps, methods, params.policy.beta, params.seed)
+    betas = {method: read_json(f"metrics/train_policy/{method}.json")["implicit_beta"] for method in methods}
+    metrics = compare(answers, logps, betas, params.seed)
     for policy, reasons in left_out.items():
         metrics[policy]["reading_grade_left_out"] = reasons
     train = read_table("data/prepared/train.parquet")

@@ -1,83 +1,101 @@
 """Preference pairs -> an aligned policy in models/policy/<method>, with TRL, and its log-probabilities on validation.
 
 python -m stages.train_policy dpo
+
+The methods are in stages/lib/methods.py.
 """
 
 import sys
-from collections.abc import Iterable
+import time
 from pathlib import Path
 
+from accelerate import PartialState
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer
+from transformers import Trainer
 
 from stages.lib.artifacts import read_json, read_table, write_json
-from stages.lib.language_models import TokenPair, encode_pairs, load_causal, load_tokenizer, pair_logps
+from stages.lib.language_models import TokenPair, device, encode_pairs, load_causal, load_reward, load_tokenizer, pair_logps
 from stages.lib.launching import check_processes
-from stages.lib.params import load_params
-from stages.lib.training import PairedByLength, arguments, fingerprint, lora, summary, train
+from stages.lib.methods import METHODS, Method, judging
+from stages.lib.params import Policy, load_params
+from stages.lib.training import arguments, fingerprint, lora, peak_memory, summary, train
 
 
-class DPO(PairedByLength, DPOTrainer):
-    """TRL's DPO trainer on tokens, batched by length, with the reference's log-probabilities given."""
-
-    def _precompute_ref_logps(self, dataset: Dataset, *_) -> Dataset:
-        return dataset
-
-
-# A method is a trainer, its configuration, and the parameters the configuration takes besides those all have.
-METHODS = {"dpo": (DPO, DPOConfig, lambda policy: {"beta": policy.beta, "precompute_ref_log_probs": True})}
-
-
-def rows(pairs: list[TokenPair], ids: Iterable[str], reference: list[dict]) -> Dataset:
-    """Pairs as the trainer takes them, with the reference's log-probabilities looked up by the pairs' ids."""
-    logps = {row["id"]: row for row in reference}
-    return Dataset.from_list(
-        [
-            {
-                "prompt_ids": p.prompt_ids,
-                "chosen_ids": p.chosen_ids,
-                "rejected_ids": p.rejected_ids,
-                "ref_chosen_logps": logps[id]["chosen_logp"],
-                "ref_rejected_logps": logps[id]["rejected_logp"],
-                "length": len(p.prompt_ids) + max(len(p.chosen_ids), len(p.rejected_ids)),
-            }
-            for id, p in zip(ids, pairs, strict=True)
-        ]
-    )
+def rows(method: Method, section: Policy, seed: int, pairs: list[TokenPair], ids: list[str], split: str) -> Dataset:
+    """A split as the method's trainer takes it, with the reference's log-probabilities where it takes those."""
+    made = method.rows(pairs, section, seed)
+    if method.given_reference:
+        logps = {row["id"]: row for row in read_json(f"data/logps/base/{split}.json")}
+        for row, id in zip(made, ids, strict=True):
+            row |= {f"ref_{side}_logps": logps[id][f"{side}_logp"] for side in ("chosen", "rejected")}
+    return Dataset.from_list(made)
 
 
-def main(method: str) -> None:
+def facts(method: Method, section: Policy, name: str, trainer: Trainer) -> dict:
+    """What the method needs, and how much it was trained on: examples and tokens, each counted as often as it was trained on.
+
+    Examples are what a step's loss is made of: pairs, single answers or sampled answers. Tokens are those of prompts and answers,
+    without padding and without the passes of a reference model.
+    """
+    state, dataset = trainer.state, trainer.train_dataset
+    if method.needs_reward_model:
+        sampled = section.batch_size * section.gradient_accumulation_steps * section.rloo.generations
+        seen = {"examples": state.global_step * sampled, "tokens": int(state.num_input_tokens_seen)}
+    else:
+        seen = {"examples": round(state.epoch * len(dataset)), "tokens": round(state.epoch * sum(dataset["tokens"]))}
+    return seen | {
+        "needs_reference": method.needs_reference,
+        "needs_reward_model": method.needs_reward_model,
+        "needs_pairs": method.needs_pairs,
+        "implicit_beta": section.own(name).beta if method.needs_reference else None,
+    }
+
+
+def main(name: str) -> None:
     params = load_params()
-    section = params.policy
+    section, method = params.policy, METHODS[name]
     state = check_processes(params.launch.processes)
     tokenizer = load_tokenizer("models/base")
-    pairs, encoded = {}, {}
+    pairs, encoded, datasets = {}, {}, {}
     for split, limit in (("train", section.max_train), ("val", None)):
         pairs[split] = read_table(f"data/prepared/{split}.parquet")[:limit]
         encoded[split] = encode_pairs(tokenizer, pairs[split], section.max_length)
-    datasets = {split: rows(encoded[split], pairs[split]["id"], read_json(f"data/logps/base/{split}.json")) for split in encoded}
-    full = section.lora_rank == 0
-    model = load_causal("models/base", dtype="float32" if full else "bfloat16")
-    checkpoints, target = Path("checkpoints/train_policy") / method, Path("models/policy") / method
-    run = fingerprint(model, datasets["train"], section, params.seed)
-    trainer_class, config_class, extra = METHODS[method]
-    trainer = trainer_class(
+        datasets[split] = rows(method, section, params.seed, encoded[split], pairs[split]["id"], split)
+    start = time.perf_counter()
+    # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
+    model = load_causal("models/base", dtype="float32" if section.lora_rank == 0 else "bfloat16")
+    models, rewarded = [model], {}
+    if method.needs_reward_model:
+        models.append(load_reward("models/base", f"models/judge_for/{name}"))
+        rewarded["reward_funcs"] = judging(models[-1], tokenizer.eos_token_id)
+    checkpoints, target = Path("checkpoints/train_policy") / name, Path("models/policy") / name
+    own = section.own(name)
+    run = fingerprint(models, datasets["train"], section.shared() | own.model_dump(), params.seed)
+    configuration = arguments(section, own.learning_rate, params.seed, checkpoints)
+    trainer = method.trainer(
         model=model,
-        args=config_class(**arguments(section, params.seed, checkpoints), **extra(section)),
+        args=method.config(**configuration | method.configure(section, PartialState().num_processes)),
         train_dataset=datasets["train"],
-        eval_dataset=datasets["val"] if section.evaluations else None,
+        eval_dataset=datasets["val"] if section.evaluations and not method.needs_reward_model else None,
         processing_class=tokenizer,
         peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="CAUSAL_LM"),
+        **rewarded,
     )
-    train(trainer, checkpoints, run, Path("plots/train_policy") / method, target)
+    whole = train(trainer, checkpoints, run, Path("plots/train_policy") / name, target)
+    cost = {
+        "seconds": time.perf_counter() - start if whole else None,
+        "peak_memory_bytes": peak_memory(),
+        "device": device().type,
+    }
 
     # The policy as it was written, not the one in memory: what is measured is what is used later.
     policy = load_causal("models/base", target)
-    logps = pair_logps(policy, encoded["val"], **params.scoring.model_dump(), description=f"{method} on validation")
+    logps = pair_logps(policy, encoded["val"], **params.scoring.model_dump(), description=f"{name} on validation")
     if state.is_main_process:
         ids = pairs["val"]["id"]
-        write_json(f"data/logps/{method}/val.json", [{"id": id} | row for id, row in zip(ids, logps, strict=True)])
-        write_json(f"metrics/train_policy/{method}.json", summary(trainer, encoded))
+        write_json(f"data/logps/{name}/val.json", [{"id": id} | row for id, row in zip(ids, logps, strict=True)])
+        write_json(f"metrics/train_policy/{name}.json", summary(trainer, encoded) | facts(method, section, name, trainer))
+        write_json(f"metrics/train_cost/{name}.json", cost)
 
 
 if __name__ == "__main__":

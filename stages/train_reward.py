@@ -54,10 +54,11 @@ def main(variant: str) -> None:
 
     datasets = {split: rows(pairs) for split, pairs in encoded.items()}
     checkpoints = Path("checkpoints/train_reward") / variant
-    run = fingerprint(model, datasets["train"], section, params.seed)
+    run = fingerprint([model], datasets["train"], section.model_dump(), params.seed)
     trainer = Trainer(
         model=model,
-        args=RewardConfig(**arguments(section, params.seed, checkpoints)),
+        # encode_pairs has shortened what is too long, where TRL would drop it.
+        args=RewardConfig(**arguments(section, section.learning_rate, params.seed, checkpoints), max_length=None),
         train_dataset=datasets["train"],
         eval_dataset=datasets["val"] if section.evaluations else None,
         processing_class=tokenizer,

@@ -63,7 +63,7 @@ def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Genera
     policies = ["base", *methods]
     by_policy = {policy: table[table["policy"] == policy].set_index("id") for policy in policies}
     logps = {policy: pd.DataFrame(rng.normal(-50, 9, (40, 2)), columns=["chosen_logp", "rejected_logp"]) for policy in policies}
-    return compare(by_policy, logps, methods, beta=0.1, seed=1)
+    return compare(by_policy, logps, dict.fromkeys(methods, 0.1), seed=1)
 
 
 def marked_pairs(rng: np.random.Generator, pairs: int = 40) -> pd.DataFrame:

@@ -35,7 +35,7 @@ def logps(seed: int) -> pd.DataFrame:
 
 
 def compared(base: pd.DataFrame, policy: pd.DataFrame) -> dict:
-    return compare({"base": base, "dpo": policy}, {"base": logps(0), "dpo": logps(1)}, ["dpo"], beta=0.1, seed=0)
+    return compare({"base": base, "dpo": policy}, {"base": logps(0), "dpo": logps(1)}, {"dpo": 0.1}, seed=0)
 
 
 def made_up(better: float, by_length: float, longer: float, seed: int = 0, gold: tuple[float, float] | None = None) -> dict:
@@ -92,7 +92,7 @@ def test_the_family_is_corrected_once_over_all_policies():
     base = made_up(0, 0, 0)
     rng = np.random.default_rng(3)
     tables = {p: answers(rng.normal(size=N), rng.integers(20, 40, N)) for p in ("base", "dpo", "ipo")}
-    metrics = compare(tables, {"base": logps(0), "dpo": logps(1), "ipo": logps(2)}, ["dpo", "ipo"], 0.1, 0)
+    metrics = compare(tables, {"base": logps(0), "dpo": logps(1), "ipo": logps(2)}, {"dpo": 0.1, "ipo": 0.1}, 0)
     rows = [row for m in ("dpo", "ipo") for row in metrics[m]["against_base"]["tests"] if row["p_holm"] is not None]
     expected = multipletests([row["p"] for row in rows], method="holm")[1]
     assert [row["p_holm"] for row in rows] == pytest.approx(list(expected))

@@ -25,8 +25,8 @@ def test_every_parameter_file_is_right(file):
     ("change", "wanted"),
     [
         ({"policy": {"betta": 0.1}}, "policy.betta"),
-        ({"policy": {"beta": -1}}, r"policy.beta: .* greater than 0, but it is -1"),
-        ({"policy": {"methods": ["dppo"]}}, "policy.methods.0: .*'dpo', but it is 'dppo'"),
+        ({"policy": {"dpo": {"learning_rate": 1e-6, "beta": -1}}}, r"policy.dpo.beta: .* greater than 0, but it is -1"),
+        ({"policy": {"methods": ["dppo"]}}, "policy.methods.0: .*'dpo'.*, but it is 'dppo'"),
         ({"reward": {"judge": "other"}}, "reward.judge"),
         ({"reward": {"batch_size": 9}, "launch": {"processes": 2}}, "reward.batch_size 9 cannot be shared"),
         ({"data": {"max_train": "many"}}, "data.max_train: .*but it is 'many'"),
@@ -43,9 +43,9 @@ def test_a_wrong_parameter_is_named_with_what_is_allowed(tmp_path, change, wante
 
 def test_a_missing_parameter_is_named(tmp_path):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    del params["policy"]["beta"]
+    del params["policy"]["dpo"]["beta"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    with pytest.raises(SystemExit, match=r"policy\.beta: Field required"):
+    with pytest.raises(SystemExit, match=r"policy\.dpo\.beta: Field required"):
         load_params(tmp_path / "params.yaml")
 
 
@@ -109,8 +109,12 @@ def test_a_stage_declares_the_parameters_it_reads(name):
             read.add("seed")
     if name in ("train_reward", "train_policy"):  # stages.lib.training reads the whole section
         section = name.removeprefix("train_")
-        shared = {"variants", "judge", "methods"}
-        read |= {f"{section}.{key}" for key in schema[section] if key not in shared}
+        not_read = {"variants", "judge", "methods"}
+        read = {key for key in read if key.split(".")[0] != section}
+        read |= {
+            f"{section}.{key}" for key, value in schema[section].items() if key not in not_read and not isinstance(value, dict)
+        }
+        read |= {"policy.${item.method}"} if section == "policy" else set()
     read = {key for key in read if key not in NO_RESULT and key.split(".")[0] not in NO_RESULT}
     assert set(stage["params"]) == read
 
@@ -154,11 +158,17 @@ def test_the_readme_says_what_a_parameter_reruns():
         for name in ([f"{section}.{k}" for k in value] if isinstance(value, dict) else [section])
     ]
     for parameter in every:
-        section = parameter.split(".")[0]
+        section, _, key = parameter.partition(".")
         readers = [
             name
             for name, stage in STAGES.items()
-            if parameter in stage["params"] or (name != "report" and section in stage["params"])
+            if parameter in stage["params"]
+            or (name != "report" and section in stage["params"])
+            or (
+                isinstance(schema[section], dict)
+                and isinstance(schema[section].get(key), dict)
+                and "policy.${item.method}" in stage["params"]
+            )
         ]
         expected = set().union({"report"}, *(after[name] for name in readers))
         row = next(told[key] for key in (parameter, f"{section}.*") if key in told)

@@ -81,7 +81,7 @@ def test_the_whole_pipeline(repository):
     assert "dpo" in run(repository, "dvc", "metrics", "show")
     assert "Data and pipelines are up to date" in run(repository, "dvc", "status")
 
-    change(repository, policy={"beta": 0.2})
+    change(repository, policy={"dpo": {"learning_rate": 1e-4, "beta": 0.2}})
     ran = stages_run(run(repository, "dvc", "repro"))
     # What comes after `generate` runs again only where the answers changed.
     assert (
@@ -91,7 +91,7 @@ def test_the_whole_pipeline(repository):
     )
 
     # Going back is looked up, not computed: the same inputs gave these outputs before.
-    change(repository, policy={"beta": 0.1})
+    change(repository, policy={"dpo": {"learning_rate": 1e-4, "beta": 0.1}})
     before = json.dumps(policies)
     run(repository, "dvc", "repro")
     assert json.dumps(json.loads((repository / "metrics/policies.json").read_text())) == before
@@ -111,9 +111,9 @@ def estimates_are_whole(value: object) -> None:
 def test_bad_parameters_stop_before_any_work(repository):
     before = (repository / "params.yaml").read_text()
     try:
-        change(repository, policy={"beta": -1})
+        change(repository, policy={"dpo": {"learning_rate": 1e-4, "beta": -1}})
         done = subprocess.run(["dvc", "repro"], cwd=repository, capture_output=True, text=True, check=False)
-        assert done.returncode != 0 and "policy.beta" in done.stderr
+        assert done.returncode != 0 and "policy.dpo.beta" in done.stderr
     finally:
         (repository / "params.yaml").write_text(before)
 

@@ -6,16 +6,19 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-import trl
+import yaml
 from datasets import Dataset
 from safetensors.torch import load_file
-from trl import DPOConfig, RewardConfig
+from trl import RewardConfig
 
+import stages.judge_for
+import stages.reference_logps
 import stages.train_policy
 import stages.train_reward
-from stages.lib.artifacts import read_json
-from stages.lib.language_models import load_causal, new_reward_model, pair_logps, pair_rewards
+from stages.lib.artifacts import read_json, read_table
+from stages.lib.language_models import encode_pairs, load_causal, load_tokenizer, new_reward_model, pair_rewards
 from stages.lib.launching import check_processes
+from stages.lib.methods import METHODS
 from stages.lib.training import EpochSampler, StepLog, last_complete, lora
 from tests.workspace import change, prepared, stage
 
@@ -43,7 +46,7 @@ PAIRS = [
 
 
 class Tokens:
-    """A pair as `pair_rewards` and `pair_logps` take it."""
+    """A pair as `pair_rewards` takes it."""
 
     def __init__(self, row):
         self.__dict__ = row
@@ -79,40 +82,6 @@ def test_the_reward_loss_is_bradley_terrys(model_folder, tokenizer, tmp_path):
     batch = trainer.data_collator(rows)
     assert trainer.compute_loss(model, batch).item() == pytest.approx(by_hand, abs=1e-5)
     assert abs(by_hand - math.log(2)) > 0.05
-
-
-def test_the_dpo_loss_is_rafailovs(model_folder, tokenizer, tmp_path):
-    """-log sigmoid(beta [(log pi - log ref)(chosen) - (log pi - log ref)(rejected)]) (Rafailov et al. 2023, eq. 7)."""
-    model = load_causal(model_folder, dtype=torch.float32)
-    logps = pair_logps(model, [Tokens(p) for p in PAIRS], max_batch=2, max_padded=99, description="t")
-    beta, reference = 0.3, [(-18.0, -9.0), (-14.0, -25.0)]
-    by_hand = 0.0
-    for row, (ref_chosen, ref_rejected) in zip(logps, reference, strict=True):
-        margin = beta * ((row["chosen_logp"] - ref_chosen) - (row["rejected_logp"] - ref_rejected))
-        by_hand += -math.log(1 / (1 + math.exp(-margin))) / 2
-    rows = [p | {"ref_chosen_logps": c, "ref_rejected_logps": r, "length": 9} for p, (c, r) in zip(PAIRS, reference, strict=True)]
-    config = DPOConfig(**settings(tmp_path), beta=beta, precompute_ref_log_probs=True)
-    trainer = stages.train_policy.DPO(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
-    assert trainer.compute_loss(trainer.model, trainer.data_collator(rows)).item() == pytest.approx(by_hand, abs=1e-3)
-    assert abs(by_hand - math.log(2)) > 0.05
-
-
-def test_the_vocabulary_is_worked_through_for_answers_alone(model_folder, tokenizer, tmp_path, monkeypatch):
-    rows = [p | {"ref_chosen_logps": -9.0, "ref_rejected_logps": -9.0, "length": 9} for p in PAIRS]
-    config = DPOConfig(**settings(tmp_path), precompute_ref_log_probs=True)
-    model = load_causal(model_folder, dtype=torch.float32)
-    trainer = stages.train_policy.DPO(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
-    positions = []
-
-    class Watched(trl.trainer.utils._ChunkedLogProbFunction):
-        @classmethod
-        def apply(cls, hidden, *rest):
-            positions.append(len(hidden))
-            return super().apply(hidden, *rest)
-
-    monkeypatch.setattr(trl.trainer.utils, "_ChunkedLogProbFunction", Watched)
-    trainer.compute_loss(trainer.model, trainer.data_collator(rows))
-    assert positions == [sum(len(p["chosen_ids"]) + len(p["rejected_ids"]) for p in PAIRS)]
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():
@@ -202,6 +171,75 @@ def test_a_diverging_run_stops_with_its_step_and_cause(folder):
     with pytest.raises(SystemExit, match=r"diverged at step \d+: loss .*learning rate"):
         stages.train_reward.main("standard")
     assert not (folder / "models/reward").exists()
+
+
+@pytest.fixture(scope="module")
+def referenced(ready) -> Path:
+    """With what the methods need: the reference's log-probabilities and a reward model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ready)
+        stages.reference_logps.main()
+        stages.train_reward.main("standard")
+    return ready
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_logs_and_counts(referenced, folder, name):
+    stages.judge_for.main(name)
+    stages.train_policy.main(name)
+    told = read_json(folder / f"metrics/train_policy/{name}.json")
+    seen = {"kto": 2 * 24 * 2, "rloo": 3 * 8 * 2}.get(name, 24 * 2)  # answers; sampled answers; pairs, twice
+    assert told["examples"] == seen and told["steps"] == (3 if name == "rloo" else 6)
+    tokenizer = load_tokenizer(folder / "models/base")
+    pairs = encode_pairs(tokenizer, read_table(folder / "data/prepared/train.parquet")[:24], 96)
+    if name != "rloo":
+        assert told["tokens"] == 2 * sum(2 * len(p.prompt_ids) + len(p.chosen_ids) + len(p.rejected_ids) for p in pairs)
+    cost = read_json(folder / f"metrics/train_cost/{name}.json")
+    assert cost["seconds"] > 0 and cost["peak_memory_bytes"] > 1e8
+    logged = {path.stem for path in (folder / f"plots/train_policy/{name}").rglob("*.tsv")}
+    assert {"loss", "learning_rate", "grad_norm", "examples"} <= logged
+    assert name != "rloo" or {"reward", "kl", "completions_mean_length"} <= logged
+    before = load_causal(folder / "models/base")
+    after = load_causal(folder / "models/base", folder / f"models/policy/{name}")
+    assert any(weights.abs().sum() > 0 for key, weights in after.named_parameters() if "lora_B" in key)
+    assert sum(p.numel() for p in after.parameters()) == sum(p.numel() for p in before.parameters()) + told["trained_parameters"]
+    assert len(read_json(folder / f"data/logps/{name}/val.json")) == 20
+
+
+@pytest.mark.parametrize("name", ["kto", "rloo"])
+def test_a_killed_method_ends_where_an_unbroken_one_does(referenced, folder, monkeypatch, name):
+    change(folder, policy={"save_steps": 2})
+    stages.judge_for.main(name)
+    stages.train_policy.main(name)
+    whole, whole_losses = load_weights(folder / f"models/policy/{name}"), losses(folder, f"train_policy/{name}")
+    shutil.rmtree(folder / "models/policy")
+    log = StepLog.on_log
+
+    def killed(self, args, state, control, **kwargs):
+        if state.global_step == 3:
+            raise KeyboardInterrupt
+        log(self, args, state, control, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StepLog, "on_log", killed)
+        stages.train_policy.main(name)
+    assert last_complete(folder / f"checkpoints/train_policy/{name}").name == "checkpoint-2"
+    stages.train_policy.main(name)
+    assert losses(folder, f"train_policy/{name}") == whole_losses
+    again = load_weights(folder / f"models/policy/{name}")
+    assert all(torch.equal(whole[key], again[key]) for key in whole | again)
+    # How long the whole of it took is not known.
+    assert read_json(folder / f"metrics/train_cost/{name}.json")["seconds"] is None
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_diverging_method_stops_and_leaves_no_model(referenced, folder, name):
+    own = yaml.safe_load((folder / "params.yaml").read_text())["policy"][name]
+    change(folder, policy={name: own | {"learning_rate": 1e30}})
+    stages.judge_for.main(name)
+    with pytest.raises(SystemExit, match=r"diverged at step \d+: .*learning rate"):
+        stages.train_policy.main(name)
+    assert not (folder / "models/policy").exists() and not (folder / f"metrics/train_policy/{name}.json").exists()
 
 
 def test_two_processes_do_what_one_does(folder):

@@ -13,7 +13,7 @@ from tests.tiny import main as make_tiny
 
 
 def change(folder: Path, **sections: dict) -> None:
-    """Change parameters in the folder's params.yaml: change(folder, policy={"beta": 0.2})."""
+    """Change parameters in the folder's params.yaml: change(folder, policy={"epochs": 1})."""
     path = folder / "params.yaml"
     params = yaml.safe_load(path.read_text())
     for section, values in sections.items():

@@ -1,7 +1,5 @@
 """One policy on its own, and against base on the same prompts."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -23,7 +21,7 @@ from stages.lib.verdicts import verdict
 UNPAIRED = "as in the original study; both policies answer the same prompts, so it is the wrong test"
 
 
-def describe(answers: pd.DataFrame, logps: pd.DataFrame, reference: pd.DataFrame, beta: float, seed: int) -> dict:
+def describe(answers: pd.DataFrame, logps: pd.DataFrame, reference: pd.DataFrame, beta: float | None, seed: int) -> dict:
     """One policy on its own.
 
     Args:
@@ -31,12 +29,13 @@ def describe(answers: pd.DataFrame, logps: pd.DataFrame, reference: pd.DataFrame
             the sandbox, obeyed.
         logps: chosen_logp and rejected_logp per validation pair under the policy.
         reference: the same under the base model.
-        beta: the implicit reward is beta (log pi - log pi_ref) (Rafailov et al. 2023, eq. 5). For the base model it is 0
-            for every answer and its accuracy, all ties, one half.
+        beta: the implicit reward is beta (log pi - log pi_ref) (Rafailov et al. 2023, eq. 5). Its accuracy does not depend on
+            beta; its mean and deviation are null where beta is None, because the method has no reference. For the base model
+            it is 0 for every answer and its accuracy, all ties, one half.
     """
-    chosen = beta * (logps["chosen_logp"] - reference["chosen_logp"]).to_numpy()
-    rejected = beta * (logps["rejected_logp"] - reference["rejected_logp"]).to_numpy()
-    implicit = np.concatenate([chosen, rejected])
+    chosen = (logps["chosen_logp"] - reference["chosen_logp"]).to_numpy()
+    rejected = (logps["rejected_logp"] - reference["rejected_logp"]).to_numpy()
+    implicit = None if beta is None else beta * np.concatenate([chosen, rejected])
     grades = answers["reading_grade"].dropna()
     description = {
         "reward_mean": mean(answers["reward"]),
@@ -47,8 +46,8 @@ def describe(answers: pd.DataFrame, logps: pd.DataFrame, reference: pd.DataFrame
         "finished": proportion(answers["finished"].sum(), len(answers)),
         "refusals": proportion(answers["refuses"].sum(), len(answers)),
         "implicit_accuracy": pairwise_accuracy(chosen, rejected),
-        "implicit_reward_mean": mean(implicit),
-        "implicit_reward_std": standard_deviation(implicit, seed),
+        "implicit_reward_mean": None if implicit is None else mean(implicit),
+        "implicit_reward_std": None if implicit is None else standard_deviation(implicit, seed),
         "likelihood_accuracy": pairwise_accuracy(logps["chosen_logp"], logps["rejected_logp"]),
     }
     if "obeyed" in answers:
@@ -135,19 +134,20 @@ def correct(comparisons: dict[str, dict], unpaired: dict[str, dict | None]) -> N
         )
 
 
-def compare(
-    answers: dict[str, pd.DataFrame], logps: dict[str, pd.DataFrame], methods: Sequence[str], beta: float, seed: int
-) -> dict:
+def compare(answers: dict[str, pd.DataFrame], logps: dict[str, pd.DataFrame], betas: dict[str, float | None], seed: int) -> dict:
     """metrics/policies.json.
 
     Args:
         answers: per policy, base among them, its scored responses; all in the same order of prompts.
         logps: per policy chosen_logp and rejected_logp of the validation pairs, all in the same order.
-        methods: the policies besides base.
+        betas: per policy besides base the beta of its implicit reward; None where it has none.
     """
-    metrics = {policy: describe(answers[policy], logps[policy], logps["base"], beta, seed) for policy in ("base", *methods)}
-    comparisons = {m: against(answers["base"], answers[m], logps["base"], logps[m], seed) for m in methods}
-    correct(comparisons, {m: unpaired_t(answers[m]["reward"], answers["base"]["reward"]) for m in methods})
-    for method in methods:
+    metrics = {
+        policy: describe(answers[policy], logps[policy], logps["base"], beta, seed)
+        for policy, beta in ({"base": 1.0} | betas).items()
+    }
+    comparisons = {m: against(answers["base"], answers[m], logps["base"], logps[m], seed) for m in betas}
+    correct(comparisons, {m: unpaired_t(answers[m]["reward"], answers["base"]["reward"]) for m in betas})
+    for method in betas:
         metrics[method]["against_base"] = comparisons[method]
     return metrics

@@ -172,11 +172,16 @@ def rewards(
     """A reward model's score of each sequence of tokens (prompt and answer), batched by length, in the order given."""
 
     def run(number: int, indices: list[int]) -> list[float]:
-        ids, mask = _padded([sequences[i] for i in indices], model.config.pad_token_id, model.device)
-        with torch.inference_mode():
-            return model(input_ids=ids, attention_mask=mask, use_cache=False).logits.squeeze(-1).float().tolist()
+        return batch_rewards(model, [sequences[i] for i in indices])
 
     return map_batches(run, batches_by_length([len(s) for s in sequences], max_batch, max_padded), description=description)
+
+
+def batch_rewards(model: PreTrainedModel, sequences: list[list[int]]) -> list[float]:
+    """The same in one forward pass, on this process alone."""
+    ids, mask = _padded(sequences, model.config.pad_token_id, model.device)
+    with torch.inference_mode():
+        return model(input_ids=ids, attention_mask=mask, use_cache=False).logits.squeeze(-1).float().tolist()
 
 
 def pair_rewards(

@@ -10,7 +10,7 @@ Count = Annotated[int, Field(gt=0)]
 Limit = Annotated[int, Field(gt=0)] | None
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Method = Literal["dpo"]
+Method = Literal["dpo", "ipo", "kto", "simpo", "orpo", "rloo"]
 Variant = Literal["standard"]
 
 
@@ -40,7 +40,6 @@ class Model(Section):
 
 
 class Training(Section):
-    learning_rate: Positive
     epochs: Positive
     batch_size: Count
     gradient_accumulation_steps: Count
@@ -54,6 +53,7 @@ class Training(Section):
 
 
 class Reward(Training):
+    learning_rate: Positive
     variants: Annotated[list[Variant], Field(min_length=1)]
     judge: Variant
 
@@ -64,10 +64,46 @@ class Reward(Training):
         return self
 
 
+class Aligning(Section):
+    """The parameters of one method."""
+
+    learning_rate: Positive
+    beta: Positive
+
+
+class Kto(Aligning):
+    desirable_weight: Positive
+    undesirable_weight: Positive
+
+
+class Simpo(Aligning):
+    gamma: Annotated[float, Field(ge=0)]
+
+
+class Rloo(Aligning):
+    steps: Count
+    generations: Annotated[int, Field(ge=2)]
+    max_new_tokens: Count
+    temperature: Positive
+
+
 class Policy(Training):
     methods: Annotated[list[Method], Field(min_length=1)]
     max_train: Limit
-    beta: Positive
+    dpo: Aligning
+    ipo: Aligning
+    kto: Kto
+    simpo: Simpo
+    orpo: Aligning
+    rloo: Rloo
+
+    def own(self, method: str) -> Aligning:
+        """The parameters of one method."""
+        return getattr(self, method)
+
+    def shared(self) -> dict:
+        """The parameters that every method has."""
+        return self.model_dump(exclude={"methods", "dpo", "ipo", "kto", "simpo", "orpo", "rloo"})
 
 
 class Generate(Section):

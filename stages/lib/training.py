@@ -3,7 +3,10 @@
 import hashlib
 import json
 import math
+import resource
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,12 @@ from trl.trainer.utils import hash_module
 from stages.lib.language_models import TokenPair, device
 from stages.lib.params import Training
 
-LOGGED = ("loss", "learning_rate", "grad_norm", "accuracy", "margin", "rewards/accuracies", "rewards/margins")
+LOGGED = (
+    "loss", "learning_rate", "grad_norm", "accuracy", "margin", "rewards/accuracies", "rewards/margins",
+    "reward", "kl", "completions/mean_length", "completions/clipped_ratio",
+)  # fmt: skip
 COMPLETE = "complete"
+REMEDY = "lower the learning rate or lengthen the warm-up"
 
 # Without Triton, TRL's fused head works through the vocabulary at every position, prompt and padding too, so that a compiler sees
 # one shape. Nothing is compiled here, and most positions are no answer's: let it take the answers' tokens alone, as on a GPU.
@@ -50,18 +57,17 @@ def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any
     )  # fmt: skip
 
 
-def arguments(section: Training, seed: int, checkpoints: Path) -> dict[str, Any]:
-    """The part of TRL's configurations that every method has, from a training section of params.yaml."""
+def arguments(section: Training, learning_rate: float, seed: int, checkpoints: Path) -> dict[str, Any]:
+    """The part of TRL's configurations that every training has, from a training section of params.yaml."""
     processes = PartialState().num_processes
     return {
         "output_dir": str(checkpoints),
-        "learning_rate": section.learning_rate,
+        "learning_rate": learning_rate,
         "num_train_epochs": section.epochs,
         "per_device_train_batch_size": section.batch_size // processes,
         "gradient_accumulation_steps": section.gradient_accumulation_steps,
         "lr_scheduler_type": "cosine",
         "warmup_steps": section.warmup,  # below 1 it is a share of the steps
-        "max_length": None,  # encode_pairs has shortened what is too long, where TRL would drop it
         "gradient_checkpointing": section.gradient_checkpointing,
         "bf16": True,
         "use_cpu": device().type == "cpu",
@@ -142,7 +148,7 @@ class StepLog(TrainerCallback):
         if not (math.isfinite(loss) and math.isfinite(gradient)):
             raise SystemExit(
                 f"training diverged at step {state.global_step}: loss {loss}, gradient norm {gradient}, "
-                f"learning rate {logs.get('learning_rate')}; lower the learning rate or lengthen the warm-up"
+                f"learning rate {logs.get('learning_rate')}; {REMEDY}"
             )
         if self.live is not None:
             self._write({"step": state.global_step} | logs)
@@ -180,10 +186,11 @@ class QuietProgress(ProgressCallback):
         pass
 
 
-def fingerprint(model: PreTrainedModel, dataset: Dataset, section: Training, seed: int) -> str:
+def fingerprint(models: Sequence[PreTrainedModel], dataset: Dataset, settings: dict, seed: int) -> str:
     """A digest of everything that decides how a training run goes; checkpoints of another run must not be continued."""
-    digest = hashlib.sha256(hash_module(model).encode())
-    digest.update(json.dumps([section.model_dump(), seed], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([settings, seed], sort_keys=True).encode())
+    for model in models:
+        digest.update(hash_module(model).encode())
     for row in dataset:
         digest.update(json.dumps(row, sort_keys=True).encode())
     return digest.hexdigest()
@@ -195,7 +202,7 @@ def last_complete(checkpoints: Path) -> Path | None:
     return max((m.parent for m in marks), key=lambda folder: int(folder.name.split("-")[1]), default=None)
 
 
-def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path, untrained_loss: float | None = None) -> None:
+def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path, untrained_loss: float | None = None) -> bool:
     """Train, going on from the last complete checkpoint of the same run, and write the model to `target`.
 
     Args:
@@ -205,6 +212,12 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
         log: folder for the numbers of each step.
         target: folder for the trained weights: safetensors and configuration alone.
         untrained_loss: on validation, before the first step, where it is known.
+
+    Returns:
+        Whether it began at the beginning, and did not go on from a checkpoint.
+
+    Raises:
+        SystemExit: it diverged; nothing is written to `target`.
     """
     state = PartialState()
     mark = checkpoints / "run"
@@ -228,6 +241,7 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
             (target / name).unlink(missing_ok=True)
         shutil.rmtree(checkpoints)
     state.wait_for_everyone()
+    return resume is None
 
 
 def summary(trainer: Trainer, encoded: dict[str, list[TokenPair]]) -> dict[str, int]:
@@ -239,3 +253,11 @@ def summary(trainer: Trainer, encoded: dict[str, list[TokenPair]]) -> dict[str, 
         "trained_parameters": trainer.model.num_parameters(only_trainable=True),
         "steps": trainer.state.global_step,
     }
+
+
+def peak_memory() -> int:
+    """The most memory, in bytes, that this process has used: of the GPU where there is one, else of the machine."""
+    if device().type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,28 @@
+"""The reward model that a method trains against -> models/judge_for/<method>; a note where the method needs none.
+
+python -m stages.judge_for rloo
+
+So a change of the reward model trains those policies again that were trained against it, and no others.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+from stages.lib.methods import METHODS
+from stages.lib.params import load_params
+
+
+def main(name: str) -> None:
+    params = load_params()
+    target = Path("models/judge_for") / name
+    shutil.rmtree(target, ignore_errors=True)
+    if METHODS[name].needs_reward_model:
+        shutil.copytree(Path("models/reward") / params.reward.judge, target)
+    else:
+        target.mkdir(parents=True)
+        (target / "none.txt").write_text(f"{name} trains on preferences alone.\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
