@@ -20,17 +20,10 @@ from tqdm.auto import tqdm
 from experiments.ranking import Run, conclusion, differing, rank
 from stages.lib.artifacts import write_png
 from stages.lib.figures import PALETTE
+from stages.lib.method_table import flat
 
 MARKS = "data/marks/Rm_model_mark_on_val_1k.json"
 SERIES = ("loss", "examples", "validation_loss", "validation_examples")
-
-
-def flat(params: dict, prefix: str = "") -> dict:
-    """Nested parameters by dotted name."""
-    found = {}
-    for key, value in params.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
 
 
 def load(revision: str) -> Run:

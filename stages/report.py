@@ -19,7 +19,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from stages.lib import page
 from stages.lib.artifacts import read_json, whole_file
 from stages.lib.figures import colour
+from stages.lib.method_table import matrix
 from stages.lib.params import load_params
+from stages.lib.verdicts import NAMES
 
 HERE = Path(__file__).parent
 PACKAGES = (
@@ -55,7 +57,7 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
     """Everything the page shows of a study, but its parameters and the machine.
 
     Args:
-        folder: the project's root. The reward model's analysis, pictures and word tables may be missing.
+        folder: the project's root. The reward model's analysis, the methods' table, pictures and word tables may be missing.
         methods: the policies besides base.
         variant: the reward model that judged.
     """
@@ -74,12 +76,14 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
         "train_policy": {method: read_json(folder / f"metrics/train_policy/{method}.json") for method in methods},
         "policies": read_json(folder / "metrics/policies.json"),
         "reward_analysis": read_json(path) if (path := optional("metrics/reward_analysis.json")) else None,
+        "method_table": read_json(path) if (path := optional("metrics/methods.json")) else None,
+        "method_cost": read_json(path) if (path := optional("metrics/methods_cost.json")) else None,
         "responses": read_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json"),
         "figures": {},
         "keywords": {},
         "log_odds": {},
     }
-    for part in ("reward", "policies"):
+    for part in ("reward", "policies", "methods"):
         pictures = sorted((folder / "plots" / part).glob("*.png"))
         study["figures"][part] = {picture.stem: page.data_uri(picture.read_bytes()) for picture in pictures}
         if (keywords := table(f"plots/{part}/keywords.csv")) is not None:
@@ -108,12 +112,16 @@ def render(study: dict, params: dict, made_on: dict[str, str]) -> str:
     environment.filters |= {function.__name__: function for function in filters}
     policies = ["base", *study["methods"]]
     script = environment.get_template("report.js").render()
+    pairs = study["method_table"]["pairs"] if study["method_table"] else []
+    outcomes = [outcome for outcome in ("gold", "reward") if pairs and f"{outcome}_p" in pairs[0]]
     metrics = {key: study[key] for key in ("data", "reward", "train_reward", "policies", "reward_analysis")}
     return environment.get_template("report.html").render(
         study,
         params=params,
         machine=made_on,
         colours={policy: colour(policy, study["methods"]) for policy in policies},
+        spelling=NAMES,
+        matrices={outcome: matrix(pairs, policies, outcome) for outcome in outcomes},
         cases=page.cases(study["responses"]),
         original=page.beside_original(read_json(HERE / "lib/original_study.json"), metrics | {"params": params}),
         # A browser runs the script with this digest and no other, whatever a response holds.

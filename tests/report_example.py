@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from stages.lib import figures
-from stages.lib.artifacts import write_csv, write_json, write_png
+from stages.lib.artifacts import read_json, write_csv, write_json, write_png
 from stages.lib.comparison import compare
 from stages.lib.instructions import INSTRUCTIONS, obeys
+from stages.lib.method_table import costs, matrix, method_table
 from stages.lib.reward_analysis import analyse, favoured_and_other
 from stages.lib.statistics import mean, proportion
 from stages.lib.words import words
@@ -66,6 +67,46 @@ def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Genera
     return compare(by_policy, logps, dict.fromkeys(methods, 0.1), seed=1)
 
 
+NEEDS = {  # reference, reward model, pairs
+    "dpo": (True, False, True), "ipo": (True, False, True), "kto": (True, False, False),
+    "simpo": (False, False, True), "orpo": (False, False, True), "rloo": (True, True, False),
+}  # fmt: skip
+STABILITY = {
+    "params": {"model.name": "tiny/model"},
+    "seeds": [1, 2, 3],
+    "methods": {"dpo": {"gold_rate": [0.5, 0.6, 0.55], "words_mean": [30.0, 31.5, 30.6]}},
+}
+
+
+def methods_inputs(folder: Path, methods: list[str], training: dict) -> None:
+    """Per method what training came to and what it took, and the spread over seeds."""
+    for place, method in enumerate(methods):
+        needs = dict(zip(("needs_reference", "needs_reward_model", "needs_pairs"), NEEDS[method], strict=True))
+        examples = training["train_pairs"] * (1 if needs["needs_pairs"] else 2)
+        trained = training | {"examples": examples, "tokens": 200 * examples} | needs
+        write_json(folder / f"metrics/train_policy/{method}.json", trained)
+        cost = {"seconds": 120.0 + 30 * place, "peak_memory_bytes": (3 + place) * 2**30, "device": "cpu"}
+        write_json(folder / f"metrics/train_cost/{method}.json", cost)
+    write_json(folder / "experiments/stability.json", STABILITY)
+
+
+def methods_outputs(folder: Path, methods: list[str], rows: list[dict]) -> None:
+    """metrics/methods.json, metrics/methods_cost.json and plots/methods/ of what `methods_inputs` and the others wrote."""
+    table = pd.DataFrame(rows)
+    if "instruction" in table:
+        table["obeyed"] = [obeys(*row) for row in table[["instruction", "response"]].itertuples(index=False)]
+    answers = {policy: table[table["policy"] == policy].set_index("id") for policy in (*methods, "base")}
+    training = {method: read_json(folder / f"metrics/train_policy/{method}.json") for method in methods}
+    measured = {method: read_json(folder / f"metrics/train_cost/{method}.json") for method in methods}
+    policies = read_json(folder / "metrics/policies.json")
+    made = method_table(answers, policies, training, STABILITY, {"model": {"name": "tiny/model"}})
+    write_json(folder / "metrics/methods.json", made)
+    write_json(folder / "metrics/methods_cost.json", costs(measured, {m: training[m]["tokens"] for m in methods}))
+    plots = folder / "plots/methods"
+    write_png(plots / "methods.png", figures.method_shares(figures.method_rows(policies, methods)))
+    write_png(plots / "pairwise.png", figures.win_matrix(matrix(made["pairs"], ["base", *methods], "reward")))
+
+
 def marked_pairs(rng: np.random.Generator, pairs: int = 40) -> pd.DataFrame:
     """Validation pairs with rewards, as analyse_reward takes them."""
     marks = pd.DataFrame(rng.normal([1.6, 0.6], 1.4, (pairs, 2)), columns=["chosen_reward", "rejected_reward"])
@@ -93,7 +134,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
     """Write the report's inputs below `folder`.
 
     Args:
-        whole: also what may be missing: the reward model's analysis, pictures and word tables.
+        whole: also what may be missing: the reward model's analysis, the methods' table, pictures and word tables.
     """
     rng = np.random.default_rng(5)
     share, length = proportion(31, 40), mean(rng.normal(30, 9, 40))
@@ -114,11 +155,11 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
         reward | {"accuracy_shorter_chosen": None, "baselines": {"longer": share, "tfidf": share}},
     )
     write_json(folder / "metrics/train_reward/standard.json", training | {"untrained_accuracy": share})
-    for method in methods:
-        write_json(folder / f"metrics/train_policy/{method}.json", training)
+    methods_inputs(folder, methods, training)
     write_json(folder / "metrics/policies.json", policies_metrics(rows, methods, rng))
     write_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", rows)
     if whole:
+        methods_outputs(folder, methods, rows)
         sides = favoured_and_other(marks).assign(favoured_grade=rng.normal(6, 1, len(marks)), other_grade=5.0)
         analysis = analyse(marks, sides, {"too short": 2, "code": 0}, seed=1)
         analysis["keywords"] = {"favoured": FILLER[:9], "training": FILLER[2:11], "shared": FILLER[2:9]}

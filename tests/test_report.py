@@ -113,11 +113,11 @@ def test_the_stage_writes_the_page(tmp_path, monkeypatch):
     page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     verdict = read_json("metrics/policies.json")["dpo"]["against_base"]["verdict"]
     assert f"Reward: {verdict['reward']}" in page and "A new picture" in page and "transformers" in page
-    assert page.count("<img ") == 5 and "<img src=x" not in page
+    assert page.count("<img ") == 6 and "<img src=x" not in page
     assert not re.search(r"(?:src|href|url)\W{1,2}(?:https?:)?//", page)
 
 
-@pytest.mark.parametrize("mix", ["pairs", "rewards", "answers"])
+@pytest.mark.parametrize("mix", ["pairs", "rewards", "answers", "methods"])
 def test_inputs_of_two_runs_are_refused(tmp_path, mix):
     write_example(tmp_path, ["dpo"])
     study = gather(tmp_path, ["dpo"], "standard")
@@ -126,9 +126,11 @@ def test_inputs_of_two_runs_are_refused(tmp_path, mix):
         study["reward_analysis"]["n"] = 48
     elif mix == "rewards":
         study["policies"]["base"]["reward_mean"]["value"] += 0.01
-    else:
+    elif mix == "answers":
         study["responses"].pop()
-    with pytest.raises(SystemExit, match=r"different runs.*(40.*48|base a mean reward|dpo a mean reward)"):
+    else:
+        study["method_table"]["methods"]["ipo"] = study["method_table"]["methods"]["dpo"]
+    with pytest.raises(SystemExit, match=r"different runs.*(40.*48|base a mean reward|dpo a mean reward|differ in win rates)"):
         check_one_run(study)
 
 
@@ -146,6 +148,8 @@ def test_what_is_missing_is_left_out(tmp_path):
         "Keywords",
         "Refused",
         "<img ",
+        'id="methods"',
+        "#methods",
     ):
         assert absent not in page, absent
     assert "not in this run" in page and "Mean reward" in page and "Reading grade" in page
@@ -158,6 +162,91 @@ def test_a_row_for_each_of_several_methods(tmp_path):
     table = page.split("<caption><span>Form of each policy’s answers")[1].split("</table>")[0]
     assert re.findall(r'class="policy"[^>]*>(\w+)<', table) == ["base", "DPO", "IPO", "KTO", "SimPO"]
     assert page.count('class="sentence"') == 4 and "&lt;made up&gt;" in page
+
+
+def tables(page: str) -> dict[str, list[list[str]]]:
+    """The texts of the cells of the methods' section: {caption: rows}."""
+    section = page.split('<section id="methods"')[1].split("</section>")[0]
+
+    def text(html: str) -> str:
+        return " ".join(re.sub("<[^>]*>", " ", html).split())
+
+    found = {}
+    for table in section.split("<caption>")[1:]:
+        rows = re.findall("<tr>(.*?)</tr>", table.split("</table>")[0], re.DOTALL)
+        found[text(table.split("</caption>")[0])] = [
+            [text(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows
+        ]
+    return found
+
+
+def starting(found: dict[str, list[list[str]]], start: str) -> list[list[str]]:
+    (rows,) = (rows for caption, rows in found.items() if caption.startswith(start))
+    return rows
+
+
+def test_six_methods_side_by_side(tmp_path):
+    methods = ["dpo", "ipo", "kto", "simpo", "orpo", "rloo"]
+    names = ["DPO", "IPO", "KTO", "SimPO", "ORPO", "RLOO"]
+    write_example(tmp_path, methods)
+    page = page_of(tmp_path, methods)
+    made = read_json(tmp_path / "metrics/methods.json")
+    found = tables(page)
+    assert len(found) == 8
+    needs = starting(found, "What each method needs")
+    assert [row[0] for row in needs[1:]] == names
+    assert needs[4][1:4] == ["not needed", "not needed", "needed"] and needs[6][1:4] == ["needed", "needed", "not needed"]
+    came = starting(found, "What came of it")
+    assert [row[0] for row in came[1:]] == names and {len(row) for row in came} == {11}
+    gold = made["methods"]["dpo"]["gold_rate"]
+    assert came[1][1] == f"{gold['value']:.2f} [{gold['low']:.2f}, {gold['high']:.2f}] n = 40 prompts"
+    spread = starting(found, "Spread over seeds")
+    assert spread[1][1] == "0.550 ± 0.050 0.500 to 0.600, 3 seeds" and spread[2][1] == "not measured for these parameters"
+    ranked = starting(found, "Ranking by the reward model")
+    assert [int(row[0]) for row in ranked[1:]] == [row["rank"] for row in made["ranking"]["reward"]]
+    assert ranked[-1][3].split(", ")[-1] in ["base", *names]
+    square = starting(found, "Win rate by reward of the row")
+    assert square[0] == ["Policy", "base", *names] and [row[0] for row in square[1:]] == ["base", *names]
+    assert [square[i][i] for i in range(1, 8)] == ["·"] * 7
+    marks = [cell for row in square for cell in row]
+    told_apart = sum(pair["reward_p_holm"] < 0.05 for pair in made["pairs"])
+    assert sum("▲ better" in cell for cell in marks) == sum("▼ worse" in cell for cell in marks) == told_apart > 0
+    cost = starting(found, "Cost of training")
+    assert cost[2][1:4] == ["150.0", "1.25×", "0.61"] and len(cost) == 7
+    assert "Every policy against every other" in page and 'href="#methods"' in page
+    assert "RLOO was trained on 2,468 answers of its own to prompts of 1,234 pairs" in page
+    assert "KTO was trained on the answers of 1,234 pairs, each by itself" in page
+    assert len(set(re.findall(r"--policy: (#\w+)", page))) == 7
+
+
+def test_one_method_has_neither_ranking_nor_matrix(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    found = tables(page_of(tmp_path, ["dpo"]))
+    assert [caption.split(";")[0].split(",")[0].split(":")[0] for caption in found] == [
+        "What each method needs and was trained on", "What came of it", "Spread over seeds", "Cost of training",
+    ]  # fmt: skip
+    assert "relative to DPO" not in starting(found, "Cost of training")[0]
+
+
+def test_an_interrupted_training_has_no_time(tmp_path):
+    write_example(tmp_path, ["dpo", "ipo"])
+    assert "interrupted" not in page_of(tmp_path, ["dpo", "ipo"])
+    cost = read_json(tmp_path / "metrics/methods_cost.json")
+    cost["ipo"] |= {"seconds": None, "seconds_relative_to_dpo": None, "seconds_per_1000_tokens": None}
+    write_json(tmp_path / "metrics/methods_cost.json", cost)
+    page = page_of(tmp_path, ["dpo", "ipo"])
+    assert starting(tables(page), "Cost of training")[2] == ["IPO", "–", "–", "–", "4.00", "cpu"]
+    assert "There is no time of a training that was interrupted" in page
+
+
+def test_without_truth_and_without_other_seeds_the_methods_say_so(tmp_path):
+    write_example(tmp_path, ["ipo", "kto"], sandbox=False)
+    page = page_of(tmp_path, ["ipo", "kto"])
+    found = tables(page)
+    assert "Spread over seeds: not measured for these parameters." in page
+    assert len(starting(found, "What came of it")[0]) == 8
+    assert not any("truth" in caption or "nstructions obeyed" in caption for caption in found)
+    assert [row[2] for row in starting(found, "Cost of training")[1:]] == ["–", "–"]  # DPO was not trained
 
 
 @pytest.fixture(scope="module")

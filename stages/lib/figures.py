@@ -18,6 +18,7 @@ GROUPS = {
     "favoured": "#0072B2", "other": "#E69F00", "training set": "#000000", "margin": "#0072B2",
 }  # fmt: skip
 BINS, POINTS = 30, 200
+OVERLAID = 3  # groups that can be read on top of each other
 
 
 def colour(group: str, methods: Sequence[str] = ()) -> str:
@@ -71,43 +72,61 @@ def _titled(axes: Axes, title: str, sizes: Sequence[int]) -> None:
 
 
 def histogram(bins: pd.DataFrame, title: str, x_label: str, unit: str) -> Figure:
-    """The bins of `histogram_rows` as steps; `unit` is what is counted, such as pairs."""
-    figure, axes = _axes()
-    for group, rows in bins.groupby("group", sort=False):
+    """The bins of `histogram_rows` as steps, of many groups each in a panel; `unit` is what is counted, such as pairs."""
+    groups = list(bins.groupby("group", sort=False))
+    panels = len(groups) if len(groups) > OVERLAID else 1
+    figure = Figure(figsize=(6.4, max(3.6, 1.1 * panels)), layout="constrained")
+    axes = figure.subplots(panels, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for place, (group, rows) in enumerate(groups):
         edges = [*rows["low"], rows["high"].iloc[-1]]
         label, fill = f"{group} (n = {rows['n'].iloc[0]})", rows["colour"].iloc[0]
-        axes.stairs(rows["share"], edges, fill=True, alpha=0.45, color=fill, label=label)
-    axes.set(xlabel=x_label, ylabel=f"share of {unit}")
-    return _finished(figure, axes, title, bins)
+        axes[place % panels].stairs(rows["share"], edges, fill=True, alpha=0.45, color=fill, label=label)
+    for panel in axes if groups else []:
+        panel.legend()
+    axes[-1].set_xlabel(x_label)
+    axes[panels // 2].set_ylabel(f"share of {unit}")
+    _titled(axes[0], title, bins.groupby("group", sort=False)["n"].first())
+    return figure
 
 
 def kde(points: pd.DataFrame, title: str, x_label: str) -> Figure:
     """The densities of `kde_rows`."""
     figure, axes = _axes()
-    for group, rows in points.groupby("group", sort=False):
+    groups = list(points.groupby("group", sort=False))
+    for group, rows in groups:
         label, line = f"{group} (n = {rows['n'].iloc[0]})", rows["colour"].iloc[0]
         axes.plot(rows["x"], rows["density"], color=line, label=label)
-        axes.fill_between(rows["x"], rows["density"], color=line, alpha=0.15)
+        if len(groups) <= OVERLAID:
+            axes.fill_between(rows["x"], rows["density"], color=line, alpha=0.15)
     axes.set(xlabel=x_label, ylabel="density", ylim=(0, None))
-    return _finished(figure, axes, title, points)
-
-
-def _finished(figure: Figure, axes: Axes, title: str, rows: pd.DataFrame) -> Figure:
-    if len(rows):
-        axes.legend()
-    _titled(axes, title, rows.groupby("group", sort=False)["n"].first())
+    _legend(figure, axes, len(groups))
+    _titled(axes, title, points.groupby("group", sort=False)["n"].first())
     return figure
 
 
+def _legend(figure: Figure, axes: Axes, entries: int) -> None:
+    if entries > OVERLAID:
+        figure.legend(loc="outside right center")
+    elif entries:
+        axes.legend()
+
+
 def scatter(base: Sequence[float], others: dict[str, Sequence[float]], methods: Sequence[str]) -> Figure:
-    """Rewards of base's answer and of each method's to the same prompt; above the diagonal the method's is higher."""
-    figure, axes = _axes(4.6, 4.6)
-    for method, rewards in others.items():
-        axes.scatter(base, rewards, s=12, alpha=0.6, color=colour(method, methods), label=method)
-    axes.axline((float(np.mean(base)), float(np.mean(base))), slope=1, color="black", linewidth=1)
-    axes.set(xlabel="reward of base's answer", ylabel="reward of the policy's answer", aspect="equal")
-    axes.legend()
-    _titled(axes, "Same prompts", [len(base)])
+    """Rewards of base's answer and of a method's to the same prompt, a panel a method; above the diagonal the method wins."""
+    columns = min(3, len(methods))
+    rows = -(-len(methods) // columns)
+    figure = Figure(figsize=(1 + 3.6 * columns, 1 + 3.6 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    for (method, rewards), panel in zip(others.items(), panels, strict=False):
+        panel.scatter(base, rewards, s=12, alpha=0.6, color=colour(method, methods), label=method)
+        panel.axline((float(np.mean(base)), float(np.mean(base))), slope=1, color="black", linewidth=1)
+        panel.set_aspect("equal")
+        panel.legend()
+    for panel in panels:
+        panel.set_axis_off()
+    figure.supxlabel("reward of base's answer", fontsize="medium")
+    figure.supylabel("reward of the policy's answer", fontsize="medium")
+    figure.suptitle(f"Same prompts, n = {len(base)}", fontsize="large")
     return figure
 
 
@@ -123,13 +142,14 @@ def reliability(bins: list[dict], n: int) -> Figure:
 
 
 def _points(
-    axes: Axes, x: Sequence[float], estimates: Sequence[dict], colour: str, label: str | None, flat: bool = False
-) -> None:
+    axes: Axes, x: Sequence[float], estimates: Sequence[dict], colour: str, label: str | None, flat: bool = False,
+    marker: str = "o",
+) -> None:  # fmt: skip
     # Interval limits can miss the value by a rounding error, which errorbar refuses.
     error = [[max(0, e["value"] - e["low"]) for e in estimates], [max(0, e["high"] - e["value"]) for e in estimates]]
     values = [e["value"] for e in estimates]
     where = (values, x) if flat else (x, values)
-    axes.errorbar(*where, **{"xerr" if flat else "yerr": error}, fmt="o", capsize=3, color=colour, label=label)
+    axes.errorbar(*where, **{"xerr" if flat else "yerr": error}, fmt=marker, capsize=3, color=colour, label=label)
 
 
 SHARES = {
@@ -154,13 +174,63 @@ def shares(rows: pd.DataFrame) -> Figure:
     """The rows of `share_rows`: one line a measure, one point a policy."""
     measures = [m for m in SHARES if m in set(rows["measure"])][::-1]
     policies = list(rows["policy"].unique())
-    figure, axes = _axes(height=1.2 + 0.6 * len(measures))
+    figure, axes = _axes(height=1.2 + (0.4 + 0.1 * len(policies)) * len(measures))
     for place, policy in enumerate(policies):
         own = rows[rows["policy"] == policy].to_dict("records")
-        heights = [measures.index(row["measure"]) - 0.5 * ((place + 0.5) / len(policies) - 0.5) for row in own]
+        heights = [measures.index(row["measure"]) - 0.75 * ((place + 0.5) / len(policies) - 0.5) for row in own]
         _points(axes, heights, own, own[0]["colour"], policy, flat=True)
     axes.axvline(0.5, color="black", linewidth=0.5)
     axes.set(xlim=(0, 1), yticks=range(len(measures)), yticklabels=[SHARES[m] for m in measures], xlabel="share, 95% interval")
-    axes.legend()
+    _legend(figure, axes, len(policies))
     _titled(axes, "Policies", rows["n"])
+    return figure
+
+
+MARKERS = {"gold_rate": "s", "win_rate": "o", "win_rate_length_controlled": "^"}
+
+
+def method_rows(metrics: dict, methods: Sequence[str]) -> pd.DataFrame:
+    """Of `share_rows` what the methods are told apart by; of base its gold rate, where there is a known truth."""
+    rows = share_rows(metrics, methods)
+    return rows[rows["measure"].isin(MARKERS)]
+
+
+def method_shares(rows: pd.DataFrame) -> Figure:
+    """The rows of `method_rows`: a column a method, a mark a measure; base's gold rate is a line with its interval."""
+    base = rows[rows["policy"] == "base"].to_dict("records")
+    rows = rows[rows["policy"] != "base"]
+    methods, measures = list(rows["policy"].unique()), [m for m in MARKERS if m in set(rows["measure"])]
+    figure, axes = _axes(max(5.6, 1 + 1.1 * len(methods)), 4.2)
+    for row in base:
+        axes.axhline(row["value"], color=GREY, linestyle="--", label=f"{SHARES['gold_rate']}: base")
+        axes.axhspan(row["low"], row["high"], color=GREY, alpha=0.15, linewidth=0)
+    for place, measure in enumerate(measures):
+        axes.plot([], [], MARKERS[measure], color="black", label=SHARES[measure])
+        for row in rows[rows["measure"] == measure].to_dict("records"):
+            x = methods.index(row["policy"]) + 0.22 * (place - (len(measures) - 1) / 2)
+            _points(axes, [x], [row], row["colour"], None, marker=MARKERS[measure])
+    axes.axhline(0.5, color="black", linewidth=0.5)
+    axes.set(xlim=(-0.6, len(methods) - 0.4), ylim=(0, 1), xticks=range(len(methods)), xticklabels=methods)
+    axes.set_ylabel("share, 95% interval")
+    figure.legend(loc="outside lower center", ncols=2)
+    _titled(axes, "Methods", rows["n"])
+    return figure
+
+
+def win_matrix(matrix: list[dict]) -> Figure:
+    """The win rates of `method_table.matrix`: the row's policy over the column's."""
+    policies = [row["policy"] for row in matrix]
+    figure, axes = _axes(2.2 + 0.75 * len(policies), 1.4 + 0.6 * len(policies))
+    values = [[np.nan if cell is None else cell["estimate"]["value"] for cell in row["cells"]] for row in matrix]
+    image = axes.imshow(values, cmap="PuOr", vmin=0, vmax=1, aspect="auto")
+    axes.set_facecolor(GREY)
+    cells = [(i, j, cell) for i, row in enumerate(matrix) for j, cell in enumerate(row["cells"]) if cell is not None]
+    for i, j, cell in cells:
+        value = cell["estimate"]["value"]
+        text = f"{value:.2f}{'*' if cell['better'] is not None else ''}"
+        axes.text(j, i, text, ha="center", va="center", color="white" if abs(value - 0.5) > 0.3 else "black")
+    places = range(len(policies))
+    axes.set(xticks=places, xticklabels=policies, yticks=places, yticklabels=policies, xlabel="* corrected p < 0.05")
+    figure.colorbar(image, label="win rate of row over column")
+    _titled(axes, "Win rates by reward", [cell["estimate"]["n"] for _, _, cell in cells])
     return figure

@@ -161,7 +161,8 @@ def check_one_run(study: dict) -> None:
     """Refuse inputs that cannot come from one run: a page that mixes two would contradict itself.
 
     Raises:
-        SystemExit: numbers of validation pairs differ, or a policy's mean reward is not that of its answers.
+        SystemExit: numbers of validation pairs differ, a policy's mean reward is not that of its answers, or the methods' table
+            is not of these methods and win rates.
     """
     sizes = {"metrics/data.json": study["data"]["val"]["rows_out"], "metrics/reward.json": study["reward"]["accuracy"]["n"]}
     sizes |= {
@@ -179,4 +180,10 @@ def check_one_run(study: dict) -> None:
             raise SystemExit(
                 f"inputs of different runs: metrics/policies.json gives {policy} a mean reward of {told['value']:.4f} "
                 f"(n = {told['n']}), its answers have {seen:.4f} (n = {len(rewards)}); run dvc repro"
+            )
+    if study["method_table"]:
+        told = {method: row["win_rate"] for method, row in study["method_table"]["methods"].items()}
+        if told != {method: study["policies"][method]["against_base"]["win_rate"] for method in study["methods"]}:
+            raise SystemExit(
+                "inputs of different runs: metrics/methods.json and metrics/policies.json differ in win rates; run dvc repro"
             )

@@ -1,7 +1,9 @@
 """What the numbers say about a policy, in words, by rules that are stated here and nowhere else."""
 
 LEVEL = 0.05
-NAMES = {"simpo": "SimPO"}
+NAMES = {
+    "base": "base", "dpo": "DPO", "ipo": "IPO", "kto": "KTO", "simpo": "SimPO", "orpo": "ORPO", "rloo": "RLOO",
+}  # fmt: skip
 BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence of a difference"
 GAINED, ONLY_LONGER = "gained at equal length", "only longer"
 LOST, NO_EVIDENCE_AT_EQUAL_LENGTH = "lost at equal length", "no evidence at equal length"

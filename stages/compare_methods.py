@@ -1,0 +1,45 @@
+"""The methods side by side -> metrics/methods.json, metrics/methods_cost.json (times and memory) and plots/methods/.
+
+python -m stages.compare_methods
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from stages.lib import figures
+from stages.lib.artifacts import read_json, write_csv, write_json, write_png
+from stages.lib.instructions import obeys
+from stages.lib.method_table import costs, matrix, method_table
+from stages.lib.params import load_params
+
+PLOTS = Path("plots/methods")
+
+
+def answers_by_policy(scored: pd.DataFrame, methods: list[str]) -> dict[str, pd.DataFrame]:
+    """The methods' scored responses and, last, base's, in the same order of prompts; on the sandbox with obeyed."""
+    if "instruction" in scored:
+        scored = scored.assign(obeyed=[obeys(*row) for row in scored[["instruction", "response"]].itertuples(index=False)])
+    by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in (*methods, "base")}
+    return {policy: rows.loc[by_policy["base"].index] for policy, rows in by_policy.items()}
+
+
+def main() -> None:
+    params = load_params()
+    methods = params.policy.methods
+    scored = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
+    policies = read_json("metrics/policies.json")
+    training = {method: read_json(f"metrics/train_policy/{method}.json") for method in methods}
+    measured = {method: read_json(f"metrics/train_cost/{method}.json") for method in methods}
+    answers = answers_by_policy(scored, methods)
+    table = method_table(answers, policies, training, read_json("experiments/stability.json"), params.model_dump())
+    write_json("metrics/methods.json", table)
+    write_json("metrics/methods_cost.json", costs(measured, {method: training[method]["tokens"] for method in methods}))
+    rows = figures.method_rows(policies, methods)
+    write_csv(PLOTS / "methods.csv", rows)
+    write_png(PLOTS / "methods.png", figures.method_shares(rows))
+    write_png(PLOTS / "pairwise.png", figures.win_matrix(matrix(table["pairs"], ["base", *methods], "reward")))
+
+
+if __name__ == "__main__":
+    main()
