@@ -26,6 +26,11 @@ MARKS = "data/marks/Rm_model_mark_on_val_1k.json"
 SERIES = ("loss", "examples", "validation_loss", "validation_examples")
 
 
+def current() -> list[str]:
+    """The names of the current commit's experiments."""
+    return subprocess.run(["dvc", "exp", "list", "--name-only"], capture_output=True, text=True, check=True).stdout.split()
+
+
 def load(revision: str) -> Run:
     """An experiment from git and DVC's cache.
 
@@ -102,10 +107,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="experiments, branches or commits; by default every experiment of this commit")
     parser.add_argument("--pictures", type=Path, help="folder for the loss overlays, as sweep_<parameter>.png")
     arguments = parser.parse_args()
-    names = (
-        arguments.names
-        or subprocess.run(["dvc", "exp", "list", "--name-only"], capture_output=True, text=True, check=True).stdout.split()
-    )
+    names = arguments.names or current()
     if len(names) < 2:
         raise SystemExit("fewer than two experiments to rank; dvc exp run --queue -S ... and dvc queue start make some")
     runs = [load(name) for name in tqdm(names, desc="reading", unit="experiment", leave=False)]

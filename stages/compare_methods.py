@@ -14,6 +14,7 @@ from stages.lib.method_table import costs, matrix, method_table
 from stages.lib.params import load_params
 
 PLOTS = Path("plots/methods")
+SERIES = {"loss": "loss", "reward": "reward", "kl": "kl", "length": "completions_mean_length"}
 
 
 def answers_by_policy(scored: pd.DataFrame, methods: list[str]) -> dict[str, pd.DataFrame]:
@@ -24,19 +25,32 @@ def answers_by_policy(scored: pd.DataFrame, methods: list[str]) -> dict[str, pd.
     return {policy: rows.loc[by_policy["base"].index] for policy, rows in by_policy.items()}
 
 
+def training(methods: list[str], measure: str) -> dict[str, pd.DataFrame]:
+    """Per method that logged it, a measure of each training step: columns examples and value."""
+    found = {}
+    for method in methods:
+        folder = Path("plots/train_policy") / method / "plots/metrics"
+        if (folder / f"{measure}.tsv").exists():
+            steps, seen = (pd.read_csv(folder / f"{name}.tsv", sep="\t").set_index("step") for name in (measure, "examples"))
+            found[method] = pd.DataFrame({"examples": seen["examples"], "value": steps[measure]}).dropna()
+    return found
+
+
 def main() -> None:
     params = load_params()
     methods = params.policy.methods
     scored = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
     policies = read_json("metrics/policies.json")
-    training = {method: read_json(f"metrics/train_policy/{method}.json") for method in methods}
+    trained = {method: read_json(f"metrics/train_policy/{method}.json") for method in methods}
     measured = {method: read_json(f"metrics/train_cost/{method}.json") for method in methods}
     answers = answers_by_policy(scored, methods)
-    table = method_table(answers, policies, training, read_json("experiments/stability.json"), params.model_dump())
+    table = method_table(answers, policies, trained, read_json("experiments/stability.json"), params.model_dump())
     write_json("metrics/methods.json", table)
-    write_json("metrics/methods_cost.json", costs(measured, {method: training[method]["tokens"] for method in methods}))
+    write_json("metrics/methods_cost.json", costs(measured, {method: trained[method]["tokens"] for method in methods}))
     rows = figures.method_rows(policies, methods)
     write_csv(PLOTS / "methods.csv", rows)
+    for name, measure in SERIES.items():
+        write_csv(PLOTS / f"training_{name}.csv", figures.training_rows(training(methods, measure), name, methods))
     write_png(PLOTS / "methods.png", figures.method_shares(rows))
     write_png(PLOTS / "pairwise.png", figures.win_matrix(matrix(table["pairs"], ["base", *methods], "reward")))
 

@@ -71,6 +71,9 @@ def test_the_whole_pipeline(repository):
     estimates_are_whole(json.loads((repository / "metrics/reward.json").read_text()))
     estimates_are_whole(json.loads((repository / "metrics/policies.json").read_text()))
     estimates_are_whole(json.loads((repository / "metrics/reward_analysis.json").read_text()))
+    methods = json.loads((repository / "metrics/methods.json").read_text())
+    estimates_are_whole(methods["methods"])
+    estimates_are_whole(methods["pairs"])
     policies = json.loads((repository / "metrics/policies.json").read_text())
     assert policies["base"]["implicit_accuracy"]["value"] == 0.5 and policies["dpo"]["implicit_accuracy"]["n"] == 20
     assert policies["dpo"]["gold_rate"]["n"] == policies["dpo"]["against_base"]["win_rate"]["n"] == 12
@@ -87,7 +90,7 @@ def test_the_whole_pipeline(repository):
     assert (
         {"train_policy@dpo", "generate@dpo"}
         <= ran
-        <= {"train_policy@dpo", "generate@dpo", "score_responses", "compare_policies", "report"}
+        <= {"train_policy@dpo", "generate@dpo", "score_responses", "compare_policies", "compare_methods", "report"}
     )
 
     # Going back is looked up, not computed: the same inputs gave these outputs before.
@@ -95,6 +98,20 @@ def test_the_whole_pipeline(repository):
     before = json.dumps(policies)
     run(repository, "dvc", "repro")
     assert json.dumps(json.loads((repository / "metrics/policies.json").read_text())) == before
+
+
+def test_a_method_more_leaves_the_others_alone(repository):
+    """RLOO, because it needs the reward model besides: every stage has to bring its part."""
+    change(repository, policy={"methods": ["dpo", "rloo"]})
+    try:
+        ran = stages_run(run(repository, "dvc", "repro"))
+        alone = {f"{stage}@rloo" for stage in ("judge_for", "train_policy", "generate")}
+        assert ran == alone | {"score_responses", "compare_policies", "compare_methods", "report"}
+        table = json.loads((repository / "metrics/methods.json").read_text())
+        assert list(table["methods"]) == ["dpo", "rloo"] and len(table["pairs"]) == 3
+        assert table["methods"]["rloo"]["needs_reward_model"] and not table["methods"]["dpo"]["needs_reward_model"]
+    finally:
+        change(repository, policy={"methods": ["dpo"]})
 
 
 def estimates_are_whole(value: object) -> None:

@@ -71,6 +71,15 @@ def _titled(axes: Axes, title: str, sizes: Sequence[int]) -> None:
     axes.set_title(f"{title}, n = {' and '.join(map(str, dict.fromkeys(sizes))) or 0}")
 
 
+def training_rows(series: dict[str, pd.DataFrame], name: str, methods: Sequence[str]) -> pd.DataFrame:
+    """A measure of each method's training steps (columns examples, value) in one table: {group, examples, <name>, colour}."""
+    tables = [
+        pd.DataFrame({"group": method, "examples": steps["examples"], name: steps["value"], "colour": colour(method, methods)})
+        for method, steps in series.items()
+    ]
+    return pd.concat(tables) if tables else pd.DataFrame(columns=["group", "examples", name, "colour"])
+
+
 def histogram(bins: pd.DataFrame, title: str, x_label: str, unit: str) -> Figure:
     """The bins of `histogram_rows` as steps, of many groups each in a panel; `unit` is what is counted, such as pairs."""
     groups = list(bins.groupby("group", sort=False))
