@@ -22,7 +22,7 @@ $(INSTALLED): requirements.txt Makefile
 repro: setup
 	PATH="$(BIN):$$PATH" dvc repro
 
-SMALL := -S data.max_train=480 -S reward.evaluations=2
+SMALL := -S data.max_train=640 -S data.max_val=200 -S reward.evaluations=2
 
 sweep: setup
 	PATH="$(BIN):$$PATH" dvc exp run --queue $(SMALL) -S 'reward.learning_rate=3e-4,6e-4,1.2e-3,2.4e-3' score_pairs

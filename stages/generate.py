@@ -44,6 +44,8 @@ def main(policy: str) -> None:
     except BadInput as error:
         raise SystemExit(str(error)) from None
     model = load_causal("models/base", None if policy == "base" else f"models/policy/{policy}")
+    # For one new token at a time PyTorch's fused attention is faster than plain, on a CPU too: benchmarks/attention.py.
+    model.set_attn_implementation("sdpa")
     completions = complete(
         model, load_tokenizer("models/base"), list(prompts["prompt"]),
         max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size,

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset
+from peft import PeftModel
 from safetensors.torch import load_file
 from trl import RewardConfig
 
@@ -16,7 +17,7 @@ import stages.reference_logps
 import stages.train_policy
 import stages.train_reward
 from stages.lib.artifacts import read_json, read_table
-from stages.lib.language_models import encode_pairs, load_causal, load_tokenizer, new_reward_model, pair_rewards
+from stages.lib.language_models import encode_pairs, load_causal, load_reward, load_tokenizer, new_reward_model, pair_rewards
 from stages.lib.launching import check_processes
 from stages.lib.methods import METHODS
 from stages.lib.training import EpochSampler, StepLog, last_complete, lora
@@ -146,6 +147,20 @@ def test_a_killed_run_ends_where_an_unbroken_one_does(folder, monkeypatch, rank)
     assert not (folder / "checkpoints/train_reward/standard").exists()
 
 
+def test_a_merged_adapter_gives_the_rewards_of_one_that_stays_apart(folder):
+    change(folder, reward={"lora_rank": 4, "lora_layers": None, "learning_rate": 3e-2})
+    stages.train_reward.main("standard")
+    base, trained = folder / "models/base", folder / "models/reward/standard"
+    merged = load_reward(base, trained, dtype=torch.float32)
+    apart = PeftModel.from_pretrained(new_reward_model(base, 0, torch.float32), trained).eval()
+    limits = {"max_batch": 4, "max_padded": 99, "description": "t"}
+    pairs = [Tokens(p) for p in PAIRS]
+    found, wanted = (pair_rewards(model, pairs, **limits) for model in (merged, apart))
+    untrained = pair_rewards(new_reward_model(base, 0, torch.float32).eval(), pairs, **limits)
+    for one, other, before in zip(found, wanted, untrained, strict=True):
+        assert one == pytest.approx(other, abs=1e-4) and one != pytest.approx(before, abs=1e-2)
+
+
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     assert {p.suffix for p in folder.iterdir()} == {".json", ".safetensors"}  # no pickle
     return {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
@@ -199,10 +214,11 @@ def test_every_method_trains_logs_and_counts(referenced, folder, name):
     logged = {path.stem for path in (folder / f"plots/train_policy/{name}").rglob("*.tsv")}
     assert {"loss", "learning_rate", "grad_norm", "examples"} <= logged
     assert name != "rloo" or {"reward", "kl", "completions_mean_length"} <= logged
-    before = load_causal(folder / "models/base")
-    after = load_causal(folder / "models/base", folder / f"models/policy/{name}")
-    assert any(weights.abs().sum() > 0 for key, weights in after.named_parameters() if "lora_B" in key)
-    assert sum(p.numel() for p in after.parameters()) == sum(p.numel() for p in before.parameters()) + told["trained_parameters"]
+    before = dict(load_causal(folder / "models/base").named_parameters())
+    after = dict(load_causal(folder / "models/base", folder / f"models/policy/{name}").named_parameters())
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert before.keys() == after.keys() and changed and all(".layers.1." in key for key in changed)
+    assert told["trained_parameters"] == sum(w.numel() for w in load_weights(folder / f"models/policy/{name}").values())
     assert len(read_json(folder / f"data/logps/{name}/val.json")) == 20
 
 

@@ -116,6 +116,9 @@ class PairedByLength:
         # Over all processes, so that their number does not change the order.
         return EpochSampler(self.args.train_batch_size * self.args.world_size, list(dataset["length"]), self.args.seed)
 
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> EpochSampler:
+        return EpochSampler(self.args.eval_batch_size * self.args.world_size, list(eval_dataset["length"]), self.args.seed)
+
 
 class StepLog(TrainerCallback):
     """Writes each step's numbers with DVCLive, and stops a run that diverges.
