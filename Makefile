@@ -1,6 +1,4 @@
-# make repro     the whole study              make test    the tests
-# make sweep     learning rates and batch sizes of the reward model, on part of the data
-# make methods   every method instead of DPO alone, in the work tree; make seeds, the same for three seeds as experiments
+# make repro   the whole study          make test   the tests
 # Both make a virtual environment in .venv, with the pinned packages, where there is none. To use an environment of your own,
 # install as `setup` does and call dvc and pytest yourself.
 PYTHON ?= python3
@@ -8,7 +6,7 @@ VENV ?= .venv
 BIN := $(CURDIR)/$(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup repro sweep methods seeds test lint
+.PHONY: setup repro test lint
 
 setup: $(INSTALLED)
 
@@ -21,25 +19,6 @@ $(INSTALLED): requirements.txt Makefile
 
 repro: setup
 	PATH="$(BIN):$$PATH" dvc repro
-
-SMALL := -S data.max_train=640 -S data.max_val=200 -S reward.evaluations=2
-
-sweep: setup
-	PATH="$(BIN):$$PATH" dvc exp run --queue $(SMALL) -S 'reward.learning_rate=3e-4,6e-4,1.2e-3,2.4e-3' score_pairs
-	PATH="$(BIN):$$PATH" dvc exp run --queue $(SMALL) -S 'reward.gradient_accumulation_steps=2,4' score_pairs
-	PATH="$(BIN):$$PATH" dvc exp run --run-all
-	PATH="$(BIN):$$PATH" dvc exp show --only-changed --drop /
-	PATH="$(BIN):$$PATH" python -m experiments.rank --pictures docs
-
-ALL := policy.methods=[dpo,ipo,kto,simpo,orpo,rloo]
-
-methods: setup
-	PATH="$(BIN):$$PATH" dvc exp run -S '$(ALL)'
-
-seeds: setup
-	PATH="$(BIN):$$PATH" dvc exp run --queue -S '$(ALL)' -S seed=1,2,3
-	PATH="$(BIN):$$PATH" dvc exp run --run-all
-	PATH="$(BIN):$$PATH" python -m experiments.stability
 
 test: setup
 	PATH="$(BIN):$$PATH" python -m pytest

@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="experiments, branches or commits; by default every experiment of this commit")
     names = parser.parse_args().names or current()
     if len(names) < 2:
-        raise SystemExit("fewer than two experiments; make seeds runs three")
+        raise SystemExit("fewer than two experiments; dvc exp run --queue -S seed=1,2,3 and dvc exp run --run-all make three")
     try:
         found = collect([load(name) for name in tqdm(names, desc="reading", unit="experiment", leave=False)])
     except ValueError as error:

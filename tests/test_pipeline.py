@@ -100,20 +100,6 @@ def test_the_whole_pipeline(repository):
     assert json.dumps(json.loads((repository / "metrics/policies.json").read_text())) == before
 
 
-def test_a_method_more_leaves_the_others_alone(repository):
-    """RLOO, because it needs the reward model besides: every stage has to bring its part."""
-    change(repository, policy={"methods": ["dpo", "rloo"]})
-    try:
-        ran = stages_run(run(repository, "dvc", "repro"))
-        alone = {f"{stage}@rloo" for stage in ("judge_for", "train_policy", "generate")}
-        assert ran == alone | {"score_responses", "compare_policies", "compare_methods", "report"}
-        table = json.loads((repository / "metrics/methods.json").read_text())
-        assert list(table["methods"]) == ["dpo", "rloo"] and len(table["pairs"]) == 3
-        assert table["methods"]["rloo"]["needs_reward_model"] and not table["methods"]["dpo"]["needs_reward_model"]
-    finally:
-        change(repository, policy={"methods": ["dpo"]})
-
-
 def estimates_are_whole(value: object) -> None:
     if isinstance(value, dict):
         if "value" in value:
@@ -168,3 +154,14 @@ def test_outputs_are_shared_through_a_remote(repository, tmp_path):
     run(tmp_path / "elsewhere", "dvc", "pull")
     assert stages_run(run(tmp_path / "elsewhere", "dvc", "repro")) == set()
     assert (tmp_path / "elsewhere/models/policy/dpo/adapter_model.safetensors").exists()
+
+
+def test_a_method_more_leaves_the_others_alone(repository):
+    """RLOO, because it needs the reward model besides: every stage has to bring its part."""
+    change(repository, policy={"methods": ["dpo", "rloo"]})
+    ran = stages_run(run(repository, "dvc", "repro"))
+    alone = {f"{stage}@rloo" for stage in ("judge_for", "train_policy", "generate")}
+    assert ran == alone | {"score_responses", "compare_policies", "compare_methods", "report"}
+    table = json.loads((repository / "metrics/methods.json").read_text())
+    assert list(table["methods"]) == ["dpo", "rloo"] and len(table["pairs"]) == 3
+    assert table["methods"]["rloo"]["needs_reward_model"] and not table["methods"]["dpo"]["needs_reward_model"]
