@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-from accelerate import PartialState
 from datasets import Dataset
 from transformers import Trainer
 
@@ -74,7 +73,7 @@ def main(name: str) -> None:
     configuration = arguments(section, own.learning_rate, params.seed, checkpoints)
     trainer = method.trainer(
         model=model,
-        args=method.config(**configuration | method.configure(section, PartialState().num_processes)),
+        args=method.config(**configuration | method.configure(section, state.num_processes)),
         train_dataset=datasets["train"],
         eval_dataset=datasets["val"] if section.evaluations and not method.needs_reward_model else None,
         processing_class=tokenizer,

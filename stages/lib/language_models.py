@@ -36,8 +36,8 @@ def device() -> torch.device:
 def loading() -> dict[str, Any]:
     """How every model is loaded: safetensors alone, no code of the model's own, and attention that suits the machine.
 
-    On a CPU plain matrix products beat PyTorch's fused attention on short texts and equal it on longer ones:
-    `benchmarks/attention.py`.
+    On a CPU plain matrix products beat PyTorch's fused attention in training on short texts, and lose to it somewhere from 256
+    tokens on: `benchmarks/attention.py`.
     """
     safe = {"use_safetensors": True, "trust_remote_code": False}
     return safe | ({"attn_implementation": "eager"} if device().type == "cpu" else {})
