@@ -1,3 +1,4 @@
+import copy
 import importlib
 import math
 import shutil
@@ -8,7 +9,7 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset
-from peft import PeftModel
+from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
 from trl import RewardConfig
 
@@ -106,9 +107,13 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 def test_lora_reaches_the_top_layers_only(model_folder):
     model = load_causal(model_folder)
     assert lora(model, 0, None) is None
-    assert lora(model, 4, 1).layers_to_transform == [1]
-    assert lora(model, 4, None).layers_to_transform == [0, 1]
-    assert set(lora(model, 4, 1).target_modules) == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    attention, mlp = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
+    linear = [
+        {f"model.layers.{layer}.{part}.{name}" for part, names in (("self_attn", attention), ("mlp", mlp)) for name in names}
+        for layer in (0, 1)
+    ]
+    assert set(get_peft_model(copy.deepcopy(model), lora(model, 4, 1)).targeted_module_names) == linear[1]
+    assert set(get_peft_model(copy.deepcopy(model), lora(model, 4, None)).targeted_module_names) == linear[0] | linear[1]
 
 
 @pytest.mark.parametrize("rank", [0, 4])

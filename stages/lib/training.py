@@ -51,10 +51,10 @@ def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any
         if isinstance(module, torch.nn.Linear) and ".layers." in f".{name}"
     }
     first = 0 if top_layers is None else max(0, count - top_layers)
-    return LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=sorted(linear),
-        layers_to_transform=list(range(first, count)), layers_pattern="layers", **extra,
-    )  # fmt: skip
+    layers = "|".join(str(layer) for layer in range(first, count))
+    # As one pattern: PEFT keeps a list of names as a set and would write it in another order in every process.
+    pattern = rf"(.*\.)?layers\.({layers})\.(.*\.)?({'|'.join(sorted(linear))})"
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=pattern, **extra)
 
 
 def arguments(section: Training, learning_rate: float, seed: int, checkpoints: Path) -> dict[str, Any]:
