@@ -1,5 +1,6 @@
 """Which of several settings is best on validation, and which it cannot be told from."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,9 +46,10 @@ def rank(runs: Sequence[Run]) -> pd.DataFrame:
     """Settings, the best first; runs that differ only by seed are one setting.
 
     A setting's accuracy is the mean over validation pairs of how often its seeds were right, with Wilson's interval for that many
-    pairs (a cautious one for several seeds). `difference` is to the best setting on the same pairs, `p` its test, Holm-corrected
-    over the settings: Newcombe's interval and the exact McNemar test for single runs, Student's for means of seeds. The best was
-    chosen on these pairs, so its accuracy is a little flattered; the comparisons are not.
+    pairs (a cautious one for several seeds). `difference` is to the best setting on the same pairs, `p` its test: Newcombe's
+    interval and the exact McNemar test for single runs, Student's for means of seeds. Which setting is the best was seen on these
+    pairs too: p is therefore Holm-corrected over every pair of settings, as if all had been compared, while the best one's
+    accuracy and the differences to it are a little flattered.
 
     Returns:
         One row per setting: the differing parameters, seeds, accuracy, seeds_std (standard deviation of the seeds' accuracies),
@@ -80,14 +82,13 @@ def rank(runs: Sequence[Run]) -> pd.DataFrame:
             }
         )
     order = sorted(range(len(rows)), key=lambda i: (-rows[i]["accuracy"]["value"], i))
-    best = scores[order[0]]
-    p_values: list[float] = []
-    for i in order[1:]:
-        rows[i]["difference"], p = _difference(scores[i], best)
-        p_values.append(p)
-    for i, p in zip(order[1:], holm(p_values), strict=True):
-        rows[i] |= {"p": p, "apart": p < LEVEL}
     rows[order[0]] |= {"difference": None, "p": None, "apart": False}
+    # Pairs of settings in order, so that the first ones are those with the best.
+    compared = list(itertools.combinations(order, 2))
+    found = [_difference(scores[other], scores[i]) for i, other in compared]
+    corrected = holm([p for _, p in found])
+    for (_, other), (difference, _), p in list(zip(compared, found, corrected, strict=True))[: len(order) - 1]:
+        rows[other] |= {"difference": difference, "p": p, "apart": p < LEVEL}
     return pd.DataFrame([rows[i] for i in order])
 
 
