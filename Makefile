@@ -1,12 +1,14 @@
 # make repro   the whole study          make test   the tests
-# Both make a virtual environment in .venv, with the pinned packages, where there is none. To use an environment of your own,
+# make sweep   learning rates and batch sizes of the reward model, on part of the data
+# make methods   DPO and its relatives side by side, instead of DPO alone
+# All make a virtual environment in .venv, with the pinned packages, where there is none. To use an environment of your own,
 # install as `setup` does and call dvc and pytest yourself.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(CURDIR)/$(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup repro test lint
+.PHONY: setup repro sweep methods test lint
 
 setup: $(INSTALLED)
 
@@ -19,6 +21,18 @@ $(INSTALLED): requirements.txt Makefile
 
 repro: setup
 	PATH="$(BIN):$$PATH" dvc repro
+
+SMALL := -S data.max_train=640 -S data.max_val=200 -S reward.evaluations=2
+
+sweep: setup
+	PATH="$(BIN):$$PATH" dvc exp run --queue $(SMALL) -S 'reward.learning_rate=6e-4,1.2e-3,2.4e-3' score_pairs
+	PATH="$(BIN):$$PATH" dvc exp run --queue $(SMALL) -S 'reward.gradient_accumulation_steps=2,4' score_pairs
+	PATH="$(BIN):$$PATH" dvc exp run --run-all
+	PATH="$(BIN):$$PATH" dvc exp show --only-changed --drop /
+	PATH="$(BIN):$$PATH" python -m experiments.rank --pictures docs
+
+methods: setup
+	PATH="$(BIN):$$PATH" dvc exp run -S 'policy.methods=[dpo,ipo,kto,simpo,orpo,rloo]'
 
 test: setup
 	PATH="$(BIN):$$PATH" python -m pytest
