@@ -65,7 +65,7 @@ def overlay(runs: list[Run], name: str) -> Figure:
         shown = [run for run, found in zip(runs, common, strict=True) if found == wanted]
         if len({run.params[name] for run in shown}) > 1:
             break
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    figure = Figure(figsize=(7.6, 3.8), layout="constrained")
     axes = figure.subplots()
     for place, run in enumerate(sorted(shown, key=lambda run: run.params[name])):
         line = PALETTE[place % len(PALETTE)]
@@ -80,9 +80,9 @@ def overlay(runs: list[Run], name: str) -> Figure:
     axes.set(
         xlabel="training pairs seen",
         ylabel="loss",
-        title=f"{name}, {len(shown)} runs, n = {len(shown[0].right)} validation pairs",
     )
-    axes.legend(fontsize="small")
+    axes.set_title(f"{name}\n{len(shown)} runs, n = {len(shown[0].right)} validation pairs", fontsize="medium")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
