@@ -1,6 +1,7 @@
 # make repro   the whole study          make test   the tests
 # make sweep   learning rates and batch sizes of the reward model, on part of the data
 # make methods   DPO and its relatives side by side, instead of DPO alone
+# make robustness   the reward model's rewards of perturbed answers besides
 # All make a virtual environment in .venv, with the pinned packages, where there is none. To use an environment of your own,
 # install as `setup` does and call dvc and pytest yourself.
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV ?= .venv
 BIN := $(CURDIR)/$(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup repro sweep methods test lint
+.PHONY: setup repro sweep methods robustness test lint
 
 setup: $(INSTALLED)
 
@@ -33,6 +34,9 @@ sweep: setup
 
 methods: setup
 	PATH="$(BIN):$$PATH" dvc exp run -S 'policy.methods=[dpo,ipo,kto,simpo,orpo,rloo]'
+
+robustness: setup
+	PATH="$(BIN):$$PATH" dvc exp run -S 'stress.variants=[standard]'
 
 test: setup
 	PATH="$(BIN):$$PATH" python -m pytest

@@ -57,7 +57,8 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
     """Everything the page shows of a study, but its parameters and the machine.
 
     Args:
-        folder: the project's root. The reward model's analysis, the methods' table, pictures and word tables may be missing.
+        folder: the project's root. The reward model's analysis, the methods' table, the perturbed answers',
+            pictures and word tables may be missing.
         methods: the policies besides base.
         variant: the reward model that judged.
     """
@@ -78,12 +79,13 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
         "reward_analysis": read_json(path) if (path := optional("metrics/reward_analysis.json")) else None,
         "method_table": read_json(path) if (path := optional("metrics/methods.json")) else None,
         "method_cost": read_json(path) if (path := optional("metrics/methods_cost.json")) else None,
+        "stress": read_json(path) if (path := optional("metrics/stress.json")) else {},
         "responses": read_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json"),
         "figures": {},
         "keywords": {},
         "log_odds": {},
     }
-    for part in ("reward", "policies", "methods"):
+    for part in ("reward", "policies", "methods", "stress"):
         pictures = sorted((folder / "plots" / part).glob("*.png"))
         study["figures"][part] = {picture.stem: page.data_uri(picture.read_bytes()) for picture in pictures}
         if (keywords := table(f"plots/{part}/keywords.csv")) is not None:

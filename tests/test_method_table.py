@@ -158,6 +158,7 @@ PARAMS = {
     "policy": {"methods": ["dpo"], "beta": 0.1, "save_steps": 5, "dpo": {"loss": "a"}, "simpo": {"gamma": 0.5}},
     "launch": {"processes": 1},
     "scoring": {"max_batch": 64},
+    "stress": {"variants": []},
 }
 STABILITY = {"params": flat(PARAMS) | {"seed": 3}, "seeds": [1, 2], "methods": {"dpo": {"gold_rate": [0.5, 0.7]}}}
 
@@ -177,6 +178,7 @@ def test_the_spread_over_seeds_by_hand():
         ("reward", {"save_steps": 9}, True),
         ("launch", {"processes": 2}, True),
         ("scoring", {"max_batch": 8}, True),
+        ("stress", {"variants": ["standard"]}, True),
         ("policy", {"simpo": {"gamma": 0.9, "more": 1}}, True),
         ("policy", {"dpo": {"loss": "b"}}, False),
         ("policy", {"dpo": {"loss": "a", "more": 1}}, False),

@@ -243,3 +243,39 @@ def win_matrix(matrix: list[dict]) -> Figure:
     figure.colorbar(image, label="win rate of row over column")
     _titled(axes, "Win rates by reward", [cell["estimate"]["n"] for _, _, cell in cells])
     return figure
+
+
+STRESS_COLUMNS = ("variant", "perturbation", "label", "value", "low", "high", "n", "colour")
+
+
+def stress_rows(metrics: dict) -> pd.DataFrame:
+    """Accuracies in metrics/stress.json, in each variant the one of plain answers first, as "none".
+
+    Returns:
+        {variant, perturbation, label, value, low, high, n, colour}; no rows where no variant was measured.
+    """
+    rows = []
+    for variant, numbers in metrics.items():
+        accuracies = {"none": numbers["accuracy"]} | {name: row["accuracy"] for name, row in numbers["perturbations"].items()}
+        for name, accuracy in accuracies.items():
+            row = {"variant": variant, "perturbation": name, "label": f"{name.replace('_', ' ')}: {variant}"}
+            rows.append(row | accuracy | {"colour": colour(variant, list(metrics))})
+    return pd.DataFrame(rows, columns=STRESS_COLUMNS)
+
+
+def stress(rows: pd.DataFrame) -> Figure:
+    """The rows of `stress_rows`: one line a perturbation, one point a variant, whose plain accuracy is a dashed line."""
+    perturbations = [name for name in rows["perturbation"].unique() if name != "none"][::-1]
+    variants = list(rows["variant"].unique())
+    figure, axes = _axes(height=1.4 + (0.3 + 0.1 * len(variants)) * len(perturbations))
+    for place, variant in enumerate(variants):
+        plain, *own = rows[rows["variant"] == variant].to_dict("records")
+        heights = [perturbations.index(row["perturbation"]) - 0.75 * ((place + 0.5) / len(variants) - 0.5) for row in own]
+        _points(axes, heights, own, plain["colour"], variant, flat=True)
+        axes.axvline(plain["value"], color=plain["colour"], linestyle="--", label=f"{variant}, unperturbed")
+    axes.axvline(0.5, color="black", linewidth=0.5)
+    labels = [name.replace("_", " ") for name in perturbations]
+    axes.set(xlim=(0, 1), yticks=range(len(labels)), yticklabels=labels, xlabel="accuracy, 95% interval")
+    figure.legend(loc="outside lower center", ncols=2)
+    _titled(axes, "Answers perturbed", rows["n"])
+    return figure

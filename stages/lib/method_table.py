@@ -27,7 +27,8 @@ def _bears_on(name: str, method: str) -> bool:
     section, *rest = name.split(".")
     of_other_method = section == "policy" and len(rest) > 1 and rest[0] in NAMES and rest[0] != method
     how_it_runs = section in ("launch", "scoring") or name.endswith(".save_steps")
-    return not (name in ("seed", "policy.methods") or how_it_runs or of_other_method)
+    of_reward_models = section == "stress"
+    return not (name in ("seed", "policy.methods") or how_it_runs or of_other_method or of_reward_models)
 
 
 def spread(stability: dict, params: dict, method: str) -> dict | None:

@@ -120,6 +120,11 @@ class Scoring(Section):
     max_padded: Count
 
 
+class Stress(Section):
+    variants: list[Variant]
+    max_pairs: Limit
+
+
 class Launch(Section):
     processes: Count
     machines: Count
@@ -135,8 +140,15 @@ class Params(Section):
     reward: Reward
     policy: Policy
     generate: Generate
+    stress: Stress
     scoring: Scoring
     launch: Launch
+
+    @model_validator(mode="after")
+    def stressed_variants_are_trained(self):
+        if missing := set(self.stress.variants) - set(self.reward.variants):
+            raise ValueError(f"stress.variants: {', '.join(sorted(missing))} not in reward.variants {self.reward.variants}")
+        return self
 
     @model_validator(mode="after")
     def batches_divide(self):

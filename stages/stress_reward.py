@@ -1,0 +1,81 @@
+"""A reward model's rewards of the validation answers, plain and perturbed -> data/marks/stress/<variant>.json.
+
+python -m stages.launch stress_reward standard
+"""
+
+import random
+import sys
+
+import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from stages.lib.artifacts import read_table, write_json
+from stages.lib.language_models import BadModel, encode_pairs, load_reward, load_tokenizer, rewards
+from stages.lib.launching import check_processes
+from stages.lib.params import load_params
+from stages.lib.perturbations import PERTURBATIONS, Perturbation
+
+SIDES = ("chosen", "rejected")
+
+
+def perturbed(pairs: pd.DataFrame, perturbation: Perturbation, seed: int) -> pd.DataFrame:
+    """The pairs with both answers perturbed; what is left to chance depends on the seed, the pair and the side alone."""
+    texts = {
+        side: [perturbation.apply(text, random.Random(f"{seed} {id} {side}")) for id, text in pairs[["id", side]].to_numpy()]
+        for side in SIDES
+    }
+    return pairs.assign(**texts)
+
+
+def stress_marks(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, *, max_length: int, seed: int, **batching
+) -> list[dict]:
+    """Score every pair plain and under each perturbation; an answer that stays the same keeps its plain reward.
+
+    Args:
+        pairs: id, prompt, chosen, rejected.
+        max_length: tokens of prompt and answer, as in `encode_pairs`.
+        seed: of the perturbations.
+        batching: max_batch, max_padded and description, as `rewards` takes them.
+
+    Returns:
+        Per perturbation, "none" first, and pair: {id, perturbation, chosen_reward, rejected_reward, chosen_changed,
+        rejected_changed}.
+    """
+    versions = {"none": pairs} | {name: perturbed(pairs, found, seed) for name, found in PERTURBATIONS.items()}
+    rows = {name: version[["id", *SIDES]].to_dict("records") for name, version in versions.items()}
+    sequences: dict[tuple[str, str, str], list[int]] = {}
+    for name, version in versions.items():
+        for row, tokens in zip(rows[name], encode_pairs(tokenizer, version, max_length), strict=True):
+            for side, ids in (("chosen", tokens.chosen_ids), ("rejected", tokens.rejected_ids)):
+                # The first stays, the plain answer's: a longer partner may have cost a later one more of its prompt.
+                sequences.setdefault((row["id"], side, row[side]), tokens.prompt_ids + ids)
+    scores = dict(zip(sequences, rewards(model, list(sequences.values()), **batching), strict=True))
+    return [
+        {"id": row["id"], "perturbation": name}
+        | {f"{side}_reward": scores[row["id"], side, row[side]] for side in SIDES}
+        | {f"{side}_changed": row[side] != plain[side] for side in SIDES}
+        for name in versions
+        for row, plain in zip(rows[name], rows["none"], strict=True)
+    ]
+
+
+def main(variant: str) -> None:
+    params = load_params()
+    state = check_processes(params.launch.processes)
+    pairs, limit = read_table("data/prepared/val.parquet"), params.stress.max_pairs
+    if limit is not None and limit < len(pairs):
+        pairs = pairs.sample(limit, random_state=params.seed).sort_index()
+    try:
+        model = load_reward("models/base", f"models/reward/{variant}")
+    except BadModel as error:
+        raise SystemExit(str(error)) from None
+    batching = params.scoring.model_dump() | {"description": f"perturbed answers, {variant}"}
+    tokenizer, max_length = load_tokenizer("models/base"), params.reward.max_length
+    marks = stress_marks(model, tokenizer, pairs, max_length=max_length, seed=params.seed, **batching)
+    if state.is_main_process:
+        write_json(f"data/marks/stress/{variant}.json", marks)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
