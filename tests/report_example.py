@@ -15,8 +15,10 @@ from stages.lib.artifacts import read_json, write_csv, write_json, write_png
 from stages.lib.comparison import compare
 from stages.lib.instructions import INSTRUCTIONS, obeys
 from stages.lib.method_table import costs, matrix, method_table
+from stages.lib.perturbations import PERTURBATIONS
 from stages.lib.reward_analysis import analyse, favoured_and_other
 from stages.lib.statistics import mean, proportion
+from stages.lib.stress import analyse as analyse_stress
 from stages.lib.words import words
 
 HOSTILE = (
@@ -28,6 +30,7 @@ HOSTILE = (
     "\u202eשלום עולם\u202c مرحبا 👩‍👩‍👧‍👦 🏳️‍🌈 Z̸a̷l̴g̵o̶",
 )
 TOPICS = ("rain", "old maps", "the cinema", "chickens", "city parks", "a choir", "the dentist", "breakfast")
+SIDES = ("chosen", "rejected")
 FILLER = words("people enjoy it because a short walk in the fresh morning air can help you think and rest well")
 
 
@@ -115,6 +118,20 @@ def marked_pairs(rng: np.random.Generator, pairs: int = 40) -> pd.DataFrame:
     return marks
 
 
+def stress_outputs(folder: Path, marks: pd.DataFrame, rng: np.random.Generator) -> None:
+    """metrics/stress.json and plots/stress/ of pairs whose rewards each perturbation changes a little, the last one much."""
+    rewards = marks[["chosen_reward", "rejected_reward"]].assign(id=[str(i) for i in range(len(marks))])
+    tables = []
+    for name in ("none", *PERTURBATIONS):
+        size = {"none": 0, list(PERTURBATIONS)[-1]: 9}.get(name, 0.3)
+        noise = rng.normal(0, 1, (2, len(marks)))
+        table = rewards.assign(perturbation=name, chosen_changed=size > 0, rejected_changed=size > 1)
+        tables.append(table.assign(**{f"{s}_reward": table[f"{s}_reward"] + size * noise[i] for i, s in enumerate(SIDES)}))
+    metrics = analyse_stress({"standard": pd.concat(tables)}, seed=1)
+    write_json(folder / "metrics/stress.json", metrics)
+    write_png(folder / "plots/stress/accuracy.png", figures.stress(figures.stress_rows(metrics)))
+
+
 def word_tables(folder: Path, groups: list[str], comparison: str) -> None:
     """keywords.csv and log_odds.csv; "null" is a word like any other."""
     keywords = [
@@ -134,7 +151,8 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
     """Write the report's inputs below `folder`.
 
     Args:
-        whole: also what may be missing: the reward model's analysis, the methods' table, pictures and word tables.
+        whole: also what may be missing: the reward model's analysis, the methods' table, the perturbed answers, pictures and
+            word tables.
     """
     rng = np.random.default_rng(5)
     share, length = proportion(31, 40), mean(rng.normal(30, 9, 40))
@@ -164,6 +182,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
         analysis = analyse(marks, sides, {"too short": 2, "code": 0}, seed=1)
         analysis["keywords"] = {"favoured": FILLER[:9], "training": FILLER[2:11], "shared": FILLER[2:9]}
         write_json(folder / "metrics/reward_analysis.json", analysis)
+        stress_outputs(folder, marks, np.random.default_rng(6))
         word_tables(folder / "plots/reward", ["favoured", "other", "training set"], "favoured against other")
         word_tables(folder / "plots/policies", ["base", *methods, "training set"], f"{methods[0]} against base")
         points = figures.kde_rows({"chosen": marks["chosen_reward"], "rejected": marks["rejected_reward"]})

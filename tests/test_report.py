@@ -113,7 +113,7 @@ def test_the_stage_writes_the_page(tmp_path, monkeypatch):
     page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     verdict = read_json("metrics/policies.json")["dpo"]["against_base"]["verdict"]
     assert f"Reward: {verdict['reward']}" in page and "A new picture" in page and "transformers" in page
-    assert page.count("<img ") == 6 and "<img src=x" not in page
+    assert page.count("<img ") == 7 and "<img src=x" not in page
     assert not re.search(r"(?:src|href|url)\W{1,2}(?:https?:)?//", page)
 
 
@@ -149,6 +149,8 @@ def test_what_is_missing_is_left_out(tmp_path):
         "Refused",
         "<img ",
         'id="methods"',
+        "Under pressure",
+        'id="stress"',
         "#methods",
     ):
         assert absent not in page, absent
@@ -164,9 +166,9 @@ def test_a_row_for_each_of_several_methods(tmp_path):
     assert page.count('class="sentence"') == 4 and "&lt;made up&gt;" in page
 
 
-def tables(page: str) -> dict[str, list[list[str]]]:
-    """The texts of the cells of the methods' section: {caption: rows}."""
-    section = page.split('<section id="methods"')[1].split("</section>")[0]
+def tables(page: str, section: str = "methods") -> dict[str, list[list[str]]]:
+    """The texts of the cells of a section: {caption: rows}."""
+    section = page.split(f'<section id="{section}"')[1].split("</section>")[0]
 
     def text(html: str) -> str:
         return " ".join(re.sub("<[^>]*>", " ", html).split())
@@ -226,6 +228,37 @@ def test_one_method_has_neither_ranking_nor_matrix(tmp_path):
         "What each method needs and was trained on", "What came of it", "Spread over seeds", "Cost of training",
     ]  # fmt: skip
     assert "relative to DPO" not in starting(found, "Cost of training")[0]
+
+
+def test_a_row_for_each_perturbation_with_the_worst_marked(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    page = page_of(tmp_path, ["dpo"])
+    assert [page.index(f'<section id="{id}"') for id in ("length", "stress", "policies")] == sorted(
+        page.index(f'<section id="{id}"') for id in ("length", "stress", "policies")
+    )
+    numbers = read_json(tmp_path / "metrics/stress.json")["standard"]
+    found = tables(page, "stress")
+    header, plain, *rows = starting(found, "Perturbed answers and the reward model “standard”, n = 40 validation pairs")
+    assert {len(row) for row in (header, plain, *rows)} == {11} and plain[0] == "none"
+    assert [row[0].removesuffix(" ▼ lowest accuracy") for row in rows] == [
+        name.replace("_", " ") for name in numbers["perturbations"]
+    ]
+    assert [row[0] for row in rows if "▼" in row[0]] == ["formatting ▼ lowest accuracy"]
+    for row, told in zip(rows, numbers["perturbations"].values(), strict=True):
+        accuracy, change = told["accuracy"], told["change"]
+        assert row[1] == told["strength"]
+        assert row[3] == f"{accuracy['value']:.2f} [{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
+        assert row[5].endswith(f"{change['gained']} gained, {change['lost']} lost") and row[6] == p_value(change["p_holm"])
+    worst = starting(found, "The worst case of “standard”")
+    assert [row[0] for row in worst[1:]] == ["Lowest accuracy", "Always right"] and "formatting" in worst[1][3]
+    assert worst[2][1].startswith(f"{numbers['always_right']['value']:.2f} [")
+    assert 'href="#stress"' in page and "the dashed line is the accuracy on the answers as they are" in page
+
+
+def test_no_pressure_where_no_variant_was_measured(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    write_json(tmp_path / "metrics/stress.json", {})
+    assert "Under pressure" not in page_of(tmp_path, ["dpo"])
 
 
 def test_an_interrupted_training_has_no_time(tmp_path):

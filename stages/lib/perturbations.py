@@ -1,4 +1,4 @@
-"""What may be done to an answer without making it another answer: a reward model is asked again about the changed text.
+"""Changes to an answer's form, small and large, after which a reward model is asked again.
 
 Together they are the set U of "max over policies of min over perturbations U of J(policy, U)".
 """
