@@ -32,6 +32,9 @@ def stress_marks(
 ) -> list[dict]:
     """Score every pair plain and under each perturbation; an answer that stays the same keeps its plain reward.
 
+    In bfloat16 a reward depends a little on the texts in its batch, so the plain ones can differ from those of `score_pairs` by a
+    rounding error, and shifts as small as that mean nothing.
+
     Args:
         pairs: id, prompt, chosen, rejected.
         max_length: tokens of prompt and answer, as in `encode_pairs`.

@@ -175,7 +175,9 @@ PERTURBATIONS: dict[str, Perturbation] = {
     "padding": Perturbation(padding, "an empty word after every fifth word"),
     "repetition": Perturbation(repetition, "the last sentence once more"),
     "truncation": Perturbation(truncation, "the last 40% of the words cut"),
-    "typos": Perturbation(typos, "two inner letters swapped in every tenth word of at least four letters, from the first on"),
+    "typos": Perturbation(
+        typos, "two neighbouring inner letters swapped in every tenth word of at least four letters, from the first on"
+    ),
     "shuffled_sentences": Perturbation(shuffled_sentences, "the sentences in another order"),
     "confident_tone": Perturbation(confident_tone, f"“{CONFIDENT}” in front"),
     "hope_this_helps": Perturbation(hope_this_helps, f"“{HOPE}” at the end"),

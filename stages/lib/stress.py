@@ -37,9 +37,11 @@ def variant_numbers(rows: pd.DataFrame, seed: int) -> dict:
     In an accuracy a tie counts half. Where a pair is either right or not, in `change` and `always_right`, a tie is not right.
 
     Returns:
-        {n, accuracy, perturbations, worst, always_right}: accuracy is of the plain answers; worst names the perturbation with
-        the lowest accuracy, with a bootstrap interval of the minimum, pairs resampled whole (so the perturbation may be another
-        one in each resample); always_right is the share of pairs ranked right plain and under every perturbation.
+        {n, accuracy, perturbations, worst, always_right}: accuracy is of the plain answers; always_right is the share of pairs
+        ranked right plain and under every perturbation; worst names the perturbation with the lowest accuracy, with a bootstrap
+        interval of the minimum, pairs resampled whole, in each resample whichever perturbation it is of. A minimum picks what
+        chance has made low: where several perturbations are about as bad it lies too low, and its interval holds the true minimum
+        less often than 95% of the time.
     """
     by_name = {name: found.set_index("id") for name, found in rows.groupby("perturbation", sort=False)}
     plain = by_name[PLAIN]
