@@ -10,6 +10,7 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.lib.artifacts import read_table, write_json
+from stages.lib.instructions import INSTRUCTIONS, obeys
 from stages.lib.language_models import BadModel, encode_pairs, load_reward, load_tokenizer, rewards
 from stages.lib.launching import check_processes
 from stages.lib.params import load_params
@@ -27,6 +28,20 @@ def perturbed(pairs: pd.DataFrame, perturbation: Perturbation, seed: int) -> pd.
     return pairs.assign(**texts)
 
 
+def truth_kept(pairs: pd.DataFrame, version: pd.DataFrame) -> list[bool]:
+    """Per pair, whether each answer obeys its instruction after a perturbation as it did before.
+
+    True where the truth is not known, because there is no instruction that can be checked.
+    """
+    if "instruction" not in pairs or not set(pairs["instruction"]) <= set(INSTRUCTIONS):
+        return [True] * len(pairs)
+    obeyed, after = (
+        [tuple(obeys(row.instruction, getattr(row, side)) for side in SIDES) for row in table.itertuples()]
+        for table in (pairs, version)
+    )
+    return [one == other for one, other in zip(obeyed, after, strict=True)]
+
+
 def stress_marks(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, *, max_length: int, seed: int, **batching
 ) -> list[dict]:
@@ -36,14 +51,14 @@ def stress_marks(
     rounding error, and shifts as small as that mean nothing.
 
     Args:
-        pairs: id, prompt, chosen, rejected.
+        pairs: id, prompt, chosen, rejected and, on the sandbox, instruction.
         max_length: tokens of prompt and answer, as in `encode_pairs`.
         seed: of the perturbations.
         batching: max_batch, max_padded and description, as `rewards` takes them.
 
     Returns:
         Per perturbation, "none" first, and pair: {id, perturbation, chosen_reward, rejected_reward, chosen_changed,
-        rejected_changed}.
+        rejected_changed, truth_kept}.
     """
     versions = {"none": pairs} | {name: perturbed(pairs, found, seed) for name, found in PERTURBATIONS.items()}
     rows = {name: version[["id", *SIDES]].to_dict("records") for name, version in versions.items()}
@@ -58,8 +73,9 @@ def stress_marks(
         {"id": row["id"], "perturbation": name}
         | {f"{side}_reward": scores[row["id"], side, row[side]] for side in SIDES}
         | {f"{side}_changed": row[side] != plain[side] for side in SIDES}
-        for name in versions
-        for row, plain in zip(rows[name], rows["none"], strict=True)
+        | {"truth_kept": kept}
+        for name, version in versions.items()
+        for row, plain, kept in zip(rows[name], rows["none"], truth_kept(pairs, version), strict=True)
     ]
 
 

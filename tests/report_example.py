@@ -125,7 +125,8 @@ def stress_outputs(folder: Path, marks: pd.DataFrame, rng: np.random.Generator) 
     for name in ("none", *PERTURBATIONS):
         size = {"none": 0, list(PERTURBATIONS)[-1]: 9}.get(name, 0.3)
         noise = rng.normal(0, 1, (2, len(marks)))
-        table = rewards.assign(perturbation=name, chosen_changed=size > 0, rejected_changed=size > 1)
+        table = rewards.assign(perturbation=name, chosen_changed=size > 0, rejected_changed=size > 1, truth_kept=True)
+        table.loc[: 3 * (name == "truncation"), "truth_kept"] = name != "truncation"
         tables.append(table.assign(**{f"{s}_reward": table[f"{s}_reward"] + size * noise[i] for i, s in enumerate(SIDES)}))
     metrics = analyse_stress({"standard": pd.concat(tables)}, seed=1)
     write_json(folder / "metrics/stress.json", metrics)

@@ -239,7 +239,7 @@ def test_a_row_for_each_perturbation_with_the_worst_marked(tmp_path):
     numbers = read_json(tmp_path / "metrics/stress.json")["standard"]
     found = tables(page, "stress")
     header, plain, *rows = starting(found, "Perturbed answers and the reward model “standard”, n = 40 validation pairs")
-    assert {len(row) for row in (header, plain, *rows)} == {10} and plain[0] == "none"
+    assert {len(row) for row in (header, plain, *rows)} == {11} and plain[0] == "none"
     assert [row[0].removesuffix(" ▼ lowest accuracy") for row in rows] == [
         name.replace("_", " ") for name in numbers["perturbations"]
     ]
@@ -247,8 +247,9 @@ def test_a_row_for_each_perturbation_with_the_worst_marked(tmp_path):
     for row, told in zip(rows, numbers["perturbations"].values(), strict=True):
         accuracy, change = told["accuracy"], told["change"]
         assert row[1] == told["strength"]
-        assert row[3] == f"{accuracy['value']:.2f} [{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
-        assert row[4].endswith(f"{change['gained']} gained, {change['lost']} lost") and row[5] == p_value(change["p_holm"])
+        assert row[3] == str(accuracy["n"]) == ("36" if row[0] == "truncation" else "40")
+        assert row[4] == f"{accuracy['value']:.2f} [{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
+        assert row[5].endswith(f"{change['gained']} gained, {change['lost']} lost") and row[6] == p_value(change["p_holm"])
     worst = starting(found, "The worst case of “standard”")
     assert [row[0] for row in worst[1:]] == ["Lowest accuracy", "Always right"] and "formatting" in worst[1][3]
     assert worst[2][1].startswith(f"{numbers['always_right']['value']:.2f} [")

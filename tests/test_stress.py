@@ -14,7 +14,7 @@ from stages.lib.language_models import encode_pairs, new_reward_model, pair_rewa
 from stages.lib.perturbations import PERTURBATIONS
 from stages.lib.statistics import holm
 from stages.lib.stress import analyse
-from stages.stress_reward import perturbed, stress_marks
+from stages.stress_reward import perturbed, stress_marks, truth_kept
 from tests.conftest import ROOT
 from tests.workspace import change
 
@@ -23,13 +23,19 @@ PLAIN = ([2, 1, 0, 1], [1, 1, 1, 0])
 CHANGED = {"padding": ([0, 2, 0, 1], [1, 1, 0, 0]), "typos": ([2, 1, 0, 1], [2, 1, 1, 3])}
 
 
-def marks(plain=PLAIN, changed=CHANGED) -> pd.DataFrame:
+def marks(plain=PLAIN, changed=CHANGED, kept=None) -> pd.DataFrame:
     tables = []
     for name in ("none", *PERTURBATIONS):
         chosen, rejected = (np.array(rewards, float) for rewards in changed.get(name, plain))
         ids = [str(i) for i in range(len(chosen))]
         table = pd.DataFrame({"id": ids, "perturbation": name, "chosen_reward": chosen, "rejected_reward": rejected})
-        tables.append(table.assign(chosen_changed=name in changed and chosen != plain[0], rejected_changed=name in changed))
+        tables.append(
+            table.assign(
+                chosen_changed=name in changed and chosen != plain[0],
+                rejected_changed=name in changed,
+                truth_kept=(kept or {}).get(name, True),
+            )
+        )
     # The order of the rows says nothing: pairs are known by their id.
     return pd.concat(table if i % 2 else table[::-1] for i, table in enumerate(tables))
 
@@ -67,6 +73,35 @@ def test_only_the_better_answer_perturbed_fools_nobody():
     assert found["always_right"]["value"] == 0.25  # a tie or a wrong order without a perturbation is not made good by one
 
 
+def test_pairs_whose_truth_a_perturbation_changes_are_no_part_of_its_numbers():
+    found = analyse({"standard": marks(kept={"typos": [True, True, True, False], "formatting": False})}, seed=1)["standard"]
+    typos = found["perturbations"]["typos"]
+    assert (typos["truth_kept"]["value"], typos["truth_kept"]["n"]) == (0.75, 4)
+    # Of the first three the first becomes a tie, the second stays one, the third stays wrong.
+    assert (typos["accuracy"]["value"], typos["accuracy"]["n"]) == (pytest.approx(1 / 3), 3)
+    assert (typos["change"]["lost"], typos["change"]["difference"]["n"]) == (1, 3)
+    assert (typos["order_flips"]["n"], typos["fooled"]["n"], typos["chosen_shift"]["n"]) == (3, 3, 3)
+    assert (typos["changed"]["value"], typos["changed"]["n"]) == (0.5, 8)
+    assert "formatting" not in found["perturbations"]
+    assert found["worst"]["perturbation"] == "typos" and found["worst"]["accuracy"]["value"] == pytest.approx(1 / 3)
+    # The last pair is right as it is and under all that keep its truth; the first is not.
+    assert (found["always_right"]["value"], found["always_right"]["n"]) == (0.25, 4)
+
+
+def test_no_perturbation_is_one_too():
+    better = {name: ([2, 2, 2, 2], [1, 1, 1, 1]) for name in PERTURBATIONS}
+    found = analyse({"standard": marks(changed=better)}, seed=1)["standard"]
+    assert (found["worst"]["perturbation"], found["worst"]["accuracy"]["value"]) == ("none", 0.625)
+
+
+def test_the_truth_is_kept_where_both_answers_obey_as_before():
+    pairs = pd.DataFrame({"instruction": ["one_sentence"] * 4, "chosen": ["One."] * 4, "rejected": ["One. Two."] * 4})
+    version = pairs.assign(chosen=["One!", "One. Two.", "Won.", "O."], rejected=["One. Too.", "One. Two.", "One.", "A. B. C."])
+    assert truth_kept(pairs, version) == [True, False, False, True]
+    assert truth_kept(pairs.drop(columns="instruction"), version) == [True] * 4
+    assert truth_kept(pairs.assign(instruction="be kind"), version) == [True] * 4
+
+
 def random_marks(seed: int, n: int = 80) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     plain = rng.normal([1, 0], 1, (n, 2)).T
@@ -89,6 +124,7 @@ def test_two_minima(seed):
     found = analyse({"standard": random_marks(seed)}, seed=1)["standard"]
     worst = found["worst"]["accuracy"]
     accuracies = {name: row["accuracy"]["value"] for name, row in found["perturbations"].items()}
+    accuracies["none"] = found["accuracy"]["value"]
     assert worst["value"] == pytest.approx(min(accuracies.values())) == accuracies[found["worst"]["perturbation"]]
     assert worst["low"] < worst["value"] < worst["high"] and worst["n"] == 80
     assert found["always_right"]["value"] <= worst["value"] <= found["accuracy"]["value"]
@@ -178,7 +214,7 @@ def test_the_stages(folder):
     rows = read_json("data/marks/stress/standard.json")
     assert [row["id"] for row in rows] == ["a", "b", "c"] * (1 + len(PERTURBATIONS))
     assert set(rows[0]) == {
-        "id", "perturbation", "chosen_reward", "rejected_reward", "chosen_changed", "rejected_changed",
+        "id", "perturbation", "chosen_reward", "rejected_reward", "chosen_changed", "rejected_changed", "truth_kept",
     }  # fmt: skip
     stages.compare_stress.main()
     assert read_json("metrics/stress.json")["standard"]["n"] == 3
