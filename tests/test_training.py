@@ -1,7 +1,10 @@
 import copy
 import importlib
 import math
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +25,7 @@ from stages.lib.language_models import encode_pairs, load_causal, load_reward, l
 from stages.lib.launching import check_processes
 from stages.lib.methods import METHODS
 from stages.lib.training import EpochSampler, StepLog, last_complete, lora
+from tests.conftest import ROOT
 from tests.workspace import change, prepared, stage
 
 
@@ -114,6 +118,18 @@ def test_lora_reaches_the_top_layers_only(model_folder):
     ]
     assert set(get_peft_model(copy.deepcopy(model), lora(model, 4, 1)).targeted_module_names) == linear[1]
     assert set(get_peft_model(copy.deepcopy(model), lora(model, 4, None)).targeted_module_names) == linear[0] | linear[1]
+
+
+def test_the_adapters_configuration_is_the_same_in_every_process(model_folder, tmp_path):
+    program = "import sys; from stages.lib import language_models, training; m = language_models.load_causal(sys.argv[1]);"
+    program += "training.lora(m, 4, None).save_pretrained(sys.argv[2])"
+    for seed in "12":  # of the order in which Python walks through a set
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        subprocess.run(
+            [sys.executable, "-c", program, str(model_folder), str(tmp_path / seed)], cwd=ROOT, env=environment, check=True
+        )
+    first, second = ((tmp_path / seed / "adapter_config.json").read_bytes() for seed in "12")
+    assert first == second
 
 
 @pytest.mark.parametrize("rank", [0, 4])
