@@ -1,7 +1,7 @@
 # make repro   the whole study          make test   the tests
 # make sweep   learning rates and batch sizes of the reward model, on part of the data
 # make methods   DPO and its relatives side by side, instead of DPO alone
-# make robustness   the reward model's rewards of perturbed answers besides
+# make robustness   reward models trained in five ways: length, perturbed answers, best of n
 # All make a virtual environment in .venv, with the pinned packages, where there is none. To use an environment of your own,
 # install as `setup` does and call dvc and pytest yourself.
 PYTHON ?= python3
@@ -35,8 +35,11 @@ sweep: setup
 methods: setup
 	PATH="$(BIN):$$PATH" dvc exp run -S 'policy.methods=[dpo,ipo,kto,simpo,orpo,rloo]'
 
+ALL_VARIANTS := [standard,product_of_experts,length_margin,ensemble,noise_robust]
+
 robustness: setup
-	PATH="$(BIN):$$PATH" dvc exp run -S 'stress.variants=[standard]'
+	PATH="$(BIN):$$PATH" dvc exp run -S 'reward.variants=$(ALL_VARIANTS)' -S 'stress.variants=$(ALL_VARIANTS)' \
+		-S stress.max_pairs=120 -S 'best_of_n.variants=$(ALL_VARIANTS)'
 
 test: setup
 	PATH="$(BIN):$$PATH" python -m pytest

@@ -47,13 +47,17 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
     return {"params": {key: value for key, value in first.items() if key != "seed"}, "seeds": seeds, "methods": methods}
 
 
-def load(revision: str) -> tuple[str, dict, dict]:
-    """An experiment as `collect` takes it."""
+def load(revision: str, file: str, stage: str) -> tuple[str, dict, dict]:
+    """An experiment's name, its parameters by dotted name, and a metrics file.
+
+    Raises:
+        SystemExit: it has no such file; `stage` is the one that writes it.
+    """
     try:
         params = flat(dvc.api.params_show("params.yaml", rev=revision))
-        return revision, params, json.loads(dvc.api.read("metrics/policies.json", rev=revision))
+        return revision, params, json.loads(dvc.api.read(file, rev=revision))
     except (DvcException, FileNotFoundError) as error:
-        raise SystemExit(f"{revision}: {error}; run the experiment as far as compare_policies") from None
+        raise SystemExit(f"{revision}: {error}; run the experiment as far as {stage}") from None
 
 
 def main() -> None:
@@ -63,7 +67,8 @@ def main() -> None:
     if len(names) < 2:
         raise SystemExit("fewer than two experiments; dvc exp run --queue -S seed=1,2,3 and dvc exp run --run-all make three")
     try:
-        found = collect([load(name) for name in tqdm(names, desc="reading", unit="experiment", leave=False)])
+        bar = tqdm(names, desc="reading", unit="experiment", leave=False)
+        found = collect([load(name, "metrics/policies.json", "compare_policies") for name in bar])
     except ValueError as error:
         raise SystemExit(str(error)) from None
     write_json("experiments/stability.json", found)

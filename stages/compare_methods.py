@@ -9,7 +9,7 @@ import pandas as pd
 
 from stages.lib import figures
 from stages.lib.artifacts import read_json, write_csv, write_json, write_png
-from stages.lib.instructions import obeys
+from stages.lib.instructions import checkable, obeys
 from stages.lib.method_table import costs, matrix, method_table
 from stages.lib.params import load_params
 
@@ -19,7 +19,7 @@ SERIES = {"loss": "loss", "reward": "reward", "kl": "kl", "length": "completions
 
 def answers_by_policy(scored: pd.DataFrame, methods: list[str]) -> dict[str, pd.DataFrame]:
     """The methods' scored responses and, last, base's, in the same order of prompts; on the sandbox with obeyed."""
-    if "instruction" in scored:
+    if checkable(scored):
         scored = scored.assign(obeyed=[obeys(*row) for row in scored[["instruction", "response"]].itertuples(index=False)])
     by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in (*methods, "base")}
     return {policy: rows.loc[by_policy["base"].index] for policy, rows in by_policy.items()}

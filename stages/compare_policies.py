@@ -10,7 +10,7 @@ import pandas as pd
 from stages.lib import figures
 from stages.lib.artifacts import read_json, read_table, write_csv, write_json, write_png
 from stages.lib.comparison import compare
-from stages.lib.instructions import obeys
+from stages.lib.instructions import checkable, obeys
 from stages.lib.keywords import keyword_table, log_odds, top_differences
 from stages.lib.params import load_params
 from stages.lib.readability import reading_grades
@@ -35,7 +35,7 @@ def measured(answers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
         repetition=[repetition(text) for text in texts],
         refuses=[refuses(text) for text in texts],
     )
-    if "instruction" in answers:
+    if checkable(answers):
         answers["obeyed"] = [obeys(*row) for row in answers[["instruction", "response"]].itertuples(index=False)]
     return answers, left_out
 

@@ -10,20 +10,28 @@ import pandas as pd
 from stages.lib import figures
 from stages.lib.artifacts import read_json, write_csv, write_json, write_png
 from stages.lib.params import load_params
+from stages.lib.reward_comparison import ensemble_on_perturbations
+from stages.lib.scorers import is_ensemble, members, scorers
 from stages.lib.stress import analyse
 
 PLOTS = Path("plots/stress")
+REWARDS = ["chosen_reward", "rejected_reward"]
 
 
 def main() -> None:
     params = load_params()
-    variants = params.stress.variants
-    marks = {variant: pd.DataFrame(read_json(f"data/marks/stress/{variant}.json")) for variant in variants}
-    metrics = analyse(marks, params.seed)
-    write_json("metrics/stress.json", metrics)
-    rows = figures.stress_rows(metrics)
+    weight = params.reward.aggregate.spread_weight
+    marks, ensembles = {}, {}
+    for variant in params.stress.variants if params.stress.max_pairs != 0 else []:
+        rows = pd.DataFrame(read_json(f"data/marks/stress/{variant}.json"))
+        summed = scorers(variant, rows, REWARDS, weight)
+        marks |= summed
+        if is_ensemble(rows, REWARDS):
+            ensembles[variant] = ensemble_on_perturbations(summed, members(rows, REWARDS), params.seed)
+    write_json("metrics/stress.json", {"scorers": analyse(marks, params.seed), "ensembles": ensembles})
+    rows = figures.stress_rows(read_json("metrics/stress.json")["scorers"])
     write_csv(PLOTS / "accuracy.csv", rows)
-    if variants:
+    if marks:
         write_png(PLOTS / "accuracy.png", figures.stress(rows))
 
 

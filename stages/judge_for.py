@@ -9,16 +9,19 @@ import shutil
 import sys
 from pathlib import Path
 
-from stages.lib.methods import METHODS
-from stages.lib.params import load_params
+from stages.lib.aggregates import AGGREGATE, MEMBERS
+from stages.lib.artifacts import write_json
+from stages.lib.params import ONLINE, load_params
 
 
 def main(name: str) -> None:
     params = load_params()
     target = Path("models/judge_for") / name
     shutil.rmtree(target, ignore_errors=True)
-    if METHODS[name].needs_reward_model:
+    if name in ONLINE:
         shutil.copytree(Path("models/reward") / params.reward.judge, target)
+        if (target / MEMBERS).exists():
+            write_json(target / AGGREGATE, params.reward.aggregate.model_dump())
     else:
         target.mkdir(parents=True)
         (target / "none.txt").write_text(f"{name} trains on preferences alone.\n", encoding="utf-8")

@@ -3,9 +3,11 @@
 python -m stages.prepare_model
 """
 
+import json
 import shutil
 from pathlib import Path
 
+from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from stages.lib.embedded_model import load_embedded
@@ -23,6 +25,12 @@ def separate_padding(tokenizer: PreTrainedTokenizerBase) -> None:
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         spare = tokenizer.unk_token if tokenizer.unk_token != tokenizer.eos_token else None
         tokenizer.pad_token = spare or tokenizer.eos_token
+
+
+def with_system_prompt(template: str, text: str) -> str:
+    """A chat template that begins with a system turn of this text wherever a conversation has none of its own."""
+    turn = f"[{{'role': 'system', 'content': {json.dumps(text)}}}]"
+    return f"{{% if messages[0]['role'] != 'system' %}}{{% set messages = {turn} + messages %}}{{% endif %}}{template}"
 
 
 def main() -> None:
@@ -43,6 +51,12 @@ def main() -> None:
         raise SystemExit(
             f"model.name {name!r} has no chat template; take an instruct model, or put a chat_template.jinja in its folder"
         )
+    if params.model.system_prompt is not None:
+        tokenizer.chat_template = with_system_prompt(tokenizer.chat_template, params.model.system_prompt)
+        try:
+            tokenizer.apply_chat_template([{"role": "user", "content": "Hello"}], tokenize=False)
+        except TemplateError as error:
+            raise SystemExit(f"model.name {name!r} takes no system turn ({error}); set model.system_prompt to null") from None
     separate_padding(tokenizer)
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     shutil.rmtree(TARGET, ignore_errors=True)

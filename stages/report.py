@@ -69,6 +69,7 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
     def table(name: str) -> pd.DataFrame | None:
         return pd.read_csv(path, keep_default_na=False, dtype={"word": str}) if (path := optional(name)) else None
 
+    stress = read_json(path) if (path := optional("metrics/stress.json")) else {}
     study = {
         "methods": methods,
         "data": read_json(folder / "metrics/data.json"),
@@ -79,13 +80,16 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
         "reward_analysis": read_json(path) if (path := optional("metrics/reward_analysis.json")) else None,
         "method_table": read_json(path) if (path := optional("metrics/methods.json")) else None,
         "method_cost": read_json(path) if (path := optional("metrics/methods_cost.json")) else None,
-        "stress": read_json(path) if (path := optional("metrics/stress.json")) else {},
+        "stress": stress.get("scorers", {}),
+        "ensembles": stress.get("ensembles", {}),
+        "variants": read_json(path) if (path := optional("metrics/variants.json")) else {},
+        "best_of_n": read_json(path) if (path := optional("metrics/best_of_n.json")) else {},
         "responses": read_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json"),
         "figures": {},
         "keywords": {},
         "log_odds": {},
     }
-    for part in ("reward", "policies", "methods", "stress"):
+    for part in ("reward", "policies", "methods", "stress", "variants", "best_of_n"):
         pictures = sorted((folder / "plots" / part).glob("*.png"))
         study["figures"][part] = {picture.stem: page.data_uri(picture.read_bytes()) for picture in pictures}
         if (keywords := table(f"plots/{part}/keywords.csv")) is not None:

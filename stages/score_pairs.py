@@ -8,9 +8,10 @@ import pandas as pd
 
 from stages.lib.artifacts import read_table, write_json
 from stages.lib.baselines import tfidf_margins
-from stages.lib.language_models import BadModel, encode_pairs, load_reward, load_tokenizer, pair_rewards
+from stages.lib.language_models import BadModel, encode_pairs, load_tokenizer, pair_rewards
 from stages.lib.launching import check_processes
 from stages.lib.params import load_params
+from stages.lib.reward_models import load_judge
 from stages.lib.statistics import mean, paired_rank_correlation, pairwise_accuracy, standard_deviation
 
 
@@ -57,7 +58,7 @@ def main() -> None:
     state = check_processes(params.launch.processes)
     train, val = (read_table(f"data/prepared/{split}.parquet") for split in ("train", "val"))
     try:
-        model = load_reward("models/base", f"models/reward/{params.reward.judge}")
+        model = load_judge("models/base", f"models/reward/{params.reward.judge}", params.reward.aggregate.model_dump())
     except BadModel as error:
         raise SystemExit(str(error)) from None
     encoded = encode_pairs(load_tokenizer("models/base"), val, params.reward.max_length)

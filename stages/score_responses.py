@@ -6,9 +6,10 @@ python -m stages.score_responses
 import pandas as pd
 
 from stages.lib.artifacts import read_json, write_json
-from stages.lib.language_models import BadModel, encode_pairs, load_reward, load_tokenizer, rewards
+from stages.lib.language_models import BadModel, load_tokenizer, rewards
 from stages.lib.launching import check_processes
 from stages.lib.params import load_params
+from stages.lib.reward_models import encode_answers, load_judge
 
 
 def main() -> None:
@@ -17,16 +18,11 @@ def main() -> None:
     policies = ["base", *params.policy.methods]
     rows = [row for policy in policies for row in read_json(f"data/responses/generated/{policy}.json")]
     try:
-        model = load_reward("models/base", f"models/reward/{params.reward.judge}")
+        model = load_judge("models/base", f"models/reward/{params.reward.judge}", params.reward.aggregate.model_dump())
     except BadModel as error:
         raise SystemExit(str(error)) from None
-    responses = pd.DataFrame(rows)
-    # An answer is scored as one side of a pair, so that it is written and shortened exactly as in training.
-    pairs = responses.assign(chosen=responses["response"], rejected=responses["response"])
-    encoded = encode_pairs(load_tokenizer("models/base"), pairs, params.reward.max_length)
-    scores = rewards(
-        model, [p.prompt_ids + p.chosen_ids for p in encoded], **params.scoring.model_dump(), description="responses"
-    )
+    sequences = encode_answers(load_tokenizer("models/base"), pd.DataFrame(rows), params.reward.max_length)
+    scores = rewards(model, sequences, **params.scoring.model_dump(), description="responses")
     if state.is_main_process:
         scored = [row | {"reward": reward} for row, reward in zip(rows, scores, strict=True)]
         write_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json", scored)

@@ -10,11 +10,12 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.lib.artifacts import read_table, write_json
-from stages.lib.instructions import INSTRUCTIONS, obeys
-from stages.lib.language_models import BadModel, encode_pairs, load_reward, load_tokenizer, rewards
+from stages.lib.instructions import checkable, obeys
+from stages.lib.language_models import BadModel, encode_pairs, load_tokenizer, rewards
 from stages.lib.launching import check_processes
 from stages.lib.params import load_params
 from stages.lib.perturbations import PERTURBATIONS, Perturbation
+from stages.lib.reward_models import Ensemble, load_judge
 
 SIDES = ("chosen", "rejected")
 
@@ -33,7 +34,7 @@ def truth_kept(pairs: pd.DataFrame, version: pd.DataFrame) -> list[bool]:
 
     True where the truth is not known, because there is no instruction that can be checked.
     """
-    if "instruction" not in pairs or not set(pairs["instruction"]) <= set(INSTRUCTIONS):
+    if not checkable(pairs):
         return [True] * len(pairs)
     obeyed, after = (
         [tuple(obeys(row.instruction, getattr(row, side)) for side in SIDES) for row in table.itertuples()]
@@ -43,24 +44,33 @@ def truth_kept(pairs: pd.DataFrame, version: pd.DataFrame) -> list[bool]:
 
 
 def stress_marks(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, *, max_length: int, seed: int, **batching
+    model: PreTrainedModel | Ensemble,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: pd.DataFrame,
+    *,
+    max_pairs: int | None,
+    max_length: int,
+    seed: int,
+    **batching,
 ) -> list[dict]:
-    """Score every pair plain and under each perturbation; an answer that stays the same keeps its plain reward.
+    """Score every pair plain, and some or all under each perturbation; an answer that stays the same keeps its plain reward.
 
     In bfloat16 a reward depends a little on the texts in its batch, so the plain ones can differ from those of `score_pairs` by a
     rounding error, and shifts as small as that mean nothing.
 
     Args:
         pairs: id, prompt, chosen, rejected and, on the sandbox, instruction.
+        max_pairs: how many are perturbed, a seeded sample; None for all.
         max_length: tokens of prompt and answer, as in `encode_pairs`.
         seed: of the perturbations.
         batching: max_batch, max_padded and description, as `rewards` takes them.
 
     Returns:
         Per perturbation, "none" first, and pair: {id, perturbation, chosen_reward, rejected_reward, chosen_changed,
-        rejected_changed, truth_kept}.
+        rejected_changed, truth_kept}. A reward is a number; an ensemble's a list, a number a member.
     """
-    versions = {"none": pairs} | {name: perturbed(pairs, found, seed) for name, found in PERTURBATIONS.items()}
+    some = pairs if max_pairs is None or max_pairs >= len(pairs) else pairs.sample(max_pairs, random_state=seed).sort_index()
+    versions = {"none": pairs} | {name: perturbed(some, found, seed) for name, found in PERTURBATIONS.items()}
     rows = {name: version[["id", *SIDES]].to_dict("records") for name, version in versions.items()}
     sequences: dict[tuple[str, str, str], list[int]] = {}
     for name, version in versions.items():
@@ -69,29 +79,31 @@ def stress_marks(
                 # The first stays, the plain answer's: a longer partner may have cost a later one more of its prompt.
                 sequences.setdefault((row["id"], side, row[side]), tokens.prompt_ids + ids)
     scores = dict(zip(sequences, rewards(model, list(sequences.values()), **batching), strict=True))
+    plain = {row["id"]: row for row in rows["none"]}
     return [
         {"id": row["id"], "perturbation": name}
         | {f"{side}_reward": scores[row["id"], side, row[side]] for side in SIDES}
-        | {f"{side}_changed": row[side] != plain[side] for side in SIDES}
+        | {f"{side}_changed": row[side] != plain[row["id"]][side] for side in SIDES}
         | {"truth_kept": kept}
         for name, version in versions.items()
-        for row, plain, kept in zip(rows[name], rows["none"], truth_kept(pairs, version), strict=True)
+        for row, kept in zip(rows[name], truth_kept(pairs.loc[version.index], version), strict=True)
     ]
 
 
 def main(variant: str) -> None:
     params = load_params()
     state = check_processes(params.launch.processes)
-    pairs, limit = read_table("data/prepared/val.parquet"), params.stress.max_pairs
-    if limit is not None and limit < len(pairs):
-        pairs = pairs.sample(limit, random_state=params.seed).sort_index()
+    pairs = read_table("data/prepared/val.parquet")
     try:
-        model = load_reward("models/base", f"models/reward/{variant}")
+        model = load_judge("models/base", f"models/reward/{variant}")
     except BadModel as error:
         raise SystemExit(str(error)) from None
     batching = params.scoring.model_dump() | {"description": f"perturbed answers, {variant}"}
-    tokenizer, max_length = load_tokenizer("models/base"), params.reward.max_length
-    marks = stress_marks(model, tokenizer, pairs, max_length=max_length, seed=params.seed, **batching)
+    tokenizer = load_tokenizer("models/base")
+    marks = stress_marks(
+        model, tokenizer, pairs,
+        max_pairs=params.stress.max_pairs, max_length=params.reward.max_length, seed=params.seed, **batching,
+    )  # fmt: skip
     if state.is_main_process:
         write_json(f"data/marks/stress/{variant}.json", marks)
 

@@ -13,10 +13,11 @@ from datasets import Dataset
 from transformers import Trainer
 
 from stages.lib.artifacts import read_json, read_table, write_json
-from stages.lib.language_models import TokenPair, device, encode_pairs, load_causal, load_reward, load_tokenizer, pair_logps
+from stages.lib.language_models import TokenPair, device, encode_pairs, load_causal, load_tokenizer, pair_logps
 from stages.lib.launching import check_processes
 from stages.lib.methods import METHODS, Method, judging
 from stages.lib.params import Policy, load_params
+from stages.lib.reward_models import load_judge
 from stages.lib.training import arguments, fingerprint, lora, peak_memory, summary, train
 
 
@@ -38,7 +39,7 @@ def facts(method: Method, section: Policy, name: str, trainer: Trainer) -> dict:
     """
     state, dataset = trainer.state, trainer.train_dataset
     if method.needs_reward_model:
-        sampled = section.batch_size * section.gradient_accumulation_steps * section.rloo.generations
+        sampled = section.rloo.batch_size * section.gradient_accumulation_steps * section.rloo.generations
         seen = {"examples": state.global_step * sampled, "tokens": int(state.num_input_tokens_seen)}
     else:
         seen = {"examples": round(state.epoch * len(dataset)), "tokens": round(state.epoch * sum(dataset["tokens"]))}
@@ -65,7 +66,7 @@ def main(name: str) -> None:
     model = load_causal("models/base", dtype="float32" if section.lora_rank == 0 else "bfloat16")
     models, rewarded = [model], {}
     if method.needs_reward_model:
-        models.append(load_reward("models/base", f"models/judge_for/{name}"))
+        models.append(load_judge("models/base", f"models/judge_for/{name}"))
         rewarded["reward_funcs"] = judging(models[-1], tokenizer.eos_token_id)
     checkpoints, target = Path("checkpoints/train_policy") / name, Path("models/policy") / name
     own = section.own(name)

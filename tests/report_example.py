@@ -12,11 +12,15 @@ import pandas as pd
 
 from stages.lib import figures
 from stages.lib.artifacts import read_json, write_csv, write_json, write_png
+from stages.lib.best_of_n import analyse as analyse_best_of_n
 from stages.lib.comparison import compare
 from stages.lib.instructions import INSTRUCTIONS, obeys
 from stages.lib.method_table import costs, matrix, method_table
 from stages.lib.perturbations import PERTURBATIONS
 from stages.lib.reward_analysis import analyse, favoured_and_other
+from stages.lib.reward_comparison import compare as compare_rewards
+from stages.lib.reward_comparison import ensemble_on_perturbations
+from stages.lib.scorers import members, scorers
 from stages.lib.statistics import mean, proportion
 from stages.lib.stress import analyse as analyse_stress
 from stages.lib.words import words
@@ -128,9 +132,28 @@ def stress_outputs(folder: Path, marks: pd.DataFrame, rng: np.random.Generator) 
         table = rewards.assign(perturbation=name, chosen_changed=size > 0, rejected_changed=size > 1, truth_kept=True)
         table.loc[: 3 * (name == "truncation"), "truth_kept"] = name != "truncation"
         tables.append(table.assign(**{f"{s}_reward": table[f"{s}_reward"] + size * noise[i] for i, s in enumerate(SIDES)}))
-    metrics = analyse_stress({"standard": pd.concat(tables)}, seed=1)
-    write_json(folder / "metrics/stress.json", metrics)
+    whole = pd.concat(tables, ignore_index=True)
+    metrics = analyse_stress({"standard": whole}, seed=1)
+    lists = whole.assign(**{f"{s}_reward": [[r, r - 1, -r] for r in whole[f"{s}_reward"]] for s in SIDES})
+    columns = ["chosen_reward", "rejected_reward"]
+    ensembles = {"ensemble": ensemble_on_perturbations(scorers("ensemble", lists, columns, 1.0), members(lists, columns), seed=1)}
+    write_json(folder / "metrics/stress.json", {"scorers": metrics, "ensembles": ensembles})
     write_png(folder / "plots/stress/accuracy.png", figures.stress(figures.stress_rows(metrics)))
+
+
+def variants_outputs(folder: Path, marks: pd.DataFrame, rng: np.random.Generator) -> None:
+    """metrics/variants.json, metrics/best_of_n.json and their plots, of two reward models."""
+    other = marks.assign(chosen_reward=marks["chosen_reward"] + rng.normal(0, 1, len(marks)))
+    learned = {"accuracy": proportion(25, 40), "length_correlation": mean(rng.normal(0.9, 0.1, 40))}
+    metrics = compare_rewards({"standard": marks, "product_of_experts": other}, {"product_of_experts": learned}, seed=1)
+    write_json(folder / "metrics/variants.json", metrics)
+    write_png(folder / "plots/variants/accuracy.png", figures.variants(figures.variant_rows(metrics)))
+    samples = pd.DataFrame({"id": np.repeat([str(i) for i in range(20)], 8), "sample": list(range(8)) * 20})
+    samples["words"], samples["obeyed"] = rng.integers(5, 60, 160), rng.random(160) < 0.4
+    scored = {name: samples[["id", "sample"]].assign(reward=rng.normal(size=160)) for name in ("standard", "ensemble (worst)")}
+    best = analyse_best_of_n(samples, scored, "standard", seed=1)
+    write_json(folder / "metrics/best_of_n.json", best)
+    write_png(folder / "plots/best_of_n/curves.png", figures.best_of_n(figures.best_of_n_rows(best)))
 
 
 def word_tables(folder: Path, groups: list[str], comparison: str) -> None:
@@ -184,6 +207,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
         analysis["keywords"] = {"favoured": FILLER[:9], "training": FILLER[2:11], "shared": FILLER[2:9]}
         write_json(folder / "metrics/reward_analysis.json", analysis)
         stress_outputs(folder, marks, np.random.default_rng(6))
+        variants_outputs(folder, marks, np.random.default_rng(7))
         word_tables(folder / "plots/reward", ["favoured", "other", "training set"], "favoured against other")
         word_tables(folder / "plots/policies", ["base", *methods, "training set"], f"{methods[0]} against base")
         points = figures.kde_rows({"chosen": marks["chosen_reward"], "rejected": marks["rejected_reward"]})

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from stages.generate import choose_prompts
 from stages.lib.generation import complete
 from stages.lib.language_models import load_causal, prompt_text
 from stages.lib.preferences import BadInput
+from stages.lib.prompts import choose_prompts
 
 PROMPTS = ["Hi", "A much longer prompt, for the sake of padding", "x", "Hello there"]
 

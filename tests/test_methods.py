@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from stages.lib.language_models import TokenPair, load_causal, new_reward_model, pair_logps, rewards
 from stages.lib.methods import METHODS, RLOO, judging, pair_rows, prompt_rows, unpaired_rows
-from stages.lib.params import Method, load_params
+from stages.lib.params import ONLINE, Method, load_params
 from stages.lib.training import lora
 from tests.conftest import ROOT
 
@@ -157,7 +157,7 @@ def test_rloo(model, tokenizer, tmp_path, monkeypatch):
     scores = [1.0, -0.5, 2.0, 0.25]
     prompts = [PAIRS[0].prompt_ids] * 2 + [PAIRS[1].prompt_ids] * 2
     monkeypatch.setattr(RLOO, "_generate_single_turn", lambda self, *_: answers)
-    policy = with_own("rloo", beta=0.5, generations=2)
+    policy = with_own("rloo", beta=0.5, generations=2, batch_size=2)
     made = trainer(
         "rloo", prompt_rows(PAIRS, POLICY, 1), tmp_path, model, tokenizer, policy,
         reward_funcs=lambda **_: scores, peft_config=lora(model, 4, None, task_type="CAUSAL_LM"),
@@ -228,3 +228,7 @@ def test_the_vocabulary_is_worked_through_for_answers_alone(model, tokenizer, tm
     monkeypatch.setattr(trl.trainer.utils, "_ChunkedLogProbFunction", Watched)
     loss(made, rows)
     assert positions == [sum(len(p.chosen_ids) + len(p.rejected_ids) for p in PAIRS)]
+
+
+def test_the_online_methods_are_those_that_need_a_reward_model():
+    assert {name for name, method in METHODS.items() if method.needs_reward_model} == set(ONLINE)

@@ -28,8 +28,10 @@ def test_every_parameter_file_is_right(file):
         ({"policy": {"dpo": {"learning_rate": 1e-6, "beta": -1}}}, r"policy.dpo.beta: .* greater than 0, but it is -1"),
         ({"policy": {"methods": ["dppo"]}}, "policy.methods.0: .*'dpo'.*, but it is 'dppo'"),
         ({"reward": {"judge": "other"}}, "reward.judge"),
-        ({"stress": {"variants": ["other"]}}, "stress.variants.0: .*'standard', but it is 'other'"),
-        ({"stress": {"max_pairs": 0}}, "stress.max_pairs: .* greater than 0, but it is 0"),
+        ({"stress": {"variants": ["other"]}}, "stress.variants.0: .*'standard', .*, but it is 'other'"),
+        ({"stress": {"max_pairs": -1}}, "stress.max_pairs: .* greater than or equal to 0, but it is -1"),
+        ({"best_of_n": {"variants": ["ensemble"]}}, "best_of_n.variants: ensemble not in reward.variants"),
+        ({"reward": {"flipped": 0.5}}, "reward.flipped: .* less than 0.5, but it is 0.5"),
         ({"reward": {"batch_size": 9}, "launch": {"processes": 2}}, "reward.batch_size 9 cannot be shared"),
         ({"data": {"max_train": "many"}}, "data.max_train: .*but it is 'many'"),
     ],
@@ -89,7 +91,7 @@ def test_a_stage_declares_the_parameters_it_reads(name):
     source = (ROOT / f"stages/{module_of(stage)}.py").read_text()
     if "params.model_dump()" in source:
         # A whole section is declared as one; how fast a run goes, and what concerns reward models alone, is shown by the report.
-        assert set(stage["params"]) in (set(schema), set(schema) - {"seed", "launch", "scoring", "stress"})
+        assert set(stage["params"]) in (set(schema), set(schema) - {"seed", "launch", "scoring", "stress", "best_of_n"})
         return
     tree = ast.parse(source)
     aliases = {
@@ -117,7 +119,7 @@ def test_a_stage_declares_the_parameters_it_reads(name):
         read |= {
             f"{section}.{key}" for key, value in schema[section].items() if key not in not_read and not isinstance(value, dict)
         }
-        read |= {"policy.${item.method}"} if section == "policy" else set()
+        read |= {"policy.${item.method}"} if section == "policy" else {"reward.${item.variant}"}
     read = {key for key in read if key not in NO_RESULT and key.split(".")[0] not in NO_RESULT}
     assert set(stage["params"]) == read
 
@@ -170,7 +172,8 @@ def test_the_readme_says_what_a_parameter_reruns():
             or (
                 isinstance(schema[section], dict)
                 and isinstance(schema[section].get(key), dict)
-                and "policy.${item.method}" in stage["params"]
+                and {f"{section}.${{item.method}}", f"{section}.${{item.variant}}"} & set(stage["params"])
+                and parameter != "reward.aggregate"
             )
         ]
         expected = set().union({"report"}, *(after[name] for name in readers))

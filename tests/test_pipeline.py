@@ -74,13 +74,17 @@ def test_the_whole_pipeline(repository):
     methods = json.loads((repository / "metrics/methods.json").read_text())
     estimates_are_whole(methods["methods"])
     estimates_are_whole(methods["pairs"])
-    stress = json.loads((repository / "metrics/stress.json").read_text())["standard"]
+    stress = json.loads((repository / "metrics/stress.json").read_text())["scorers"]["standard"]
     estimates_are_whole(stress["perturbations"])
     assert stress["n"] == stress["always_right"]["n"] == 20 and len(stress["perturbations"]) == 8
     # The plain answers are scored anew, beside longer ones: the same but for rounding.
     assert stress["accuracy"]["value"] == pytest.approx(
         json.loads((repository / "metrics/reward.json").read_text())["accuracy"]["value"], abs=0.1
     )
+    estimates_are_whole(json.loads((repository / "metrics/variants.json").read_text()))
+    best = json.loads((repository / "metrics/best_of_n.json").read_text())["standard"]
+    estimates_are_whole(best["curve"])
+    assert [row["n"] for row in best["curve"]] == [1, 2, 4] and best["curve"][0]["gold"]["n"] == 6
     policies = json.loads((repository / "metrics/policies.json").read_text())
     assert policies["base"]["implicit_accuracy"]["value"] == 0.5 and policies["dpo"]["implicit_accuracy"]["n"] == 20
     assert policies["dpo"]["gold_rate"]["n"] == policies["dpo"]["against_base"]["win_rate"]["n"] == 12

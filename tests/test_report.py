@@ -23,6 +23,7 @@ from stages.lib.page import (
     statistic,
 )
 from stages.lib.params import load_params
+from stages.lib.perturbations import PERTURBATIONS
 from stages.report import gather, main, render
 from tests.report_example import HOSTILE, write_example
 
@@ -233,10 +234,10 @@ def test_one_method_has_neither_ranking_nor_matrix(tmp_path):
 def test_a_row_for_each_perturbation_with_the_worst_marked(tmp_path):
     write_example(tmp_path, ["dpo"])
     page = page_of(tmp_path, ["dpo"])
-    assert [page.index(f'<section id="{id}"') for id in ("length", "stress", "policies")] == sorted(
-        page.index(f'<section id="{id}"') for id in ("length", "stress", "policies")
+    assert [page.index(f'<section id="{id}"') for id in ("length", "variants", "stress", "best_of_n", "policies")] == sorted(
+        page.index(f'<section id="{id}"') for id in ("length", "variants", "stress", "best_of_n", "policies")
     )
-    numbers = read_json(tmp_path / "metrics/stress.json")["standard"]
+    numbers = read_json(tmp_path / "metrics/stress.json")["scorers"]["standard"]
     found = tables(page, "stress")
     header, plain, *rows = starting(found, "Perturbed answers and the reward model “standard”, n = 40 validation pairs")
     assert {len(row) for row in (header, plain, *rows)} == {11} and plain[0] == "none"
@@ -258,8 +259,38 @@ def test_a_row_for_each_perturbation_with_the_worst_marked(tmp_path):
 
 def test_no_pressure_where_no_variant_was_measured(tmp_path):
     write_example(tmp_path, ["dpo"])
-    write_json(tmp_path / "metrics/stress.json", {})
-    assert "Under pressure" not in page_of(tmp_path, ["dpo"])
+    write_json(tmp_path / "metrics/stress.json", {"scorers": {}, "ensembles": {}})
+    write_json(tmp_path / "metrics/variants.json", {})
+    write_json(tmp_path / "metrics/best_of_n.json", {})
+    page = page_of(tmp_path, ["dpo"])
+    assert not any(f'id="{section}"' in page for section in ("stress", "variants", "best_of_n"))
+
+
+def test_a_row_for_each_reward_model(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    page = page_of(tmp_path, ["dpo"])
+    numbers = read_json(tmp_path / "metrics/variants.json")
+    header, *rows = starting(tables(page, "variants"), "Reward models side by side, n = 40 validation pairs")
+    assert {len(row) for row in (header, *rows)} == {9}
+    assert [row[0] for row in rows] == ["standard", "product of experts"] and rows[0][5:] == ["–"] * 4
+    change = numbers["product_of_experts"]["against_standard"]
+    assert rows[1][5].endswith(f"{change['right']['gained']} gained, {change['right']['lost']} lost")
+    assert rows[1][8] == p_value(change["length"]["p_holm"])
+    assert "The bias-only expert of “product of experts”" in page
+
+    ensemble = starting(tables(page, "stress"), "The members of “ensemble” summed up")
+    assert ensemble[0][2:5] == ["Accuracy, mean of the members", "ensemble (mean), minus that", "p, uncorrected"]
+    assert [row[0] for row in ensemble[1:3]] == ["none", next(iter(PERTURBATIONS))]
+
+
+def test_the_truth_along_best_of_n(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    found = tables(page_of(tmp_path, ["dpo"]), "best_of_n")
+    header, *rows = starting(found, "Best of 8 against one answer: instructions obeyed, n = 20 prompts")
+    assert header[1:5] == ["n = 1", "n = 2", "n = 4", "n = 8"] and [row[0] for row in rows] == ["standard", "ensemble (worst)"]
+    gold = read_json(tmp_path / "metrics/best_of_n.json")["standard"]["curve"][-1]["gold"]
+    assert rows[0][4] == f"{gold['value']:.2f} [{gold['low']:.2f}, {gold['high']:.2f}]"
+    assert starting(found, "Best of 8 against one answer: the judge’s reward")
 
 
 def test_an_interrupted_training_has_no_time(tmp_path):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 import stages.compare_stress
 import stages.stress_reward
 from stages.lib import figures
-from stages.lib.artifacts import read_json, read_table, write_json, write_table
+from stages.lib.artifacts import read_json, write_json, write_table
 from stages.lib.language_models import encode_pairs, new_reward_model, pair_rewards
 from stages.lib.perturbations import PERTURBATIONS
 from stages.lib.statistics import holm
@@ -161,7 +161,7 @@ def test_every_answer_is_scored_as_it_stands_and_what_stays_the_same_once(model_
     scored = []
     original = stages.stress_reward.rewards
     monkeypatch.setattr(stages.stress_reward, "rewards", lambda m, s, **more: scored.extend(s) or original(m, s, **more))
-    rows = pd.DataFrame(stress_marks(model, tokenizer, PAIRS, max_length=300, seed=1, **LIMITS))
+    rows = pd.DataFrame(stress_marks(model, tokenizer, PAIRS, max_pairs=None, max_length=300, seed=1, **LIMITS))
     assert list(rows["perturbation"].unique()) == ["none", *PERTURBATIONS]
     assert len(rows) == 3 * (1 + len(PERTURBATIONS)) and rows["id"].tolist()[:3] == ["a", "b", "c"]
     assert not rows[rows["perturbation"] == "none"][["chosen_changed", "rejected_changed"]].to_numpy().any()
@@ -183,7 +183,9 @@ def test_every_answer_is_scored_as_it_stands_and_what_stays_the_same_once(model_
 def test_an_answer_that_stays_keeps_its_reward_where_its_partner_outgrows_the_limit(model_folder, tokenizer):
     model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
     pairs = PAIRS[:1].assign(prompt="a prompt " * 5, rejected="no more of this, and no less")
-    rows = pd.DataFrame(stress_marks(model, tokenizer, pairs, max_length=60, seed=1, **LIMITS)).set_index("perturbation")
+    rows = pd.DataFrame(stress_marks(model, tokenizer, pairs, max_pairs=None, max_length=60, seed=1, **LIMITS)).set_index(
+        "perturbation"
+    )
     assert rows.loc["padding", "rejected_changed"] and not rows.loc["padding", "chosen_changed"]
     assert rows.loc["padding", "chosen_reward"] == rows.loc["none", "chosen_reward"]
 
@@ -217,23 +219,34 @@ def test_the_stages(folder):
         "id", "perturbation", "chosen_reward", "rejected_reward", "chosen_changed", "rejected_changed", "truth_kept",
     }  # fmt: skip
     stages.compare_stress.main()
-    assert read_json("metrics/stress.json")["standard"]["n"] == 3
+    assert read_json("metrics/stress.json")["scorers"]["standard"]["n"] == 3
     assert len(pd.read_csv("plots/stress/accuracy.csv")) == 1 + len(PERTURBATIONS)
     assert (folder / "plots/stress/accuracy.png").stat().st_size > 0
 
 
-def test_a_sample_of_the_pairs_in_their_order(folder):
+def test_a_sample_of_the_pairs_is_perturbed_in_their_order(folder):
     change(folder, stress={"max_pairs": 2})
     stages.stress_reward.main("standard")
-    ids = [row["id"] for row in read_json("data/marks/stress/standard.json")]
-    assert len(set(ids)) == 2 and ids[:2] == sorted(ids[:2])
-    assert set(ids) < set(read_table("data/prepared/val.parquet")["id"])
+    rows = pd.DataFrame(read_json("data/marks/stress/standard.json")).groupby("perturbation")["id"].agg(list)
+    assert rows["none"] == ["a", "b", "c"]  # all are scored plain
+    assert len(rows["typos"]) == 2 and rows["typos"] == sorted(rows["typos"]) == rows["padding"]
+    stages.compare_stress.main()
+    numbers = read_json("metrics/stress.json")["scorers"]["standard"]
+    assert numbers["n"] == numbers["accuracy"]["n"] == numbers["perturbations"]["typos"]["changed"]["n"] / 2 == 2
+
+
+def test_no_pair_is_perturbed_where_none_is_wanted(folder):
+    change(folder, stress={"max_pairs": 0})
+    stages.stress_reward.main("standard")
+    assert len(read_json("data/marks/stress/standard.json")) == 3
+    stages.compare_stress.main()
+    assert read_json("metrics/stress.json")["scorers"] == {}
 
 
 def test_nothing_is_measured_where_no_variant_is_named(folder):
     change(folder, stress={"variants": []})
     stages.compare_stress.main()
-    assert read_json("metrics/stress.json") == {}
+    assert read_json("metrics/stress.json") == {"scorers": {}, "ensembles": {}}
     assert (folder / "plots/stress/accuracy.csv").read_text().strip() == "variant,perturbation,label,value,low,high,n,colour"
 
 

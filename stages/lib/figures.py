@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 GREY = "#999999"
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 GROUPS = {
     "correct": "#0072B2", "wrong": "#D55E00", "chosen": "#009E73", "rejected": "#CC79A7",
     "favoured": "#0072B2", "other": "#E69F00", "training set": "#000000", "margin": "#0072B2",
@@ -278,4 +278,77 @@ def stress(rows: pd.DataFrame) -> Figure:
     axes.set(xlim=(0, 1), yticks=range(len(labels)), yticklabels=labels, xlabel="accuracy, 95% interval")
     figure.legend(loc="outside lower center", ncols=2)
     _titled(axes, "Answers perturbed", rows["n"])
+    return figure
+
+
+VARIANT_MARKERS = {"accuracy": "s", "accuracy_longer_chosen": "^", "accuracy_shorter_chosen": "v"}
+VARIANT_COLUMNS = ("scorer", "measure", "label", "value", "low", "high", "n", "colour")
+
+
+def variant_rows(metrics: dict) -> pd.DataFrame:
+    """Accuracies in metrics/variants.json: {scorer, measure, label, value, low, high, n, colour}; no rows where there is none."""
+    rows = [
+        {"scorer": scorer, "measure": measure, "label": f"{measure.replace('_', ' ')}: {scorer}"}
+        | numbers[measure]
+        | {"colour": colour(scorer, list(metrics))}
+        for scorer, numbers in metrics.items()
+        for measure in VARIANT_MARKERS
+        if numbers[measure] is not None
+    ]
+    return pd.DataFrame(rows, columns=VARIANT_COLUMNS)
+
+
+def variants(rows: pd.DataFrame) -> Figure:
+    """The rows of `variant_rows`: one line a scorer, one mark a measure."""
+    scorers = list(rows["scorer"].unique())[::-1]
+    figure, axes = _axes(height=1.6 + 0.5 * len(scorers))
+    for place, (measure, marker) in enumerate(VARIANT_MARKERS.items()):
+        axes.plot([], [], marker, color="black", label=measure.replace("_", " "))
+        own = rows[rows["measure"] == measure].to_dict("records")
+        for row in own:
+            _points(
+                axes, [scorers.index(row["scorer"]) + 0.22 * (1 - place)], [row], row["colour"], None, flat=True, marker=marker
+            )
+    axes.axvline(0.5, color="black", linewidth=0.5)
+    axes.set(xlim=(0, 1), yticks=range(len(scorers)), yticklabels=scorers, xlabel="share of pairs ranked right, 95% interval")
+    figure.legend(loc="outside lower center", ncols=3)
+    _titled(axes, "Reward models", rows["n"])
+    return figure
+
+
+BEST_COLUMNS = ("scorer", "n", "kl", "measure", "value", "low", "high", "prompts", "colour")
+
+
+def best_of_n_rows(metrics: dict) -> pd.DataFrame:
+    """The curves in metrics/best_of_n.json: {scorer, n, kl, measure, value, low, high, prompts, colour}; `n` as in best of n."""
+    rows = [
+        {"scorer": scorer, "n": row["n"], "kl": row["kl"], "measure": measure}
+        | {key: estimate[key] for key in ("value", "low", "high")}
+        | {"prompts": estimate["n"], "colour": colour(scorer, list(metrics))}
+        for scorer, numbers in metrics.items()
+        for row in numbers["curve"]
+        for measure, estimate in row.items()
+        if isinstance(estimate, dict)
+    ]
+    return pd.DataFrame(rows, columns=BEST_COLUMNS)
+
+
+def best_of_n(rows: pd.DataFrame) -> Figure:
+    """The rows of `best_of_n_rows`: against n, on a logarithmic scale, each scorer's own reward and what it stands for."""
+    labels = {"reward": "own reward, from n = 1", "gold": "share that obeys", "judge": "judge's reward", "words": "words"}
+    measures = [name for name in labels if name in set(rows["measure"])]
+    figure = Figure(figsize=(3.4 * len(measures), 4.0), layout="constrained")
+    for axes, measure in zip(np.atleast_1d(figure.subplots(1, len(measures))), measures, strict=True):
+        for place, (scorer, own) in enumerate(rows[rows["measure"] == measure].groupby("scorer", sort=False)):
+            # Rewards have no common origin: each begins at zero.
+            origin = own["value"].iloc[0] if measure == "reward" else 0.0
+            error = [own["value"] - own["low"].fillna(own["value"]), own["high"].fillna(own["value"]) - own["value"]]
+            axes.errorbar(
+                own["n"] * 1.02**place, own["value"] - origin, yerr=error, color=own["colour"].iloc[0], marker="o",
+                markersize=3, linewidth=1, elinewidth=0.7, label=scorer if measure == measures[0] else None,
+            )  # fmt: skip
+        axes.set_xscale("log", base=2)
+        axes.set(xlabel="n, best of", title=labels[measure])
+    figure.legend(loc="outside lower center", ncols=3)
+    figure.suptitle(f"Best of n, n = {rows['prompts'].iloc[0]} prompts")
     return figure

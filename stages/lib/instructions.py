@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pandas as pd
+
 from stages.lib.words import words
 
 
@@ -80,6 +82,11 @@ INSTRUCTIONS: dict[str, Instruction] = {
     "ends_with_question": Instruction("End with a question.", lambda t: _last_mark(t) == "?"),
     "ends_with_exclamation": Instruction("End with an exclamation mark.", lambda t: _last_mark(t) == "!"),
 }
+
+
+def checkable(table: pd.DataFrame) -> bool:
+    """Whether every row names an instruction that can be checked; data of one's own may have a column of that name too."""
+    return "instruction" in table and set(table["instruction"]) <= set(INSTRUCTIONS)
 
 
 def obeys(kind: str, text: str) -> bool:

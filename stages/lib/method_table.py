@@ -22,13 +22,14 @@ def flat(params: dict, prefix: str = "") -> dict:
     return found
 
 
-def _bears_on(name: str, method: str) -> bool:
-    """Whether a parameter can change what a method's training comes to, seeds apart."""
+def _bears_on(name: str, method: str, judge: str | None) -> bool:
+    """Whether a parameter can change what a method's training comes to under this judge, seeds apart."""
     section, *rest = name.split(".")
     of_other_method = section == "policy" and len(rest) > 1 and rest[0] in NAMES and rest[0] != method
     how_it_runs = section in ("launch", "scoring") or name.endswith(".save_steps")
-    of_reward_models = section == "stress"
-    return not (name in ("seed", "policy.methods") or how_it_runs or of_other_method or of_reward_models)
+    of_reward_models = section in ("stress", "best_of_n") or name == "reward.variants"
+    owner = {"aggregate": "ensemble"}.get(rest[0], rest[0]) if section == "reward" and len(rest) > 1 else judge
+    return not (name in ("seed", "policy.methods") or how_it_runs or of_other_method or of_reward_models or owner != judge)
 
 
 def spread(stability: dict, params: dict, method: str) -> dict | None:
@@ -42,8 +43,9 @@ def spread(stability: dict, params: dict, method: str) -> dict | None:
         {measure: {mean, std, min, max, seeds}}: std with n - 1, null for one seed; seeds is how many. None where the method was
         not measured with the current parameters, but for those that cannot change what its training comes to.
     """
+    judge = params.get("reward", {}).get("judge")
     measured, current = (
-        {name: value for name, value in values.items() if _bears_on(name, method)}
+        {name: value for name, value in values.items() if _bears_on(name, method, judge)}
         for values in (stability["params"], flat(params))
     )
     if measured != current or method not in stability["methods"]:

@@ -184,7 +184,7 @@ def _rloo(policy: Policy, processes: int) -> dict[str, Any]:
         "num_generations": own.generations,
         "max_completion_length": own.max_new_tokens,
         "temperature": own.temperature,
-        "per_device_train_batch_size": policy.batch_size * own.generations // processes,
+        "per_device_train_batch_size": own.batch_size * own.generations // processes,
         "eval_strategy": "no",  # there is no loss on validation pairs
         "eval_steps": None,
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.lib.instructions import obeys
+from stages.lib.instructions import checkable, obeys
 from stages.lib.statistics import proportion
 from stages.lib.words import words
 
@@ -145,13 +145,14 @@ def cases(rows: list[dict]) -> list[dict]:
     """The answers by prompt, in the order of the base model's: what the case browser shows.
 
     Args:
-        rows: the scored responses; with `instruction`, each answer also says whether it obeyed.
+        rows: the scored responses; with an `instruction` that can be checked, each answer also says whether it obeyed.
     """
+    known = checkable(pd.DataFrame(rows))
     answers: dict[str, dict[str, dict]] = defaultdict(dict)
     for row in rows:
         answer = {"text": row["response"], "words": len(words(row["response"]))}
         answer |= {"reward": row["reward"], "finished": row["finished"]}
-        if "instruction" in row:
+        if known:
             answer["obeyed"] = obeys(row["instruction"], row["response"])
         answers[row["id"]][row["policy"]] = answer
     return [{"prompt": row["prompt"], "answers": answers[row["id"]]} for row in rows if row["policy"] == "base"]

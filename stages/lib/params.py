@@ -10,8 +10,10 @@ Count = Annotated[int, Field(gt=0)]
 Limit = Annotated[int, Field(gt=0)] | None
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Aggregate = Literal["mean", "worst", "mean_minus_spread"]
 Method = Literal["dpo", "ipo", "kto", "simpo", "orpo", "rloo"]
-Variant = Literal["standard"]
+ONLINE = ("rloo",)  # methods that train against the reward model
+Variant = Literal["standard", "product_of_experts", "length_margin", "ensemble", "noise_robust"]
 
 
 class Section(BaseModel):
@@ -37,6 +39,7 @@ class Data(Section):
 class Model(Section):
     name: str
     revision: str | None
+    system_prompt: str | None
 
 
 class Training(Section):
@@ -52,10 +55,44 @@ class Training(Section):
     evaluations: Annotated[int, Field(ge=0)]
 
 
+class Standard(Section):
+    """Nothing of its own."""
+
+
+class ProductOfExperts(Section):
+    loss: Literal["difference", "likelihood"]
+    bias_weight: Positive
+
+
+class LengthMargin(Section):
+    weight: Positive
+
+
+class Ensemble(Section):
+    members: Annotated[int, Field(ge=2)]
+
+
+class NoiseRobust(Section):
+    loss: Literal["conservative", "unbiased"]
+    flip_rate: Annotated[float, Field(ge=0, lt=0.5)]
+
+
+class Aggregation(Section):
+    by: Aggregate
+    spread_weight: Annotated[float, Field(ge=0)]
+
+
 class Reward(Training):
     learning_rate: Positive
     variants: Annotated[list[Variant], Field(min_length=1)]
     judge: Variant
+    flipped: Annotated[float, Field(ge=0, lt=0.5)]
+    aggregate: Aggregation
+    standard: Standard
+    product_of_experts: ProductOfExperts
+    length_margin: LengthMargin
+    ensemble: Ensemble
+    noise_robust: NoiseRobust
 
     @model_validator(mode="after")
     def judge_is_trained(self):
@@ -82,6 +119,7 @@ class Simpo(Aligning):
 
 class Rloo(Aligning):
     steps: Count
+    batch_size: Count
     generations: Annotated[int, Field(ge=2)]
     max_new_tokens: Count
     temperature: Positive
@@ -122,7 +160,14 @@ class Scoring(Section):
 
 class Stress(Section):
     variants: list[Variant]
-    max_pairs: Limit
+    max_pairs: Annotated[int, Field(ge=0)] | None
+
+
+class BestOfN(Section):
+    variants: list[Variant]
+    max_prompts: Limit
+    samples: Annotated[int, Field(ge=2)]
+    temperature: Positive
 
 
 class Launch(Section):
@@ -141,18 +186,21 @@ class Params(Section):
     policy: Policy
     generate: Generate
     stress: Stress
+    best_of_n: BestOfN
     scoring: Scoring
     launch: Launch
 
     @model_validator(mode="after")
-    def stressed_variants_are_trained(self):
-        if missing := set(self.stress.variants) - set(self.reward.variants):
-            raise ValueError(f"stress.variants: {', '.join(sorted(missing))} not in reward.variants {self.reward.variants}")
+    def measured_variants_are_trained(self):
+        for name, section in (("stress", self.stress), ("best_of_n", self.best_of_n)):
+            if missing := set(section.variants) - set(self.reward.variants):
+                raise ValueError(f"{name}.variants: {', '.join(sorted(missing))} not in reward.variants {self.reward.variants}")
         return self
 
     @model_validator(mode="after")
     def batches_divide(self):
-        for name, section in (("reward", self.reward), ("policy", self.policy)):
+        sections = (("reward", self.reward), ("policy", self.policy), ("policy.rloo", self.policy.rloo))
+        for name, section in sections:
             if section.batch_size % self.launch.processes:
                 raise ValueError(
                     f"{name}.batch_size {section.batch_size} cannot be shared by launch.processes "

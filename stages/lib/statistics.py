@@ -80,6 +80,26 @@ def bootstrapped(statistic: Callable[..., Any], *columns: Sequence[float], seed:
     return estimate(value, interval.low, interval.high, rows)
 
 
+def resampled_p(statistic: Callable[..., Any], *columns: Sequence[float], seed: int) -> float:
+    """The two-sided p-value of a statistic being zero: how rarely bootstrap resamples of whole rows reach across zero.
+
+    Twice the smaller share of resamples on either side of zero, the sample itself counted as one (Davison and Hinkley 1997,
+    section 4.4); 1 where nothing varies. With `RESAMPLES` resamples it is 0.0005 at least.
+
+    Args:
+        statistic, columns, seed: as `bootstrapped` takes them; the statistic takes an axis.
+    """
+    data = [np.asarray(column, dtype=float) for column in columns]
+    rng, rows, below, above = np.random.default_rng(seed), len(data[0]), 1, 1
+    step = max(1, BATCH // rows)
+    for start in range(0, RESAMPLES, step):
+        picked = rng.integers(0, rows, size=(min(step, RESAMPLES - start), rows))
+        with np.errstate(invalid="ignore"):
+            values = statistic(*(column[picked] for column in data), axis=-1)
+        below, above = below + int((values <= 0).sum()), above + int((values >= 0).sum())
+    return min(1.0, 2 * min(below, above) / (RESAMPLES + 1))
+
+
 def standard_deviation(values: Sequence[float], seed: int) -> dict:
     """The sample standard deviation (n - 1) with a bootstrap interval."""
     return bootstrapped(lambda x, axis=-1: np.std(x, axis=axis, ddof=1), values, seed=seed)

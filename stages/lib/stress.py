@@ -40,7 +40,8 @@ def variant_numbers(rows: pd.DataFrame, seed: int) -> dict:
     In an accuracy a tie counts half. Where a pair is either right or not, in `change` and `always_right`, a tie is not right.
 
     Returns:
-        {n, accuracy, perturbations, worst, always_right}: accuracy is of the plain answers; always_right is the share of pairs
+        {n, accuracy, perturbations, worst, always_right}, of the pairs that were perturbed: accuracy is of their plain answers;
+        always_right is the share of pairs
         ranked right plain and under every perturbation that keeps their truth; worst names the perturbation with the lowest
         accuracy, or "none", with a bootstrap interval of the minimum, pairs resampled whole, in each resample whichever
         perturbation it is of. A minimum picks what chance has made low: where several perturbations are about as bad it lies too
@@ -48,7 +49,7 @@ def variant_numbers(rows: pd.DataFrame, seed: int) -> dict:
         pair is left out.
     """
     by_name = {name: found.set_index("id") for name, found in rows.groupby("perturbation", sort=False)}
-    plain = by_name[PLAIN]
+    plain = by_name[PLAIN].loc[by_name[next(iter(PERTURBATIONS))].index]
     perturbed = {name: by_name[name].loc[plain.index] for name in PERTURBATIONS if by_name[name]["truth_kept"].any()}
     found = {name: perturbation_numbers(plain, changed, PERTURBATIONS[name].strength) for name, changed in perturbed.items()}
     accuracies = {PLAIN: pairwise_accuracy(plain["chosen_reward"], plain["rejected_reward"])}

@@ -1,0 +1,43 @@
+"""Best of n by each reward model: its reward against the truth -> metrics/best_of_n.json and plots/best_of_n/.
+
+python -m stages.compare_best_of_n
+
+Empty where `best_of_n.variants` names none.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from stages.lib import figures
+from stages.lib.artifacts import read_json, write_csv, write_json, write_png
+from stages.lib.best_of_n import analyse
+from stages.lib.instructions import checkable, obeys
+from stages.lib.params import load_params
+from stages.lib.scorers import scorers
+from stages.lib.words import words
+
+PLOTS = Path("plots/best_of_n")
+
+
+def main() -> None:
+    params = load_params()
+    samples = pd.DataFrame(read_json("data/responses/samples.json"))
+    marks, metrics = {}, {}
+    for variant in params.best_of_n.variants:
+        rows = pd.DataFrame(read_json(f"data/marks/best_of_n/{variant}.json"))
+        marks |= scorers(variant, rows, ["reward"], params.reward.aggregate.spread_weight)
+    if marks:
+        samples["words"] = [len(words(text)) for text in samples["response"]]
+        if checkable(samples):
+            samples["obeyed"] = [obeys(*row) for row in samples[["instruction", "response"]].itertuples(index=False)]
+        metrics = analyse(samples, marks, params.reward.judge, params.seed)
+    write_json("metrics/best_of_n.json", metrics)
+    rows = figures.best_of_n_rows(metrics)
+    write_csv(PLOTS / "curves.csv", rows)
+    if metrics:
+        write_png(PLOTS / "curves.png", figures.best_of_n(rows))
+
+
+if __name__ == "__main__":
+    main()

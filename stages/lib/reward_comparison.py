@@ -1,0 +1,119 @@
+"""Reward models side by side on the same validation pairs: how right each is, how much it goes by length, and what differs."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from stages.lib.statistics import bootstrapped, holm, mcnemar, pairwise_accuracy, rank_correlation, resampled_p
+
+STANDARD = "standard"
+
+
+def compare(marks: dict[str, pd.DataFrame], bias_only: dict[str, dict], seed: int) -> dict:
+    """metrics/variants.json.
+
+    Args:
+        marks: per scorer the same pairs in the same order: chosen_reward, rejected_reward, chosen_words, rejected_words.
+        bias_only: per scorer that was trained with one, what its bias-only expert learned.
+        seed: of the bootstrap.
+
+    Returns:
+        Per scorer the numbers of `describe`, bias_only where there is one and, besides the standard model's where that is there,
+        against_standard: as `against` returns, p_holm corrected over all scorers and both tests.
+    """
+    metrics = {scorer: describe(rows, seed) for scorer, rows in marks.items()}
+    for scorer, found in bias_only.items():
+        metrics[scorer]["bias_only"] = found
+    if STANDARD in marks:
+        for scorer in marks.keys() - {STANDARD}:
+            metrics[scorer]["against_standard"] = against(marks[STANDARD], marks[scorer], seed)
+    tests = [row[name] for n in metrics.values() if (row := n.get("against_standard")) for name in ("right", "length")]
+    for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
+        test["p_holm"] = corrected
+    return metrics
+
+
+def describe(marks: pd.DataFrame, seed: int) -> dict:
+    """One reward model's accuracy, on all pairs and by which answer is longer, and its dependence on length.
+
+    Returns:
+        {accuracy, accuracy_longer_chosen, accuracy_shorter_chosen, length_correlation_within_pairs}: the last is Spearman's of
+        the margin and the difference in log words. A subset without pairs is null.
+    """
+    difference = length_difference(marks)
+    subsets = {
+        "accuracy": marks,
+        "accuracy_longer_chosen": marks[difference > 0],
+        "accuracy_shorter_chosen": marks[difference < 0],
+    }
+    return {
+        name: pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"]) if len(rows) else None
+        for name, rows in subsets.items()
+    } | {"length_correlation_within_pairs": rank_correlation(margins(marks), difference, seed)}
+
+
+def against(standard: pd.DataFrame, other: pd.DataFrame, seed: int) -> dict:
+    """One reward model against the standard one on the same pairs.
+
+    Returns:
+        right: McNemar's test of ranked right. length: the absolute length correlation minus the standard one's, below zero where
+        it goes less by length, with a bootstrap interval and p, pairs resampled whole.
+    """
+    columns = (margins(standard), margins(other), length_difference(standard))
+
+    def change(before, after, difference, axis=-1):
+        return np.abs(_spearman(after, difference, axis)) - np.abs(_spearman(before, difference, axis))
+
+    return {
+        "right": mcnemar(margins(standard) > 0, margins(other) > 0),
+        "length": bootstrapped(change, *columns, seed=seed) | {"p": resampled_p(change, *columns, seed=seed)},
+    }
+
+
+def ensemble_on_perturbations(aggregated: dict[str, pd.DataFrame], members: list[pd.DataFrame], seed: int) -> dict:
+    """Is an ensemble's worst member a better judge than a member by itself, and where?
+
+    Args:
+        aggregated: per way to sum up the ensemble's marks, rows as in `stress.analyse`.
+        members: the same of each member.
+
+    Returns:
+        Per perturbation, on the pairs whose truth it keeps: {n, member: mean accuracy of the members, and per way its accuracy
+        minus that, a mean over pairs with a bootstrap interval and p}.
+    """
+    found = {}
+    for name, rows in members[0].groupby("perturbation", sort=False):
+        kept = rows.index[rows["truth_kept"]]
+        if not len(kept):
+            continue
+        alone = np.mean([_points(member.loc[kept]) for member in members], axis=0)
+        found[name] = {"n": len(kept), "member": bootstrapped(_mean, alone, seed=seed)} | {
+            way: bootstrapped(_mean, _points(table.loc[kept]) - alone, seed=seed)
+            | {"p": resampled_p(_mean, _points(table.loc[kept]) - alone, seed=seed)}
+            for way, table in aggregated.items()
+        }
+    return found
+
+
+def margins(marks: pd.DataFrame) -> np.ndarray:
+    """Reward of the chosen answer minus the rejected one's."""
+    return (marks["chosen_reward"] - marks["rejected_reward"]).to_numpy(dtype=float)
+
+
+def length_difference(marks: pd.DataFrame) -> np.ndarray:
+    """log(1 + words) of the chosen answer minus the rejected one's."""
+    return (np.log1p(marks["chosen_words"]) - np.log1p(marks["rejected_words"])).to_numpy(dtype=float)
+
+
+def _points(marks: pd.DataFrame) -> np.ndarray:
+    return (np.sign(margins(marks)) + 1) / 2
+
+
+def _mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.mean(values, axis=axis)
+
+
+def _spearman(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    a, b = (stats.rankdata(column, axis=axis) for column in (a, b))
+    a, b = (ranks - ranks.mean(axis=axis, keepdims=True) for ranks in (a, b))
+    return (a * b).sum(axis=axis) / np.sqrt((a * a).sum(axis=axis) * (b * b).sum(axis=axis))

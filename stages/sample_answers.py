@@ -1,0 +1,49 @@
+"""Sampled answers of base to each prompt -> data/responses/samples.json; none where no reward model is to pick among them.
+
+python -m stages.launch sample_answers
+"""
+
+from stages.lib.artifacts import write_json
+from stages.lib.params import Params, load_params
+from stages.lib.preferences import BadInput, read_table_file
+from stages.lib.prompts import choose_prompts
+
+
+def sample(params: Params) -> list[dict] | None:
+    """Rows of id, prompt, sample, response, tokens, finished and what else the prompts have; None but on the main process."""
+    # Here, and not above: they take seconds to load, and most runs sample nothing.
+    from stages.lib.generation import complete
+    from stages.lib.language_models import load_causal, load_tokenizer
+    from stages.lib.launching import check_processes
+
+    settings = params.best_of_n
+    generate = params.generate
+    state = check_processes(params.launch.processes)
+    try:
+        prompts = choose_prompts(read_table_file(generate.prompts), settings.max_prompts, params.seed, generate.prompts)
+    except BadInput as error:
+        raise SystemExit(str(error)) from None
+    model = load_causal("models/base")
+    model.set_attn_implementation("sdpa")
+    completions = complete(
+        model, load_tokenizer("models/base"), list(prompts["prompt"]),
+        max_new_tokens=generate.max_new_tokens, batch_size=max(1, generate.batch_size // settings.samples),
+        temperature=settings.temperature, samples=settings.samples, seed=params.seed, description="samples of base",
+    )  # fmt: skip
+    rows = [
+        prompt | {"sample": number, "response": answer.text, "tokens": answer.tokens, "finished": answer.finished}
+        for prompt, answers in zip(prompts.to_dict("records"), completions, strict=True)
+        for number, answer in enumerate(answers)
+    ]
+    return rows if state.is_main_process else None
+
+
+def main() -> None:
+    params = load_params()
+    rows = sample(params) if params.best_of_n.variants else []
+    if rows is not None:
+        write_json("data/responses/samples.json", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+from trl import RewardConfig
+
+import stages.judge_for
+import stages.train_reward
+from stages.lib.artifacts import read_json, read_table
+from stages.lib.language_models import (
+    BadModel,
+    TokenPair,
+    encode_pairs,
+    load_reward,
+    load_tokenizer,
+    new_reward_model,
+    pair_rewards,
+)
+from stages.lib.params import load_params
+from stages.lib.reward_models import load_judge
+from stages.lib.reward_variants import (
+    VARIANTS,
+    BiasOnly,
+    Collator,
+    Trainer,
+    flipped,
+    length_coefficient,
+    rows,
+    with_length_margin,
+)
+from tests.conftest import ROOT
+from tests.workspace import change, prepared
+
+PAIRS = [
+    TokenPair([2, 10, 11, 1, 3], [20, 21, 1], [30, 1], False),
+    TokenPair([2, 12, 1, 3], [22, 1], [31, 32, 33, 1], False),
+]
+LIMITS = {"max_batch": 2, "max_padded": 99, "description": "t"}
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory) -> Path:
+    return prepared(tmp_path_factory.mktemp("ready"))
+
+
+@pytest.fixture
+def folder(ready, tmp_path, monkeypatch) -> Path:
+    shutil.copytree(ready, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_share_of_the_labels_is_flipped():
+    pairs = [TokenPair([1], [number], [100 + number], False) for number in range(50)]
+    some = flipped(pairs, 0.2, seed=1)
+    turned = [number for number, pair in enumerate(some) if pair.chosen_ids[0] >= 100]
+    assert len(turned) == 10 and all(some[number].rejected_ids == [number] for number in turned)
+    assert flipped(pairs, 0.2, seed=1) == some != flipped(pairs, 0.2, seed=2)
+    assert flipped(pairs, 0.0, seed=1) == pairs
+
+
+def test_the_length_term_is_fitted():
+    rng = np.random.default_rng(1)
+    difference = rng.normal(size=4000)
+    # Chosen with odds exp(1.5 difference): where the other one was, the difference has the other sign.
+    signed = np.where(rng.random(4000) < 1 / (1 + np.exp(-1.5 * difference)), difference, -difference)
+    assert length_coefficient(signed) == pytest.approx(1.5, abs=0.12)
+    assert length_coefficient([0.0, 0.0]) == 0.0
+
+
+def test_the_margin_is_the_length_term_taken_off():
+    made = with_length_margin(rows(PAIRS * 3 + PAIRS[:1] * 3), weight=2.0)
+    b = length_coefficient([math.log1p(row["chosen_tokens"]) - math.log1p(row["rejected_tokens"]) for row in made])
+    assert b > 0  # the longer is chosen in six of nine
+    assert made[0]["margin"] == pytest.approx(-2 * b * (math.log(4) - math.log(3)))
+    assert made[1]["margin"] > 0  # the shorter was chosen: it must win by more, to make up for its length
+
+
+def trainer_of(variant: str, model, folder: Path, tokenizer) -> Trainer:
+    section = load_params(ROOT / "params/tiny.yaml").reward
+    loss = VARIANTS[variant].pair_loss
+    settings = {"output_dir": str(folder), "use_cpu": True, "bf16": False, "report_to": "none", "remove_unused_columns": False}
+    return Trainer(
+        model=model,
+        args=RewardConfig(**settings, max_length=None),
+        data_collator=Collator(tokenizer.pad_token_id),
+        train_dataset=Dataset.from_list(VARIANTS[variant].rows(rows(PAIRS), section)),
+        processing_class=tokenizer,
+        pair_loss=loss(section) if loss else None,
+    )
+
+
+@pytest.mark.parametrize("variant", ["standard", "length_margin", "noise_robust", "product_of_experts"])
+def test_a_variants_loss_in_training_and_in_validation(variant, model_folder, tokenizer, tmp_path):
+    model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
+    with torch.no_grad():
+        model.score.weight.mul_(30)  # margins far from zero
+    margins = np.array([c - r for c, r in pair_rewards(model.eval(), PAIRS, **LIMITS)])
+    section = load_params(ROOT / "params/tiny.yaml").reward
+    made = VARIANTS[variant].rows(rows(PAIRS), section)
+    if variant == "product_of_experts":
+        model.bias_only = BiasOnly([3, 2, 2, 4])
+        with torch.no_grad():
+            chosen, rejected = (model.bias_only(torch.tensor(side)) for side in ([3.0, 2.0], [2.0, 4.0]))
+        shifted = margins + section.product_of_experts.bias_weight * (chosen - rejected).numpy()
+    else:
+        shifted = margins - np.array([row.get("margin", 0.0) for row in made])
+    plain = np.logaddexp(0, -margins).mean()
+    by_hand = np.logaddexp(0, -shifted).mean()
+    if variant == "noise_robust":
+        by_hand = ((0.8 * np.logaddexp(0, -margins) - 0.2 * np.logaddexp(0, margins)) / 0.6).mean()
+    trainer = trainer_of(variant, model, tmp_path, tokenizer)
+    model.train()
+    assert trainer.compute_loss(model, trainer.data_collator(made)).item() == pytest.approx(by_hand, abs=1e-4)
+    assert (abs(by_hand - plain) > 1e-3) == (variant != "standard")
+    model.eval()
+    assert trainer.compute_loss(model, trainer.data_collator(rows(PAIRS))).item() == pytest.approx(plain, abs=1e-4)
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_only_the_main_expert_scores(folder, rank):
+    change(folder, reward={"lora_rank": rank, "variants": ["standard", "product_of_experts"]})
+    stages.train_reward.main("product_of_experts")
+    trained = folder / "models/reward/product_of_experts"
+    names = [name for file in trained.glob("*.safetensors") for name in load_file(file)]
+    assert any("score" in name for name in names) and not any("bias_only" in name for name in names)
+    learned = read_json("metrics/train_reward/product_of_experts.json")["bias_only"]
+    assert learned["length_correlation"]["n"] == learned["accuracy"]["n"] == 20
+    pairs = encode_pairs(load_tokenizer("models/base"), read_table("data/prepared/val.parquet"), 96)
+    assert np.ptp(pair_rewards(load_judge("models/base", trained), pairs, **LIMITS)) > 0
+
+
+def test_the_bias_only_expert_learns_which_length_wins():
+    torch.manual_seed(1)
+    expert = BiasOnly([3, 4, 20, 30])
+    optimizer = torch.optim.AdamW(expert.parameters(), lr=1e-2)
+    chosen, rejected = torch.tensor([30.0, 20.0, 25.0]), torch.tensor([3.0, 4.0, 5.0])
+    for _ in range(50):
+        loss = -torch.nn.functional.logsigmoid(expert(chosen) - expert(rejected)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (expert(chosen) > expert(rejected)).all() and loss.item() < 0.4
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_an_ensemble_is_its_members_centred_and_summed_up(folder, rank):
+    change(folder, reward={"lora_rank": rank, "variants": ["standard", "ensemble"], "judge": "ensemble"})
+    stages.train_reward.main("ensemble")
+    trained = folder / "models/reward/ensemble"
+    pairs = encode_pairs(load_tokenizer("models/base"), read_table("data/prepared/val.parquet"), 96)[:2]
+    kind = {"dtype": torch.float32}
+    means = {member["folder"]: member["mean_reward"] for member in read_json(trained / "members.json")}
+    assert list(means) == ["member_1", "member_2"]
+    alone = [np.array(pair_rewards(load_reward("models/base", trained / m, **kind), pairs, **LIMITS)) - means[m] for m in means]
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3  # they differ
+    ways = {"mean": np.mean(alone, axis=0), "worst": np.min(alone, axis=0)}
+    for way, by_hand in ways.items():
+        judge = load_judge("models/base", trained, {"by": way, "spread_weight": 1.0}, **kind)
+        assert np.allclose(pair_rewards(judge, pairs, **LIMITS), by_hand, atol=1e-3)
+    apart = np.array(pair_rewards(load_judge("models/base", trained, **kind), pairs, **LIMITS))
+    assert np.allclose(apart, np.stack(alone, axis=-1), atol=1e-3)
+
+    # As what RLOO trains against, it says itself how it is summed up.
+    stages.judge_for.main("rloo")
+    copied = load_judge("models/base", folder / "models/judge_for/rloo", **kind)
+    assert np.allclose(pair_rewards(copied, pairs, **LIMITS), ways["worst"], atol=1e-3)
+
+    for file in (trained / "member_2").glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(BadModel, match="member_2"):
+        load_judge("models/base", trained)
