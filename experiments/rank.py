@@ -40,7 +40,8 @@ def load(revision: str) -> Run:
     try:
         params = flat(dvc.api.params_show("params.yaml", rev=revision))
         marks = pd.DataFrame(json.loads(dvc.api.read(MARKS, rev=revision)))
-        folder = f"plots/train_reward/{params['reward.judge']}/plots/metrics"
+        judge = params["reward.judge"]
+        folder = f"plots/train_reward/{judge}{'/member_1' if judge == 'ensemble' else ''}/plots/metrics"
         columns = {}
         for name in SERIES:
             if name.startswith("validation") and not params["reward.evaluations"]:

@@ -14,7 +14,7 @@ from stages.lib.artifacts import read_json, write_csv, write_json, write_png
 from stages.lib.best_of_n import analyse
 from stages.lib.instructions import checkable, obeys
 from stages.lib.params import load_params
-from stages.lib.scorers import scorers
+from stages.lib.scorers import scorer_name, scorers
 from stages.lib.words import words
 
 PLOTS = Path("plots/best_of_n")
@@ -31,7 +31,8 @@ def main() -> None:
         samples["words"] = [len(words(text)) for text in samples["response"]]
         if checkable(samples):
             samples["obeyed"] = [obeys(*row) for row in samples[["instruction", "response"]].itertuples(index=False)]
-        metrics = analyse(samples, marks, params.reward.judge, params.seed)
+        judge = scorer_name(params.reward.judge, params.reward.aggregate.by)
+        metrics = analyse(samples, marks, judge, params.seed)
     write_json("metrics/best_of_n.json", metrics)
     rows = figures.best_of_n_rows(metrics)
     write_csv(PLOTS / "curves.csv", rows)

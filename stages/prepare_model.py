@@ -29,7 +29,7 @@ def separate_padding(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def with_system_prompt(template: str, text: str) -> str:
     """A chat template that begins with a system turn of this text wherever a conversation has none of its own."""
-    turn = f"[{{'role': 'system', 'content': {json.dumps(text)}}}]"
+    turn = f"[{{'role': 'system', 'content': {json.dumps(text, ensure_ascii=False)}}}]"
     return f"{{% if messages[0]['role'] != 'system' %}}{{% set messages = {turn} + messages %}}{{% endif %}}{template}"
 
 

@@ -3,6 +3,8 @@
 python -m stages.launch sample_answers
 """
 
+import os
+
 from stages.lib.artifacts import write_json
 from stages.lib.params import Params, load_params
 from stages.lib.preferences import BadInput, read_table_file
@@ -40,7 +42,10 @@ def sample(params: Params) -> list[dict] | None:
 
 def main() -> None:
     params = load_params()
-    rows = sample(params) if params.best_of_n.variants else []
+    if params.best_of_n.variants:
+        rows = sample(params)
+    else:
+        rows = [] if os.environ.get("RANK", "0") == "0" else None  # the process's place among several, as torchrun gives it
     if rows is not None:
         write_json("data/responses/samples.json", rows)
 

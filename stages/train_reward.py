@@ -76,7 +76,12 @@ def train_one(
     trainer = Trainer(
         model=model,
         # encode_pairs has shortened what is too long, where TRL would drop it.
-        args=RewardConfig(**arguments(section, section.learning_rate, seed, checkpoints), max_length=None),
+        args=RewardConfig(
+            **arguments(section, section.learning_rate, seed, checkpoints),
+            max_length=None,
+            # The bias-only expert is used after the model's own forward pass, where several processes would think it is not.
+            ddp_find_unused_parameters=False,
+        ),
         data_collator=Collator(tokenizer.pad_token_id),
         train_dataset=dataset,
         eval_dataset=Dataset.from_list(rows(encoded["val"])) if section.evaluations else None,
@@ -106,15 +111,17 @@ def train_ensemble(params: Params, variant: Variant, name: str, tokenizer, encod
     numbers, members = {}, []
     for number in range(variant.members(params.reward)):
         member = f"member_{number + 1}"
-        # Away from the seeds that a user compares.
-        numbers[member] = train_one(params, variant, f"{name}/{member}", params.seed * 1000 + number, tokenizer, encoded)
+        seed = (1000 * (params.seed + 1) + number) % 2**32  # away from the seeds that a user compares
+        numbers[member] = train_one(params, variant, f"{name}/{member}", seed, tokenizer, encoded)
         model = load_reward("models/base", f"models/reward/{name}/{member}")
         some = encoded["train"][:CENTRING]
         scores = pair_rewards(model, some, **params.scoring.model_dump(), description=f"{member} on training pairs")
         members.append({"folder": member, "mean_reward": float(np.mean(scores))})
     if PartialState().is_main_process:
         write_json(f"models/reward/{name}/{MEMBERS}", members)
-    return {"members": numbers}
+    of_each = list(numbers.values())
+    totals = {name: sum(member[name] for member in of_each) for name in ("trained_parameters", "steps")}
+    return of_each[0] | {"untrained_accuracy": None} | totals | {"members": numbers}
 
 
 def main(name: str) -> None:

@@ -279,7 +279,7 @@ def test_a_row_for_each_reward_model(tmp_path):
     assert "The bias-only expert of “product of experts”" in page
 
     ensemble = starting(tables(page, "stress"), "The members of “ensemble” summed up")
-    assert ensemble[0][2:5] == ["Accuracy, mean of the members", "ensemble (mean), minus that", "p, uncorrected"]
+    assert ensemble[0][2:5] == ["Accuracy, mean of the members", "ensemble (mean), minus that", "p, Holm’s correction"]
     assert [row[0] for row in ensemble[1:3]] == ["none", next(iter(PERTURBATIONS))]
 
 

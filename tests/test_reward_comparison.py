@@ -4,8 +4,8 @@ import pytest
 
 from stages.lib.aggregates import aggregate
 from stages.lib.reward_comparison import against, compare, ensemble_on_perturbations
-from stages.lib.scorers import members, scorers
-from stages.lib.statistics import resampled_p
+from stages.lib.scorers import members, scorer_name, scorers
+from stages.lib.statistics import bootstrapped_change, holm, paired_mean_change
 
 
 def pairs(n: int, length_weight: float, seed: int) -> pd.DataFrame:
@@ -57,9 +57,10 @@ def test_ways_to_sum_up_an_ensemble_by_hand():
 
 MARKS = pd.DataFrame(
     {
+        "id": ["a", "b", "a", "b"],
         "perturbation": ["none", "none", "typos", "typos"],
-        "chosen_reward": [[2.0, -1.0], [1.0, 1.0], [0.0, 3.0], [5.0, 5.0]],
-        "rejected_reward": [[0.0, 0.0], [0.0, 2.0], [1.0, 1.0], [0.0, 0.0]],
+        "chosen_reward": [[2.0, 1.0], [1.0, 1.0], [0.0, 3.0], [5.0, 5.0]],
+        "rejected_reward": [[0.0, 2.0], [0.0, 2.0], [1.0, 1.0], [0.0, 0.0]],
         "truth_kept": [True, True, True, False],
     }
 )
@@ -69,27 +70,55 @@ REWARDS = ["chosen_reward", "rejected_reward"]
 def test_an_ensemble_is_several_scorers_and_a_model_is_one():
     found = scorers("ensemble", MARKS, REWARDS, 1.0)
     assert list(found) == ["ensemble (mean)", "ensemble (worst)", "ensemble (mean minus spread)"]
-    assert found["ensemble (worst)"]["chosen_reward"].tolist() == [-1.0, 1.0, 0.0, 5.0]
+    assert found["ensemble (worst)"]["chosen_reward"].tolist() == [1.0, 1.0, 0.0, 5.0]
     first, second = members(MARKS, REWARDS)
-    assert first["chosen_reward"].tolist() == [2.0, 1.0, 0.0, 5.0] and second["rejected_reward"].tolist() == [0.0, 2.0, 1.0, 0.0]
+    assert first["chosen_reward"].tolist() == [2.0, 1.0, 0.0, 5.0] and second["rejected_reward"].tolist() == [2.0, 2.0, 1.0, 0.0]
     assert list(scorers("standard", first, REWARDS, 1.0)) == ["standard"]
+    assert scorer_name("ensemble", "worst") in found and scorer_name("standard", "worst") == "standard"
 
 
 def test_an_ensemble_against_its_members_by_hand():
-    found = ensemble_on_perturbations(scorers("e", MARKS, REWARDS, 1.0), members(MARKS, REWARDS), seed=1)
-    # Members, plain: right and right; wrong and wrong: 1/2 each pair. Worst: -1 < 0 is wrong, 1 > 0 is right.
+    found = ensemble_on_perturbations(scorers("ensemble", MARKS, REWARDS, 1.0), members(MARKS, REWARDS), seed=1)
+    # The first member ranks both plain pairs right, the second neither: 1/2 each. The worst of chosen is 1, of rejected 0.
     assert found["none"]["member"]["value"] == 0.5 and found["none"]["n"] == 2
-    assert found["none"]["e (worst)"]["value"] == 0.0
+    assert found["none"]["ensemble (worst)"]["value"] == 0.5
     assert found["typos"]["n"] == 1  # the other pair's truth was changed
+    # 0 against 1: a tie of minima after the typos (0 and 1): wrong, where one of the two members was right.
+    assert found["typos"]["ensemble (worst)"]["value"] == -0.5
+    ps = [row[way]["p"] for row in found.values() for way in row if way.startswith("ensemble")]
+    assert [row[way]["p_holm"] for row in found.values() for way in row if way.startswith("ensemble")] == holm(ps)
 
 
-def test_the_resampled_p_is_uniform_enough_where_nothing_is_there():
-    """A p below 0.05 comes in about 5% of samples; and where all is above zero it is as small as it can be."""
+def test_plain_answers_count_where_they_were_perturbed_too():
+    fewer = MARKS.iloc[[0, 1, 2]]
+    found = ensemble_on_perturbations(scorers("ensemble", fewer, REWARDS, 1.0), members(fewer, REWARDS), seed=1)
+    assert found["none"]["n"] == found["typos"]["n"] == 1
 
-    def mean(values, axis=-1):
-        return np.mean(values, axis=axis)
 
-    ps = [resampled_p(mean, np.random.default_rng(seed).normal(size=60), seed=seed) for seed in range(300)]
-    assert 0.02 < np.mean(np.array(ps) < 0.05) < 0.1
-    assert resampled_p(mean, np.ones(20), seed=1) == pytest.approx(2 / 4001)
-    assert resampled_p(mean, np.zeros(20), seed=1) == 1.0
+def correlation(x, y, axis=-1):
+    x, y = (column - column.mean(axis=axis, keepdims=True) for column in (x, y))
+    return (x * y).sum(axis=axis) / np.sqrt((x * x).sum(axis=axis) * (y * y).sum(axis=axis))
+
+
+def test_the_interval_and_the_p_of_a_change_agree_and_hold():
+    """Where nothing is there a p below 0.05 comes in about 5% of samples, and exactly where the interval leaves zero out."""
+    found = []
+    for seed in range(300):
+        x, y = np.random.default_rng(seed).normal(size=(2, 80))
+        found.append(bootstrapped_change(correlation, x, y, seed=seed))
+    assert 0.02 < np.mean([change["p"] < 0.05 for change in found]) < 0.1
+    outside = [change["low"] > 0 or change["high"] < 0 for change in found]
+    assert np.mean([(change["p"] < 0.05) == out for change, out in zip(found, outside, strict=True)]) > 0.98
+
+
+def test_what_is_undefined_is_no_evidence():
+    change = bootstrapped_change(correlation, np.ones(20), np.arange(20.0), seed=1)
+    assert change["p"] == 1.0 and change["value"] is change["low"] is None
+
+
+def test_few_pairs_that_differ_prove_little():
+    """Four of a hundred pairs, all in one direction: of 16 arrangements of signs two are as extreme."""
+    change = paired_mean_change([0.5] * 4 + [0.0] * 96, seed=1)
+    assert change["p"] == pytest.approx(2 / 16) and change["value"] == 0.02 and change["n"] == 100
+    assert paired_mean_change([0.0] * 9, seed=1)["p"] == 1.0
+    assert paired_mean_change([0.5] * 30 + [0.0] * 70, seed=1)["p"] < 0.001

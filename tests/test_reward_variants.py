@@ -123,9 +123,25 @@ def test_a_variants_loss_in_training_and_in_validation(variant, model_folder, to
 
 
 @pytest.mark.parametrize("rank", [0, 4])
-def test_only_the_main_expert_scores(folder, rank):
+def test_both_experts_learn_and_only_the_main_one_scores(folder, rank, monkeypatch):
     change(folder, reward={"lora_rank": rank, "variants": ["standard", "product_of_experts"]})
+    weights = []
+
+    class Seen(BiasOnly):
+        def __init__(self, tokens):
+            super().__init__(tokens)
+            weights.append(self.network[0].weight.detach().clone())
+
+    numbers = stages.train_reward.bias_numbers
+    monkeypatch.setattr(stages.train_reward, "BiasOnly", Seen)
+    monkeypatch.setattr(
+        stages.train_reward,
+        "bias_numbers",
+        lambda expert, *more: weights.append(expert.network[0].weight.detach().clone()) or numbers(expert, *more),
+    )
     stages.train_reward.main("product_of_experts")
+    before, after = weights
+    assert (before != after).any()
     trained = folder / "models/reward/product_of_experts"
     names = [name for file in trained.glob("*.safetensors") for name in load_file(file)]
     assert any("score" in name for name in names) and not any("bias_only" in name for name in names)

@@ -49,6 +49,29 @@ def test_a_model_folder_becomes_the_base_model(folder, model_folder):
     assert tokenizer.chat_template
 
 
+def test_a_system_prompt_takes_the_place_of_the_models_own(folder, model_folder):
+    alone = [{"role": "user", "content": "Hi"}]
+    for text in ("", "Say \"yes\", 'no' or {{ 7 * 7 }} 😀."):
+        change(folder, model={"name": str(model_folder), "system_prompt": text})
+        stages.prepare_model.main()
+        tokenizer = load_tokenizer("models/base")
+        written = tokenizer.apply_chat_template(alone, tokenize=False)
+        assert written == f"<|system|>{text}<|end|><|user|>Hi<|end|>"
+        own = [{"role": "system", "content": "Mine."}, *alone]
+        assert tokenizer.apply_chat_template(own, tokenize=False) == "<|system|>Mine.<|end|><|user|>Hi<|end|>"
+
+
+def test_a_model_that_takes_no_system_turn_is_named(folder, model_folder):
+    shutil.copytree(model_folder, folder / "strict")
+    strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    template = folder / "strict/chat_template.jinja"
+    template.write_text(strict + template.read_text())
+    change(folder, model={"name": "strict", "system_prompt": ""})
+    with pytest.raises(SystemExit, match="takes no system turn .*set model.system_prompt to null"):
+        stages.prepare_model.main()
+    assert not (folder / "models").exists()
+
+
 @pytest.mark.parametrize("name", ["./nowhere", "no/such-model"])
 def test_a_model_that_cannot_be_loaded_is_named(folder, name):
     change(folder, model={"name": name})

@@ -280,12 +280,15 @@ def test_a_diverging_method_stops_and_leaves_no_model(referenced, folder, name):
 
 
 def test_two_processes_do_what_one_does(folder):
-    change(folder, generate={"temperature": 0.0, "batch_size": 4})
-    commands = (["train_reward", "standard"], ["score_pairs"], ["generate", "base"])
+    """With the reward model that asks most of several processes: a part of it works outside the model's forward pass."""
+    variant = "product_of_experts"
+    change(folder, generate={"temperature": 0.0, "batch_size": 4}, reward={"variants": [variant], "judge": variant})
+    change(folder, stress={"variants": []}, best_of_n={"variants": []})
+    commands = (["train_reward", variant], ["score_pairs"], ["generate", "base"])
 
     def results() -> tuple:
         return (
-            losses(folder, "train_reward/standard"),
+            losses(folder, f"train_reward/{variant}"),
             pd.DataFrame(read_json(folder / "data/marks/Rm_model_mark_on_val_1k.json")),
             pd.DataFrame(read_json(folder / "data/responses/generated/base.json")),
         )

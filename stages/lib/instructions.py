@@ -86,7 +86,9 @@ INSTRUCTIONS: dict[str, Instruction] = {
 
 def checkable(table: pd.DataFrame) -> bool:
     """Whether every row names an instruction that can be checked; data of one's own may have a column of that name too."""
-    return "instruction" in table and set(table["instruction"]) <= set(INSTRUCTIONS)
+    return "instruction" in table and bool(
+        table["instruction"].map(lambda kind: isinstance(kind, str) and kind in INSTRUCTIONS).all()
+    )
 
 
 def obeys(kind: str, text: str) -> bool:

@@ -166,7 +166,7 @@ class Stress(Section):
 class BestOfN(Section):
     variants: list[Variant]
     max_prompts: Limit
-    samples: Annotated[int, Field(ge=2)]
+    samples: Literal[2, 4, 8, 16, 32, 64]
     temperature: Positive
 
 

@@ -15,7 +15,7 @@ from stages.lib.language_models import ADAPTER, BadModel, device, encode_pairs, 
 
 
 class Ensemble(torch.nn.Module):
-    """Members' rewards, each minus its mean on the training answers: a reward model's origin is arbitrary.
+    """Members' rewards, each minus its mean on some training answers: a reward model's origin is arbitrary.
 
     Args:
         models: a model a member; or the same PEFT model each time, with an adapter of the member's name.
@@ -26,8 +26,8 @@ class Ensemble(torch.nn.Module):
     def __init__(self, models: dict[str, PreTrainedModel | PeftModel], means: dict[str, float], summed_up: dict | None):
         super().__init__()
         self.models = torch.nn.ModuleDict(models)
-        self.means = means
-        self.summed_up = summed_up
+        self.means, self.summed_up = means, summed_up
+        self.settings = {"means": means, "summed_up": summed_up}  # what its rewards depend on besides its weights
         first = next(iter(models.values()))
         self.config, self.device = first.config, first.device
 

@@ -9,6 +9,11 @@ from stages.lib.aggregates import aggregate
 from stages.lib.params import Aggregate
 
 
+def scorer_name(variant: str, by: Aggregate) -> str:
+    """What `scorers` calls a variant as a judge: with the way its members are summed up, where it is an ensemble."""
+    return f"{variant} ({by.replace('_', ' ')})" if variant == "ensemble" else variant
+
+
 def scorers(variant: str, marks: pd.DataFrame, columns: list[str], spread_weight: float) -> dict[str, pd.DataFrame]:
     """The marks of one variant by what scores.
 
@@ -23,7 +28,7 @@ def scorers(variant: str, marks: pd.DataFrame, columns: list[str], spread_weight
     if not is_ensemble(marks, columns):
         return {variant: marks}
     return {
-        f"{variant} ({by.replace('_', ' ')})": marks.assign(
+        scorer_name("ensemble", by): marks.assign(
             **{column: aggregate(np.array(marks[column].tolist()), by, spread_weight) for column in columns}
         )
         for by in get_args(Aggregate)

@@ -80,24 +80,51 @@ def bootstrapped(statistic: Callable[..., Any], *columns: Sequence[float], seed:
     return estimate(value, interval.low, interval.high, rows)
 
 
-def resampled_p(statistic: Callable[..., Any], *columns: Sequence[float], seed: int) -> float:
-    """The two-sided p-value of a statistic being zero: how rarely bootstrap resamples of whole rows reach across zero.
+def bootstrapped_change(statistic: Callable[..., Any], *columns: Sequence[float], seed: int) -> dict:
+    """A statistic that is zero where nothing changed, with a percentile interval and a p-value of the same resamples of rows.
 
-    Twice the smaller share of resamples on either side of zero, the sample itself counted as one (Davison and Hinkley 1997,
-    section 4.4); 1 where nothing varies. With `RESAMPLES` resamples it is 0.0005 at least.
+    p is twice the smaller share of resamples on either side of zero, the sample itself counted as one on both: below 0.05 where
+    the interval leaves zero out, and 0.0005 at least. A resample in which the statistic is undefined counts on both sides.
 
     Args:
         statistic, columns, seed: as `bootstrapped` takes them; the statistic takes an axis.
+
+    Returns:
+        An estimate with p.
     """
     data = [np.asarray(column, dtype=float) for column in columns]
-    rng, rows, below, above = np.random.default_rng(seed), len(data[0]), 1, 1
+    rng, rows = np.random.default_rng(seed), len(data[0])
     step = max(1, BATCH // rows)
-    for start in range(0, RESAMPLES, step):
-        picked = rng.integers(0, rows, size=(min(step, RESAMPLES - start), rows))
-        with np.errstate(invalid="ignore"):
-            values = statistic(*(column[picked] for column in data), axis=-1)
-        below, above = below + int((values <= 0).sum()), above + int((values >= 0).sum())
-    return min(1.0, 2 * min(below, above) / (RESAMPLES + 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = statistic(*data, axis=-1)
+        found = []
+        for start in range(0, RESAMPLES, step):
+            picked = rng.integers(0, rows, size=(min(step, RESAMPLES - start), rows))
+            found.append(statistic(*(column[picked] for column in data), axis=-1))
+    values = np.concatenate(found)
+    below, above = 1 + (~(values > 0)).sum(), 1 + (~(values < 0)).sum()
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(values, tails) if np.isfinite(values).all() else (np.nan, np.nan)
+    return estimate(value, low, high, rows) | {"p": float(min(1.0, 2 * min(below, above) / (RESAMPLES + 1)))}
+
+
+def paired_mean_change(differences: Sequence[float], seed: int) -> dict:
+    """The mean of paired differences with Student's interval, and the p-value of a test that turns their signs at random.
+
+    The permutation test (scipy's, exact up to `RESAMPLES` arrangements) holds where most differences are zero, as bootstrap tests
+    do not.
+
+    Returns:
+        An estimate with p.
+    """
+    differences = np.asarray(differences, dtype=float)
+    varied = differences[differences != 0]  # zeros stay zero whatever their sign
+    test = None
+    if len(varied):
+        test = stats.permutation_test(
+            (varied,), np.sum, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES, rng=np.random.default_rng(seed)
+        )
+    return mean(differences) | {"p": float(test.pvalue) if test else 1.0}
 
 
 def standard_deviation(values: Sequence[float], seed: int) -> dict:
