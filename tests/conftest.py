@@ -1,6 +1,8 @@
 import os
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported: nothing here may need the internet
+# Two workers run the tests: a core each. Read when the libraries are imported, as the next one is.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here may need the internet
 
 from pathlib import Path
 
@@ -24,3 +26,8 @@ def tokenizer(model_folder):
     from stages.lib.language_models import load_tokenizer
 
     return load_tokenizer(model_folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first, so that the other worker does the rest meanwhile."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")

@@ -114,7 +114,7 @@ def test_the_stage_writes_the_page(tmp_path, monkeypatch):
     page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     verdict = read_json("metrics/policies.json")["dpo"]["against_base"]["verdict"]
     assert f"Reward: {verdict['reward']}" in page and "A new picture" in page and "transformers" in page
-    assert page.count("<img ") == 7 and "<img src=x" not in page
+    assert page.count("<img ") == 9 and "<img src=x" not in page
     assert not re.search(r"(?:src|href|url)\W{1,2}(?:https?:)?//", page)
 
 

@@ -1,6 +1,5 @@
 import copy
 import importlib
-import math
 import os
 import shutil
 import subprocess
@@ -11,10 +10,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from datasets import Dataset
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
-from trl import RewardConfig
 
 import stages.judge_for
 import stages.reference_logps
@@ -56,38 +53,6 @@ class Tokens:
 
     def __init__(self, row):
         self.__dict__ = row
-
-
-def settings(folder: Path) -> dict:
-    return {
-        "output_dir": str(folder),
-        "use_cpu": True,
-        "bf16": False,
-        "report_to": "none",
-        "remove_unused_columns": False,
-        "max_length": None,
-    }
-
-
-def test_the_reward_loss_is_bradley_terrys(model_folder, tokenizer, tmp_path):
-    """-log sigmoid(r(chosen) - r(rejected)), the mean over pairs (Ouyang et al. 2022, eq. 1)."""
-    model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
-    with torch.no_grad():
-        model.score.weight.mul_(30)  # margins far from zero
-    margins = [
-        c - r for c, r in pair_rewards(model.eval(), [Tokens(p) for p in PAIRS], max_batch=2, max_padded=99, description="t")
-    ]
-    by_hand = sum(-math.log(1 / (1 + math.exp(-margin))) for margin in margins) / 2
-    rows = [
-        {"chosen_ids": p["prompt_ids"] + p["chosen_ids"], "rejected_ids": p["prompt_ids"] + p["rejected_ids"], "length": 9}
-        for p in PAIRS
-    ]
-    trainer = stages.train_reward.Trainer(
-        model=model, args=RewardConfig(**settings(tmp_path)), train_dataset=Dataset.from_list(rows), processing_class=tokenizer
-    )
-    batch = trainer.data_collator(rows)
-    assert trainer.compute_loss(model, batch).item() == pytest.approx(by_hand, abs=1e-5)
-    assert abs(by_hand - math.log(2)) > 0.05
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():

@@ -120,7 +120,7 @@ def paired_mean_change(differences: Sequence[float], seed: int) -> dict:
     differences = np.asarray(differences, dtype=float)
     varied = differences[differences != 0]  # zeros stay zero whatever their sign
     test = None
-    if len(varied):
+    if len(varied) > 1:  # of one, both signs are as extreme
         test = stats.permutation_test(
             (varied,), np.sum, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES, rng=np.random.default_rng(seed)
         )
