@@ -11,8 +11,8 @@ from stages.lib.preferences import BadInput, read_table_file
 from stages.lib.prompts import choose_prompts
 
 
-def sample(params: Params) -> list[dict] | None:
-    """Rows of id, prompt, sample, response, tokens, finished and what else the prompts have; None but on the main process."""
+def sample(params: Params) -> list[dict]:
+    """Rows of id, prompt, sample, response, tokens, finished and what else the prompts have."""
     # Here, and not above: they take seconds to load, and most runs sample nothing.
     from stages.lib.generation import complete
     from stages.lib.language_models import load_causal, load_tokenizer
@@ -20,7 +20,7 @@ def sample(params: Params) -> list[dict] | None:
 
     settings = params.best_of_n
     generate = params.generate
-    state = check_processes(params.launch.processes)
+    check_processes(params.launch.processes)
     try:
         prompts = choose_prompts(read_table_file(generate.prompts), settings.max_prompts, params.seed, generate.prompts)
     except BadInput as error:
@@ -32,21 +32,17 @@ def sample(params: Params) -> list[dict] | None:
         max_new_tokens=generate.max_new_tokens, batch_size=max(1, generate.batch_size // settings.samples),
         temperature=settings.temperature, samples=settings.samples, seed=params.seed, description="samples of base",
     )  # fmt: skip
-    rows = [
+    return [
         prompt | {"sample": number, "response": answer.text, "tokens": answer.tokens, "finished": answer.finished}
         for prompt, answers in zip(prompts.to_dict("records"), completions, strict=True)
         for number, answer in enumerate(answers)
     ]
-    return rows if state.is_main_process else None
 
 
 def main() -> None:
     params = load_params()
-    if params.best_of_n.variants:
-        rows = sample(params)
-    else:
-        rows = [] if os.environ.get("RANK", "0") == "0" else None  # the process's place among several, as torchrun gives it
-    if rows is not None:
+    rows = sample(params) if params.best_of_n.variants else []
+    if os.environ.get("RANK", "0") == "0":  # of several processes, as torchrun numbers them
         write_json("data/responses/samples.json", rows)
 
 

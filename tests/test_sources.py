@@ -67,7 +67,7 @@ def test_a_model_that_takes_no_system_turn_is_named(folder, model_folder):
     template = folder / "strict/chat_template.jinja"
     template.write_text(strict + template.read_text())
     change(folder, model={"name": "strict", "system_prompt": ""})
-    with pytest.raises(SystemExit, match="takes no system turn .*set model.system_prompt to null"):
+    with pytest.raises(SystemExit, match=r"takes no system turn .*set model\.system_prompt to null"):
         stages.prepare_model.main()
     assert not (folder / "models").exists()
 
