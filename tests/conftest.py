@@ -4,6 +4,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here may need the internet
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,22 @@ def tokenizer(model_folder):
     from stages.lib.language_models import load_tokenizer
 
     return load_tokenizer(model_folder)
+
+
+@pytest.fixture(scope="session")
+def ready(tmp_path_factory) -> Path:
+    """A study on the tiny model, as far as its data and model are prepared; nobody may change it."""
+    from tests.workspace import prepared
+
+    return prepared(tmp_path_factory.mktemp("ready"))
+
+
+@pytest.fixture
+def folder(ready, tmp_path, monkeypatch) -> Path:
+    """A copy of it, in which the test runs."""
+    shutil.copytree(ready, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    return tmp_path / "run"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,5 +1,4 @@
 import math
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -34,25 +33,13 @@ from stages.lib.reward_variants import (
     with_length_margin,
 )
 from tests.conftest import ROOT
-from tests.workspace import change, prepared
+from tests.workspace import change
 
 PAIRS = [
     TokenPair([2, 10, 11, 1, 3], [20, 21, 1], [30, 1], False),
     TokenPair([2, 12, 1, 3], [22, 1], [31, 32, 33, 1], False),
 ]
 LIMITS = {"max_batch": 2, "max_padded": 99, "description": "t"}
-
-
-@pytest.fixture(scope="module")
-def ready(tmp_path_factory) -> Path:
-    return prepared(tmp_path_factory.mktemp("ready"))
-
-
-@pytest.fixture
-def folder(ready, tmp_path, monkeypatch) -> Path:
-    shutil.copytree(ready, tmp_path / "run")
-    monkeypatch.chdir(tmp_path / "run")
-    return tmp_path / "run"
 
 
 def test_a_share_of_the_labels_is_flipped():

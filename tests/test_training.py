@@ -23,19 +23,7 @@ from stages.lib.launching import check_processes
 from stages.lib.methods import METHODS
 from stages.lib.training import EpochSampler, StepLog, last_complete, lora
 from tests.conftest import ROOT
-from tests.workspace import change, prepared, stage
-
-
-@pytest.fixture(scope="module")
-def ready(tmp_path_factory) -> Path:
-    return prepared(tmp_path_factory.mktemp("ready"))
-
-
-@pytest.fixture
-def folder(ready, tmp_path, monkeypatch) -> Path:
-    shutil.copytree(ready, tmp_path / "run")
-    monkeypatch.chdir(tmp_path / "run")
-    return tmp_path / "run"
+from tests.workspace import change, stage
 
 
 def losses(folder: Path, name: str) -> list[float]:
