@@ -33,8 +33,9 @@ def compare(marks: dict[str, pd.DataFrame], bias_only: dict[str, dict], seed: in
     for scorer, found in bias_only.items():
         metrics[scorer]["bias_only"] = found
     if STANDARD in marks:
-        for scorer in marks.keys() - {STANDARD}:
-            metrics[scorer]["against_standard"] = against(marks[STANDARD], marks[scorer], seed)
+        for scorer, rows in marks.items():
+            if scorer != STANDARD:
+                metrics[scorer]["against_standard"] = against(marks[STANDARD], rows, seed)
     tests = [row[name] for n in metrics.values() if (row := n.get("against_standard")) for name in ("right", "length")]
     for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
         test["p_holm"] = corrected
