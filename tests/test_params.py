@@ -33,6 +33,10 @@ def test_every_parameter_file_is_right(file):
         ({"best_of_n": {"variants": ["ensemble"]}}, "best_of_n.variants: ensemble not in reward.variants"),
         ({"reward": {"flipped": 0.5}}, "reward.flipped: .* less than 0.5, but it is 0.5"),
         ({"reward": {"batch_size": 9}, "launch": {"processes": 2}}, "reward.batch_size 9 cannot be shared"),
+        (
+            {"policy": {"methods": ["rloo"], "save_steps": 10}},
+            "policy: .*save_steps 10 is no multiple of rloo.steps_per_generation 4",
+        ),
         ({"data": {"max_train": "many"}}, "data.max_train: .*but it is 'many'"),
     ],
 )

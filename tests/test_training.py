@@ -198,7 +198,8 @@ def test_every_method_trains_logs_and_counts(referenced, folder, name):
 
 @pytest.mark.parametrize("name", ["kto", "rloo"])
 def test_a_killed_method_ends_where_an_unbroken_one_does(referenced, folder, monkeypatch, name):
-    change(folder, policy={"save_steps": 2})
+    rloo = yaml.safe_load((folder / "params.yaml").read_text())["policy"]["rloo"]
+    change(folder, policy={"save_steps": 2, "rloo": rloo | {"steps": 4, "steps_per_generation": 2}})
     stages.judge_for.main(name)
     stages.train_policy.main(name)
     whole, whole_losses = load_weights(folder / f"models/policy/{name}"), losses(folder, f"train_policy/{name}")

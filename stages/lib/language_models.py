@@ -22,6 +22,14 @@ from stages.lib.batching import batches_by_length, map_batches
 ADAPTER = "adapter_config.json"
 
 
+# MKL, which computes these functions in PyTorch's CPU builds, chooses a function's kernel in its first call. Made by several
+# threads at once, that call can take an imprecise one in one of them (pytorch/pytorch#188792), and half of a process's first
+# batch comes out a little different from run to run. A single number is one thread's work.
+for _name in ("cos", "sin", "exp", "log", "log1p", "expm1", "sqrt", "tanh", "erf"):
+    for _dtype in (torch.float32, torch.float64):
+        getattr(torch, _name)(torch.ones(1, dtype=_dtype))
+
+
 class BadModel(Exception):
     """A model folder that must not be used; the message says why."""
 

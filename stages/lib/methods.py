@@ -182,6 +182,8 @@ def _rloo(policy: Policy, processes: int) -> dict[str, Any]:
         "beta": own.beta,
         "max_steps": own.steps,
         "num_generations": own.generations,
+        # Sampled together, for a few steps at a time: later ones are weighted by what the policy has moved since (TRL).
+        "steps_per_generation": own.steps_per_generation * policy.gradient_accumulation_steps,
         "max_completion_length": own.max_new_tokens,
         "temperature": own.temperature,
         "per_device_train_batch_size": own.batch_size * own.generations // processes,

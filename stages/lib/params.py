@@ -120,6 +120,7 @@ class Simpo(Aligning):
 class Rloo(Aligning):
     steps: Count
     batch_size: Count
+    steps_per_generation: Count
     generations: Annotated[int, Field(ge=2)]
     max_new_tokens: Count
     temperature: Positive
@@ -134,6 +135,15 @@ class Policy(Training):
     simpo: Simpo
     orpo: Aligning
     rloo: Rloo
+
+    @model_validator(mode="after")
+    def checkpoints_lie_between_generations(self):
+        if "rloo" in self.methods and self.save_steps % self.rloo.steps_per_generation:
+            raise ValueError(
+                f"save_steps {self.save_steps} is no multiple of rloo.steps_per_generation {self.rloo.steps_per_generation}: "
+                "a killed run could not go on where it was"
+            )
+        return self
 
     def own(self, method: str) -> Aligning:
         """The parameters of one method."""
