@@ -214,7 +214,11 @@ def test_rloo_samples_from_the_policy_as_it_is_now(model, tokenizer, tmp_path):
             if "lora_B" in name:
                 weights.normal_(std=0.5)
     before = {name: weights.clone() for name, weights in made.model.named_parameters()}
-    assert sampled(made) == sampled(super(RLOO, made)) != untrained
+    called, trained = [], made.model.get_base_model().model
+    trained.register_forward_hook(lambda module, *_: called.append(module is trained))
+    mine = sampled(made)
+    assert called and not any(called)  # a copy has sampled
+    assert mine == sampled(super(RLOO, made)) != untrained and any(called)
     assert all(torch.equal(weights, before[name]) for name, weights in made.model.named_parameters())
     assert {name for name, weights in made.model.named_parameters() if weights.requires_grad} == {
         n for n in before if "lora" in n

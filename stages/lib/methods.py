@@ -61,6 +61,7 @@ def for_sampling(policy: PreTrainedModel | PeftModel) -> PreTrainedModel:
     if not isinstance(policy, PeftModel):
         return policy
     merged = copy.deepcopy(policy).merge_and_unload().eval()
+    vars(merged).pop("forward", None)  # TRL's, which would call the model that was copied
     merged.set_attn_implementation("sdpa")
     return merged
 
