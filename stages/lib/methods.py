@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RLOOConfig, RLOOTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from stages.lib.language_models import TokenPair, batch_rewards
 from stages.lib.params import Policy
@@ -66,8 +67,27 @@ def for_sampling(policy: PreTrainedModel | PeftModel) -> PreTrainedModel:
     return merged
 
 
+class EpochPrompts(RepeatSampler):
+    """TRL's order of prompts, shuffled anew each epoch by seed and epoch alone, so that a continued run sees the same order."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self):
+        self.generator.manual_seed(self.seed + 1_000_003 * self.epoch)
+        return super().__iter__()
+
+
 class RLOO(RLOOTrainer):
     """TRL's RLOO trainer on prompts that are tokens already."""
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> EpochPrompts:
+        made = super()._get_train_sampler(dataset)
+        return EpochPrompts(
+            made.data_source, made.mini_repeat_count, made.batch_size, made.repeat_count, shuffle=made.shuffle, seed=made.seed
+        )
 
     def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict]:
         return prompts, None, {}
