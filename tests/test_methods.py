@@ -195,36 +195,6 @@ def test_rloo(model, tokenizer, tmp_path, monkeypatch):
     assert max(gradient.abs().max() for gradient in found.values()) > 1e-3
 
 
-def test_rloo_samples_from_the_policy_as_it_is_now(model, tokenizer, tmp_path):
-    policy = with_own("rloo", generations=2, batch_size=2, max_new_tokens=12)
-    made = trainer(
-        "rloo", prompt_rows(PAIRS, POLICY, 1), tmp_path, model, tokenizer, policy,
-        reward_funcs=lambda **_: [0.0], peft_config=lora(model, 4, None, task_type="CAUSAL_LM"),
-    )  # fmt: skip
-    prompts = [PAIRS[0].prompt_ids] * 8
-
-    def sampled(how) -> list[list[int]]:
-        torch.manual_seed(0)
-        return how._generate_single_turn(prompts, None, {})
-
-    untrained = sampled(made)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for name, weights in made.model.named_parameters():
-            if "lora_B" in name:
-                weights.normal_(std=0.5)
-    before = {name: weights.clone() for name, weights in made.model.named_parameters()}
-    called, trained = [], made.model.get_base_model().model
-    trained.register_forward_hook(lambda module, *_: called.append(module is trained))
-    mine = sampled(made)
-    assert called and not any(called)  # a copy has sampled
-    assert mine == sampled(super(RLOO, made)) != untrained and any(called)
-    assert all(torch.equal(weights, before[name]) for name, weights in made.model.named_parameters())
-    assert {name for name, weights in made.model.named_parameters() if weights.requires_grad} == {
-        n for n in before if "lora" in n
-    }
-
-
 def test_the_judge_scores_sampled_answers_as_ended(model_folder):
     reward_model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
     score = judging(reward_model, end_of_turn=1)

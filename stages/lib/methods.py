@@ -1,12 +1,10 @@
 """The methods that align a policy: for each one TRL's trainer, its configuration, the form of data it takes and what it needs."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
-from peft import PeftModel
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RLOOConfig, RLOOTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
@@ -54,19 +52,6 @@ class ORPO(_Concatenated, ORPOTrainer):
     """TRL's ORPO trainer on tokens, batched by length."""
 
 
-def for_sampling(policy: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The policy as it is now, to sample from: a copy with its adapter merged, as every stage uses it; itself without adapter.
-
-    On a CPU an adapter that stays apart takes more than half of the time of sampling, which is most of RLOO's.
-    """
-    if not isinstance(policy, PeftModel):
-        return policy
-    merged = copy.deepcopy(policy).merge_and_unload().eval()
-    vars(merged).pop("forward", None)  # TRL's, which would call the model that was copied
-    merged.set_attn_implementation("sdpa")
-    return merged
-
-
 class EpochPrompts(RepeatSampler):
     """TRL's order of prompts, shuffled anew each epoch by seed and epoch alone, so that a continued run sees the same order."""
 
@@ -93,9 +78,6 @@ class RLOO(RLOOTrainer):
         return prompts, None, {}
 
     def _generate_single_turn(self, *arguments: Any) -> list[list[int]]:
-        training = self.model_wrapped
-        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
-            self.model_wrapped = for_sampling(self.accelerator.unwrap_model(training))
         try:
             return super()._generate_single_turn(*arguments)
         except RuntimeError as error:
@@ -105,8 +87,6 @@ class RLOO(RLOOTrainer):
                 f"training diverged at step {self.state.global_step}: the policy's probabilities are no numbers any more, "
                 f"learning rate {self.args.learning_rate}; {REMEDY}"
             ) from None
-        finally:
-            self.model_wrapped = training
 
 
 def pair_rows(pairs: Sequence[TokenPair], section: Policy, seed: int) -> list[dict]:
