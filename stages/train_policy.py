@@ -64,13 +64,13 @@ def main(name: str) -> None:
     start = time.perf_counter()
     # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
     model = load_causal("models/base", dtype="float32" if section.lora_rank == 0 else "bfloat16")
+    own = section.own(name)
     models, rewarded, judged = [model], {}, {}
     if method.needs_reward_model:
         models.append(load_judge("models/base", f"models/judge_for/{name}"))
         judged = getattr(models[-1], "settings", {})
-        rewarded["reward_funcs"] = judging(models[-1], tokenizer.eos_token_id)
+        rewarded["reward_funcs"] = judging(models[-1], tokenizer.eos_token_id, own.missing_eos_penalty)
     checkpoints, target = Path("checkpoints/train_policy") / name, Path("models/policy") / name
-    own = section.own(name)
     run = fingerprint(models, datasets["train"], section.shared() | own.model_dump() | judged, params.seed)
     configuration = arguments(section, own.learning_rate, params.seed, checkpoints)
     trainer = method.trainer(

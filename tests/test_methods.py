@@ -197,10 +197,13 @@ def test_rloo(model, tokenizer, tmp_path, monkeypatch):
 
 def test_the_judge_scores_sampled_answers_as_ended(model_folder):
     reward_model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
-    score = judging(reward_model, end_of_turn=1)
+    score = judging(reward_model, end_of_turn=1, missing_eos_penalty=0.0)
     found = score(prompts=[[2, 10, 3], [2, 3]], completion_ids=[[20, 1], [21, 22]], trainer_state=None)
     wanted = rewards(reward_model, [[2, 10, 3, 20, 1], [2, 3, 21, 22, 1]], max_batch=1, max_padded=9)
     assert found == pytest.approx(wanted, abs=1e-5)
+    score = judging(reward_model, end_of_turn=1, missing_eos_penalty=2.0)
+    found = score(prompts=[[2, 10, 3], [2, 3]], completion_ids=[[20, 1], [21, 22]], trainer_state=None)
+    assert found == pytest.approx([wanted[0], wanted[1] - 2.0], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["simpo", "orpo"])

@@ -129,15 +129,19 @@ def prompt_rows(pairs: Sequence[TokenPair], section: Policy, seed: int) -> list[
     return [{"prompt": list(ids)} for ids in dict.fromkeys(tuple(p.prompt_ids) for p in pairs)]
 
 
-def judging(model: PreTrainedModel, end_of_turn: int) -> Callable[..., list[float]]:
+def judging(model: PreTrainedModel, end_of_turn: int, missing_eos_penalty: float) -> Callable[..., list[float]]:
     """A reward function as RLOO calls it: the reward model's reward of each sampled answer.
 
-    An answer that was cut off is scored as if it had ended there, like every other answer in this project.
+    An answer that was cut off is scored as if it had ended there, like every other answer in this project, and then loses
+    `missing_eos_penalty`, in the reward model's units: no reward model sees that an answer would have gone on (the "EOS trick" of
+    Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO").
     """
 
     def reward(prompts: list[list[int]], completion_ids: list[list[int]], **_: Any) -> list[float]:
-        ended = [ids if ids[-1:] == [end_of_turn] else [*ids, end_of_turn] for ids in completion_ids]
-        return batch_rewards(model, [prompt + ids for prompt, ids in zip(prompts, ended, strict=True)])
+        cut_off = [ids[-1:] != [end_of_turn] for ids in completion_ids]
+        ended = [[*ids, end_of_turn] if cut else ids for ids, cut in zip(completion_ids, cut_off, strict=True)]
+        scores = batch_rewards(model, [prompt + ids for prompt, ids in zip(prompts, ended, strict=True)])
+        return [score - missing_eos_penalty * cut for score, cut in zip(scores, cut_off, strict=True)]
 
     return reward
 

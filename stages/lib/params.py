@@ -124,6 +124,7 @@ class Rloo(Aligning):
     generations: Annotated[int, Field(ge=2)]
     max_new_tokens: Count
     temperature: Positive
+    missing_eos_penalty: Annotated[float, Field(ge=0)]
 
 
 class Policy(Training):
