@@ -18,7 +18,9 @@ from stages.lib.launching import check_processes
 from stages.lib.methods import METHODS, Method, judging
 from stages.lib.params import Policy, load_params
 from stages.lib.reward_models import load_judge
-from stages.lib.training import arguments, fingerprint, lora, peak_memory, summary, train
+from stages.lib.training import BetterThanChance, arguments, fingerprint, lora, peak_memory, summary, train
+
+PROBED = 8  # validation pairs looked at in training, to see that the policy still has a language
 
 
 def rows(method: Method, section: Policy, seed: int, pairs: list[TokenPair], ids: list[str], split: str) -> Dataset:
@@ -82,6 +84,7 @@ def main(name: str) -> None:
         peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="CAUSAL_LM"),
         **rewarded,
     )
+    trainer.add_callback(BetterThanChance(trainer.model, encoded["val"][:PROBED]))
     whole = train(trainer, checkpoints, run, Path("plots/train_policy") / name, target)
     cost = {
         "seconds": time.perf_counter() - start if whole else None,

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -18,10 +19,19 @@ import stages.reference_logps
 import stages.train_policy
 import stages.train_reward
 from stages.lib.artifacts import read_json, read_table
-from stages.lib.language_models import encode_pairs, load_causal, load_reward, load_tokenizer, new_reward_model, pair_rewards
+from stages.lib.language_models import (
+    TokenPair,
+    encode_pairs,
+    load_causal,
+    load_reward,
+    load_tokenizer,
+    new_reward_model,
+    pair_logps,
+    pair_rewards,
+)
 from stages.lib.launching import check_processes
 from stages.lib.methods import METHODS
-from stages.lib.training import EpochSampler, StepLog, last_complete, lora
+from stages.lib.training import BetterThanChance, EpochSampler, StepLog, last_complete, lora, nats_per_token
 from tests.conftest import ROOT
 from tests.workspace import change, stage
 
@@ -231,6 +241,40 @@ def test_a_diverging_method_stops_and_leaves_no_model(referenced, folder, name):
     with pytest.raises(SystemExit, match=r"diverged at step \d+: .*learning rate"):
         stages.train_policy.main(name)
     assert not (folder / "models/policy").exists() and not (folder / f"metrics/train_policy/{name}.json").exists()
+
+
+def test_a_policy_that_unlearned_language_is_stopped(referenced, folder, monkeypatch):
+    """Adam's steps are bounded: on a real model no number becomes infinite at a rate of 1000, and the model is rubbish."""
+    nats = iter([2.0, 4.0, 50.0])  # before training; at the checkpoints of steps 3 and 6
+    monkeypatch.setattr(stages.lib.training, "nats_per_token", lambda model, pairs: next(nats))
+    stages.judge_for.main("kto")
+    with pytest.raises(SystemExit, match=r"diverged at step 6 .*50\.0 nats.*learning rate 0\.0001"):
+        stages.train_policy.main("kto")
+    assert not (folder / "models/policy").exists() and not (folder / "metrics/train_policy/kto.json").exists()
+
+
+def test_chance_is_what_random_tokens_come_to(model_folder):
+    model = load_causal(model_folder, dtype="float32").train()
+    pairs = [TokenPair(**row, truncated=False) for row in PAIRS]
+    before = nats_per_token(model, pairs)
+    logp = [row["chosen_logp"] for row in pair_logps(model, pairs, max_batch=1, max_padded=64, description="")]
+    assert before == pytest.approx(-sum(logp) / 5, abs=1e-4)  # of three and two tokens
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(40):
+        for row in PAIRS:
+            ids = torch.tensor([row["prompt_ids"] + row["chosen_ids"]])
+            model(input_ids=ids, labels=ids).loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+    state, args = SimpleNamespace(global_step=7), SimpleNamespace(save_steps=7, learning_rate=1.0)
+    check = BetterThanChance(model, pairs)
+    check.on_save(args, state, None, model=model)
+    head = model.get_output_embeddings().weight
+    trained = head.detach().clone()
+    for scale in (0.0, -20.0, float("nan")):  # all tokens alike; surely wrong; no numbers
+        head.data = scale * trained
+        with pytest.raises(SystemExit, match=r"diverged at step 7 .*random ones"):
+            check.on_train_end(args, state, None, model=model)
 
 
 def test_two_processes_do_what_one_does(folder):

@@ -174,6 +174,46 @@ class StepLog(TrainerCallback):
             self.live.end()
 
 
+def nats_per_token(model: PreTrainedModel, pairs: Sequence[TokenPair]) -> float:
+    """Mean of -log pi(token) over all tokens of the chosen answers."""
+    losses = []
+    for pair in pairs:
+        ids = torch.tensor([pair.prompt_ids + pair.chosen_ids], device=model.device)
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0, len(pair.prompt_ids) - 1 : -1]
+        losses.append(torch.nn.functional.cross_entropy(logits.float(), ids[0, len(pair.prompt_ids) :], reduction="none"))
+    return torch.cat(losses).mean().item()
+
+
+class BetterThanChance(TrainerCallback):
+    """Stops, at a checkpoint or at the end, a policy to which answers are no likelier than tokens drawn at random.
+
+    Optimisers bound their steps, and KTO's loss is bounded: with a learning rate far too high a run often ends in finite numbers
+    and a model that has unlearned language. No loss of all methods shows it; this does.
+
+    Args:
+        model: before training; a model that was no better than chance to begin with must be a nat a token worse to be stopped.
+        pairs: a few, whose chosen answers are looked at.
+    """
+
+    def __init__(self, model: PreTrainedModel, pairs: Sequence[TokenPair]):
+        self.pairs = pairs
+        self.chance = math.log(model.config.get_text_config().vocab_size)
+        # Less a hundredth: a collapsed model that gives all tokens the same probability is off by its rounding.
+        self.limit = max(0.99 * self.chance, nats_per_token(model, pairs) + 1)
+
+    def on_save(self, args, state, control, model=None, **kwargs):
+        found = nats_per_token(model, self.pairs)
+        if not found < self.limit:
+            raise SystemExit(
+                f"training diverged at step {state.global_step} or in the {args.save_steps} before: to the policy, validation "
+                f"answers are no likelier than tokens drawn at random ({found:.1f} nats a token, random ones {self.chance:.1f}), "
+                f"learning rate {args.learning_rate}; {REMEDY}"
+            )
+
+    on_train_end = on_save
+
+
 class CompleteMark(TrainerCallback):
     """Marks a checkpoint once all of it is written."""
 
