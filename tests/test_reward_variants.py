@@ -94,11 +94,12 @@ def test_a_variants_loss_in_training_and_in_validation(variant, model_folder, to
         model.bias_only = BiasOnly([3, 2, 2, 4])
         with torch.no_grad():
             chosen, rejected = (model.bias_only(torch.tensor(side)) for side in ([3.0, 2.0], [2.0, 4.0]))
-        shifted = margins + section.product_of_experts.bias_weight * (chosen - rejected).numpy()
+        bias = section.product_of_experts.bias_weight * (chosen - rejected).numpy()
+        shifted, alone = margins + bias, np.logaddexp(0, -bias).mean()
     else:
-        shifted = margins - np.array([row.get("margin", 0.0) for row in made])
+        shifted, alone = margins - np.array([row.get("margin", 0.0) for row in made]), 0.0
     plain = np.logaddexp(0, -margins).mean()
-    by_hand = np.logaddexp(0, -shifted).mean()
+    by_hand = np.logaddexp(0, -shifted).mean() + alone
     if variant == "noise_robust":
         by_hand = ((0.8 * np.logaddexp(0, -margins) - 0.2 * np.logaddexp(0, margins)) / 0.6).mean()
     trainer = trainer_of(variant, model, tmp_path, tokenizer)
@@ -107,6 +108,21 @@ def test_a_variants_loss_in_training_and_in_validation(variant, model_folder, to
     assert (abs(by_hand - plain) > 1e-3) == (variant != "standard")
     model.eval()
     assert trainer.compute_loss(model, trainer.data_collator(rows(PAIRS))).item() == pytest.approx(plain, abs=1e-4)
+
+
+def test_the_bias_only_expert_is_not_moved_by_the_product(model_folder):
+    """Whatever the main expert says, the bias-only one learns which length wins."""
+    model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
+    model.bias_only = BiasOnly([3, 2, 2, 4])
+    pair_loss = VARIANTS["product_of_experts"].pair_loss(load_params(ROOT / "params/tiny.yaml").reward)
+    gradients = []
+    for margin in (-9.0, 9.0):
+        rewards = torch.tensor([[margin, 0.0]], requires_grad=True)
+        model.bias_only.zero_grad()
+        pair_loss(model, rewards, torch.tensor([[4.0, 2.0]])).backward()
+        gradients.append(model.bias_only.network[2].weight.grad.clone())
+        assert rewards.grad.abs().sum() > 0
+    assert torch.equal(*gradients) and gradients[0].abs().sum() > 0
 
 
 @pytest.mark.parametrize("rank", [0, 4])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
+from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel
 from trl import RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
@@ -147,8 +148,11 @@ def _product(section: Reward) -> PairLoss:
     loss = {"difference": product_difference, "likelihood": product_likelihood}[section.product_of_experts.loss]
 
     def pair_loss(model: PreTrainedModel, rewards: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        bias = model.bias_only(tokens.reshape(-1)).view(tokens.shape)
-        return loss(rewards.float(), section.product_of_experts.bias_weight * bias.float())
+        bias = section.product_of_experts.bias_weight * model.bias_only(tokens.reshape(-1)).view(tokens.shape).float()
+        # The bias-only expert learns by a loss of its own, and the product's does not reach it (Karimi Mahabadi et al. 2020,
+        # "End-to-End Bias Mitigation by Modelling Biases in Corpora"): trained through the product alone, it may learn to take
+        # back what the main expert makes too much of length, and it is the main expert that goes by length then.
+        return loss(rewards.float(), bias.detach()) - logsigmoid(bias[:, 0] - bias[:, 1]).mean()
 
     return pair_loss
 
