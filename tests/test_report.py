@@ -254,7 +254,7 @@ def test_a_row_for_each_perturbation_with_the_worst_marked(tmp_path):
     worst = starting(found, "The worst case of “standard”")
     assert [row[0] for row in worst[1:]] == ["Lowest accuracy", "Always right"] and "formatting" in worst[1][3]
     assert worst[2][1].startswith(f"{numbers['always_right']['value']:.2f} [")
-    assert 'href="#stress"' in page and "the dashed line is the accuracy on the answers as they are" in page
+    assert 'href="#stress"' in page and "a ring is the accuracy on the same pairs’ answers as they are" in page
 
 
 def test_no_pressure_where_no_variant_was_measured(tmp_path):

@@ -79,6 +79,7 @@ def test_pairs_whose_truth_a_perturbation_changes_are_no_part_of_its_numbers():
     assert (typos["truth_kept"]["value"], typos["truth_kept"]["n"]) == (0.75, 4)
     # Of the first three the first becomes a tie, the second stays one, the third stays wrong.
     assert (typos["accuracy"]["value"], typos["accuracy"]["n"]) == (pytest.approx(1 / 3), 3)
+    assert (typos["unperturbed_accuracy"]["value"], typos["unperturbed_accuracy"]["n"]) == (0.5, 3)
     assert (typos["change"]["lost"], typos["change"]["difference"]["n"]) == (1, 3)
     assert (typos["order_flips"]["n"], typos["fooled"]["n"], typos["chosen_shift"]["n"]) == (3, 3, 3)
     assert (typos["changed"]["value"], typos["changed"]["n"]) == (0.5, 8)
@@ -139,8 +140,8 @@ def test_the_figure_and_its_rows():
     assert {key: typos[key] for key in expected} == expected
     axes = figures.stress(rows).axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == [name.replace("_", " ") for name in PERTURBATIONS][::-1]
-    plain = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
-    assert plain == [numbers["accuracy"]["value"] for numbers in metrics.values()]
+    rings = [list(line.get_xdata()) for line in axes.lines if line.get_markerfacecolor() == "none"]
+    assert rings == [[numbers["accuracy"]["value"]] * len(PERTURBATIONS) for numbers in metrics.values()] + [[]]
     assert axes.get_title() == "Answers perturbed, n = 80"
     assert len(figures.stress_rows({})) == 0 and list(figures.stress_rows({}).columns) == list(rows.columns)
 
@@ -247,7 +248,8 @@ def test_nothing_is_measured_where_no_variant_is_named(folder):
     change(folder, stress={"variants": []})
     stages.compare_stress.main()
     assert read_json("metrics/stress.json") == {"scorers": {}, "ensembles": {}}
-    assert (folder / "plots/stress/accuracy.csv").read_text().strip() == "variant,perturbation,label,value,low,high,n,colour"
+    header = "variant,perturbation,label,value,low,high,n,unperturbed,colour"
+    assert (folder / "plots/stress/accuracy.csv").read_text().strip() == header
 
 
 def test_a_reward_model_without_its_head_is_refused(folder):

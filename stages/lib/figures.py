@@ -68,7 +68,9 @@ def _axes(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
 
 
 def _titled(axes: Axes, title: str, sizes: Sequence[int]) -> None:
-    axes.set_title(f"{title}, n = {' and '.join(map(str, dict.fromkeys(sizes))) or 0}")
+    found = list(dict.fromkeys(sizes))
+    told = " and ".join(map(str, found)) if len(found) < 3 else f"{min(found)} to {max(found)}"
+    axes.set_title(f"{title}, n = {told or 0}")
 
 
 def training_rows(series: dict[str, pd.DataFrame], name: str, methods: Sequence[str]) -> pd.DataFrame:
@@ -245,39 +247,43 @@ def win_matrix(matrix: list[dict]) -> Figure:
     return figure
 
 
-STRESS_COLUMNS = ("variant", "perturbation", "label", "value", "low", "high", "n", "colour")
+STRESS_COLUMNS = ("variant", "perturbation", "label", "value", "low", "high", "n", "unperturbed", "colour")
 
 
 def stress_rows(metrics: dict) -> pd.DataFrame:
     """Accuracies in metrics/stress.json, in each variant the one of plain answers first, as "none".
 
     Returns:
-        {variant, perturbation, label, value, low, high, n, colour}; no rows where no variant was measured.
+        {variant, perturbation, label, value, low, high, n, unperturbed, colour}, unperturbed the accuracy of the same pairs'
+        plain answers; no rows where no variant was measured.
     """
     rows = []
     for variant, numbers in metrics.items():
-        accuracies = {"none": numbers["accuracy"]} | {name: row["accuracy"] for name, row in numbers["perturbations"].items()}
-        for name, accuracy in accuracies.items():
+        plain = {"none": {"accuracy": numbers["accuracy"], "unperturbed_accuracy": numbers["accuracy"]}}
+        for name, found in (plain | numbers["perturbations"]).items():
             row = {"variant": variant, "perturbation": name, "label": f"{name.replace('_', ' ')}: {variant}"}
-            rows.append(row | accuracy | {"colour": colour(variant, list(metrics))})
+            before = {"unperturbed": found["unperturbed_accuracy"]["value"]}
+            rows.append(row | found["accuracy"] | before | {"colour": colour(variant, list(metrics))})
     return pd.DataFrame(rows, columns=STRESS_COLUMNS)
 
 
 def stress(rows: pd.DataFrame) -> Figure:
-    """The rows of `stress_rows`: one line a perturbation, one point a variant, whose plain accuracy is a dashed line."""
+    """The rows of `stress_rows`: one line a perturbation, one point a variant; a ring is the same pairs' plain accuracy."""
     perturbations = [name for name in rows["perturbation"].unique() if name != "none"][::-1]
     variants = list(rows["variant"].unique())
     figure, axes = _axes(height=1.4 + (0.3 + 0.1 * len(variants)) * len(perturbations))
     for place, variant in enumerate(variants):
-        plain, *own = rows[rows["variant"] == variant].to_dict("records")
+        own = rows[(rows["variant"] == variant) & (rows["perturbation"] != "none")].to_dict("records")
         heights = [perturbations.index(row["perturbation"]) - 0.75 * ((place + 0.5) / len(variants) - 0.5) for row in own]
-        _points(axes, heights, own, plain["colour"], variant, flat=True)
-        axes.axvline(plain["value"], color=plain["colour"], linestyle="--", label=f"{variant}, unperturbed")
+        ring = {"markerfacecolor": "none", "color": own[0]["colour"], "markersize": 8}
+        axes.plot([row["unperturbed"] for row in own], heights, "o", **ring)
+        _points(axes, heights, own, own[0]["colour"], variant, flat=True)
+    axes.plot([], [], "o", color="black", markerfacecolor="none", markersize=8, label="unperturbed, the same pairs")
     axes.axvline(0.5, color="black", linewidth=0.5)
     labels = [name.replace("_", " ") for name in perturbations]
     axes.set(xlim=(0, 1), yticks=range(len(labels)), yticklabels=labels, xlabel="accuracy, 95% interval")
     figure.legend(loc="outside lower center", ncols=2)
-    _titled(axes, "Answers perturbed", rows["n"])
+    _titled(axes, "Answers perturbed", rows.loc[rows["perturbation"] != "none", "n"])
     return figure
 
 

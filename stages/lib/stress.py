@@ -81,6 +81,7 @@ def perturbation_numbers(plain: pd.DataFrame, perturbed: pd.DataFrame, strength:
         changed: share of all answers whose text the perturbation changed.
         truth_kept: share of all pairs that the other numbers are of.
         accuracy: of pairs, both answers perturbed.
+        unperturbed_accuracy: of the same pairs' plain answers.
         change: McNemar's test of ranked right, plain against perturbed.
         order_flips: share of pairs whose order by reward is another one. A tie is an order too: to or from one is a flip.
         fooled: share of pairs in which the plain chosen answer beats the plain rejected one and no longer beats the
@@ -100,6 +101,7 @@ def perturbation_numbers(plain: pd.DataFrame, perturbed: pd.DataFrame, strength:
         | whole
         | {
             "accuracy": pairwise_accuracy(perturbed["chosen_reward"], perturbed["rejected_reward"]),
+            "unperturbed_accuracy": pairwise_accuracy(plain["chosen_reward"], plain["rejected_reward"]),
             "change": mcnemar(before > 0, after > 0),
             "order_flips": proportion((np.sign(before) != np.sign(after)).sum(), n),
             "fooled": proportion(((before > 0) & (dressed_up <= 0)).sum(), n),
