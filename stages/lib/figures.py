@@ -273,11 +273,11 @@ def stress(rows: pd.DataFrame) -> Figure:
     variants = list(rows["variant"].unique())
     figure, axes = _axes(height=1.4 + (0.3 + 0.1 * len(variants)) * len(perturbations))
     for place, variant in enumerate(variants):
-        own = rows[(rows["variant"] == variant) & (rows["perturbation"] != "none")].to_dict("records")
+        plain, *own = rows[rows["variant"] == variant].to_dict("records")
         heights = [perturbations.index(row["perturbation"]) - 0.75 * ((place + 0.5) / len(variants) - 0.5) for row in own]
-        ring = {"markerfacecolor": "none", "color": own[0]["colour"], "markersize": 8}
+        ring = {"markerfacecolor": "none", "color": plain["colour"], "markersize": 8}
         axes.plot([row["unperturbed"] for row in own], heights, "o", **ring)
-        _points(axes, heights, own, own[0]["colour"], variant, flat=True)
+        _points(axes, heights, own, plain["colour"], variant, flat=True)
     axes.plot([], [], "o", color="black", markerfacecolor="none", markersize=8, label="unperturbed, the same pairs")
     axes.axvline(0.5, color="black", linewidth=0.5)
     labels = [name.replace("_", " ") for name in perturbations]
