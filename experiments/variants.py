@@ -1,0 +1,123 @@
+"""Ways of training a reward model over seeds and shares of wrong labels: DVC experiments that differ by seed and reward.flipped
+-> experiments/variants.json and a table.
+
+python -m experiments.variants                                     every experiment of the current commit
+python -m experiments.variants NAME [NAME ...]                     these experiments, branches or commits
+python -m experiments.variants --output experiments/noise.json ... another file
+"""
+
+import argparse
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from experiments.rank import current
+from experiments.stability import load
+from stages.lib.artifacts import write_json
+from stages.lib.reward_comparison import STANDARD
+from stages.lib.statistics import mean
+
+VARIED = ("seed", "reward.flipped")
+MEASURES = {"accuracy": "accuracy", "length": "length_correlation_within_pairs"}
+
+
+def collect(runs: list[tuple[str, dict, dict]]) -> dict:
+    """experiments/variants.json.
+
+    Args:
+        runs: per experiment its name, its parameters by dotted name and its metrics/variants.json.
+
+    Returns:
+        {params, rows, scorers}: the parameters but for those that vary; per run and scorer {flipped, seed, scorer, accuracy,
+        length}, length being the correlation of margin and length within pairs; and per scorer and share of flipped labels means
+        over seeds with Student's intervals, whose n counts seeds:
+        accuracy, length;
+        lost, accuracy without flips minus accuracy with them;
+        against_standard, of the same seed and share: accuracy minus the standard model's, absolute length minus the standard
+        model's, below zero where it goes less by length, and the standard model's lost minus its own, above zero where it loses
+        less.
+
+    Raises:
+        ValueError: they differ by more, two are the same, one compares no reward models, or a seed lacks a share or the run
+            without flips.
+    """
+    first = runs[0][1]
+    for name, params, metrics in runs:
+        if not metrics:
+            raise ValueError(f"{name} compares no reward models; name them in stress.variants")
+        other = sorted(key for key in first | params if key not in VARIED and first.get(key) != params.get(key))
+        if other:
+            raise ValueError(f"{name} and {runs[0][0]} differ by more than {' and '.join(VARIED)}: {', '.join(other)}")
+    rows = pd.DataFrame(
+        [
+            {"flipped": params["reward.flipped"], "seed": params["seed"], "scorer": scorer}
+            | {name: row[key]["value"] for name, key in MEASURES.items()}
+            for _, params, metrics in runs
+            for scorer, row in metrics.items()
+        ]
+    ).sort_values(["scorer", "flipped", "seed"], ignore_index=True)
+    if rows.duplicated(["flipped", "seed", "scorer"]).any():
+        raise ValueError("the same seed and share twice; name the experiments to be taken")
+    # A column per scorer and share, a row per seed.
+    accuracy, length = (rows.pivot(index="seed", columns=["scorer", "flipped"], values=name) for name in MEASURES)
+    if accuracy.isna().any(axis=None) or 0 not in set(rows["flipped"]):
+        raise ValueError("every seed needs the same shares of flipped labels, 0 among them")
+    lost = {(scorer, share): accuracy[scorer, 0] - accuracy[scorer, share] for scorer, share in accuracy if share}
+    scorers = {scorer: {} for scorer in rows["scorer"].unique()}
+    for scorer, share in accuracy:
+        own, standard = (scorer, share), (STANDARD, share)
+        found = {"accuracy": mean(accuracy[own]), "length": mean(length[own])}
+        against = {}
+        if scorer != STANDARD and STANDARD in scorers:
+            against = {"accuracy": mean(accuracy[own] - accuracy[standard])}
+            against["length"] = mean(length[own].abs() - length[standard].abs())
+        if share:
+            found["lost"] = mean(lost[own])
+            if against:
+                against["lost"] = mean(lost[standard] - lost[own])
+        scorers[scorer][str(share)] = found | ({"against_standard": against} if against else {})
+    fixed = {key: value for key, value in first.items() if key not in VARIED}
+    return {"params": fixed, "rows": rows.to_dict("records"), "scorers": scorers}
+
+
+def shown(found: dict) -> str:
+    """A table: a row per scorer and share, each measure seed by seed and its mean, and what differs from the standard model."""
+    lines = []
+    for (scorer, share), own in pd.DataFrame(found["rows"]).groupby(["scorer", "flipped"], sort=False):
+        numbers = found["scorers"][scorer][str(share)]
+        line = f"{scorer}, {share:.0%} flipped"
+        for name in MEASURES:
+            line += f"\n  {name:10}{numbers[name]['value']:+.3f}   ({' '.join(f'{value:+.3f}' for value in own[name])})"
+        if "lost" in numbers:
+            line += f"\n  lost      {_interval(numbers['lost'])}"
+        for name, change in numbers.get("against_standard", {}).items():
+            line += f"\n  {name} against standard: {_interval(change)}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _interval(change: dict) -> str:
+    if change["low"] is None:
+        return f"{change['value']:+.3f}, one seed"
+    return f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}], {change['n']} seeds"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="experiments, branches or commits; by default every experiment of this commit")
+    parser.add_argument("--output", default="experiments/variants.json", help="%(default)s unless told")
+    arguments = parser.parse_args()
+    names = arguments.names or current()
+    if not names:
+        raise SystemExit("no experiments; the README's section on reward models that resist says how to make them")
+    try:
+        bar = tqdm(names, desc="reading", unit="experiment", leave=False)
+        found = collect([load(name, "metrics/variants.json", "compare_variants") for name in bar])
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    write_json(arguments.output, found)
+    print(shown(found))
+
+
+if __name__ == "__main__":
+    main()

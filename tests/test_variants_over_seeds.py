@@ -1,0 +1,72 @@
+import pytest
+from scipy import stats
+
+from experiments.variants import collect, shown
+
+
+def run(name: str, seed: int, flipped: float, standard: tuple, robust: tuple, rate: float = 0.2) -> tuple[str, dict, dict]:
+    params = {"seed": seed, "reward.flipped": flipped, "reward.noise_robust.flip_rate": rate}
+    numbers = {
+        scorer: {"accuracy": {"value": accuracy}, "length_correlation_within_pairs": {"value": length}}
+        for scorer, (accuracy, length) in (("standard", standard), ("noise_robust", robust))
+    }
+    return name, params, numbers
+
+
+RUNS = [
+    run("a", 1, 0.0, (0.80, 0.3), (0.79, -0.1)),
+    run("b", 1, 0.2, (0.70, 0.3), (0.75, 0.3)),
+    run("c", 2, 0.0, (0.82, 0.2), (0.80, 0.1)),
+    run("d", 2, 0.2, (0.66, -0.2), (0.74, 0.0)),
+]
+
+
+def test_against_the_standard_model_of_the_same_seed_by_hand():
+    found = collect(RUNS[::-1])
+    robust, standard = found["scorers"]["noise_robust"], found["scorers"]["standard"]
+    assert robust["0.0"]["accuracy"]["value"] == pytest.approx(0.795) and robust["0.0"]["length"]["value"] == pytest.approx(0)
+    change = robust["0.0"]["against_standard"]
+    assert change.keys() == {"accuracy", "length"}
+    assert change["accuracy"]["value"] == pytest.approx((-0.01 - 0.02) / 2) and change["accuracy"]["n"] == 2
+    assert change["length"]["value"] == pytest.approx((-0.2 - 0.1) / 2)
+    student = stats.ttest_1samp([-0.2, -0.1], 0).confidence_interval(0.95)
+    assert [change["length"]["low"], change["length"]["high"]] == pytest.approx(list(student))
+    assert robust["0.2"]["against_standard"]["length"]["value"] == pytest.approx((0.0 - 0.2) / 2)
+    assert "against_standard" not in standard["0.0"] and "against_standard" not in standard["0.2"]
+    assert found["params"] == {"reward.noise_robust.flip_rate": 0.2}
+    assert found["rows"][0] == {"flipped": 0.0, "seed": 1, "scorer": "noise_robust", "accuracy": 0.79, "length": -0.1}
+
+
+def test_what_flips_cost_by_hand():
+    found = collect(RUNS[::-1])["scorers"]
+    assert found["standard"]["0.2"]["lost"]["value"] == pytest.approx((0.10 + 0.16) / 2)
+    assert found["noise_robust"]["0.2"]["lost"]["value"] == pytest.approx((0.04 + 0.06) / 2)
+    assert found["noise_robust"]["0.2"]["against_standard"]["lost"]["value"] == pytest.approx((0.06 + 0.10) / 2)
+    assert "lost" not in found["standard"]["0.0"]
+
+
+def test_the_table_shows_every_seed_and_interval():
+    lines = shown(collect(RUNS)).splitlines()
+    start = lines.index("noise_robust, 0% flipped")
+    assert lines[start + 1 : start + 3] == [
+        "  accuracy  +0.795   (+0.790 +0.800)",
+        "  length    +0.000   (-0.100 +0.100)",
+    ]
+    assert lines[start + 4] == "  length against standard: -0.150 [-0.785, +0.485], 2 seeds"
+    assert "  lost      +0.130 [-0.251, +0.511], 2 seeds" in lines
+    assert "  accuracy against standard: -0.010, one seed" in shown(collect(RUNS[:1])).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("runs", "wanted"),
+    [
+        (RUNS[:3], "every seed needs the same shares"),
+        ([RUNS[1], RUNS[3]], "0 among them"),
+        ([*RUNS, run("e", 2, 0.2, (0.5, 0), (0.5, 0))], "twice"),
+        ([*RUNS, run("e", 3, 0.2, (0.5, 0), (0.5, 0), rate=0.3)], "differ by more than .*: reward.noise_robust.flip_rate"),
+        ([("e", {"seed": 1, "reward.flipped": 0.0}, {})], "e compares no reward models; name them in stress.variants"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(runs, wanted):
+    with pytest.raises(ValueError, match=wanted):
+        collect(runs)
