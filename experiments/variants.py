@@ -3,7 +3,7 @@
 
 python -m experiments.variants                                     every experiment of the current commit
 python -m experiments.variants NAME [NAME ...]                     these experiments, branches or commits
-python -m experiments.variants --output experiments/noise.json ... another file
+python -m experiments.variants --output FILE [NAME ...]            into another file
 """
 
 import argparse
@@ -33,9 +33,9 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
         over seeds with Student's intervals, whose n counts seeds:
         accuracy, length;
         lost, accuracy without flips minus accuracy with them;
-        against_standard, of the same seed and share: accuracy minus the standard model's, absolute length minus the standard
-        model's, below zero where it goes less by length, and the standard model's lost minus its own, above zero where it loses
-        less.
+        against_standard, of the same seed and share: accuracy, its own minus the standard model's; length, the same of absolute
+        length, below zero where it goes less by length; length_shift, the same of length with its sign, which tells a cure that
+        goes too far from one that does nothing; lost, the standard model's minus its own, above zero where it loses less.
 
     Raises:
         ValueError: they differ by more, two are the same, one compares no reward models, or a seed lacks a share or the run
@@ -71,6 +71,7 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
         if scorer != STANDARD and STANDARD in scorers:
             against = {"accuracy": mean(accuracy[own] - accuracy[standard])}
             against["length"] = mean(length[own].abs() - length[standard].abs())
+            against["length_shift"] = mean(length[own] - length[standard])
         if share:
             found["lost"] = mean(lost[own])
             if against:

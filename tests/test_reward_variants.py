@@ -20,7 +20,7 @@ from stages.lib.language_models import (
     new_reward_model,
     pair_rewards,
 )
-from stages.lib.params import load_params
+from stages.lib.params import Reward, load_params
 from stages.lib.reward_models import load_judge
 from stages.lib.reward_variants import (
     VARIANTS,
@@ -68,8 +68,7 @@ def test_the_margin_is_the_length_term_taken_off():
     assert made[1]["margin"] > 0  # the shorter was chosen: it must win by more, to make up for its length
 
 
-def trainer_of(variant: str, model, folder: Path, tokenizer) -> Trainer:
-    section = load_params(ROOT / "params/tiny.yaml").reward
+def trainer_of(variant: str, section: Reward, model, folder: Path, tokenizer) -> Trainer:
     loss = VARIANTS[variant].pair_loss
     settings = {"output_dir": str(folder), "use_cpu": True, "bf16": False, "report_to": "none", "remove_unused_columns": False}
     return Trainer(
@@ -82,13 +81,24 @@ def trainer_of(variant: str, model, folder: Path, tokenizer) -> Trainer:
     )
 
 
-@pytest.mark.parametrize("variant", ["standard", "length_margin", "noise_robust", "product_of_experts"])
-def test_a_variants_loss_in_training_and_in_validation(variant, model_folder, tokenizer, tmp_path):
+@pytest.mark.parametrize(
+    ("variant", "loss"),
+    [
+        ("standard", None),
+        ("length_margin", None),
+        ("noise_robust", "conservative"),
+        ("noise_robust", "unbiased"),
+        ("product_of_experts", "likelihood"),
+    ],
+)
+def test_a_variants_loss_in_training_and_in_validation(variant, loss, model_folder, tokenizer, tmp_path):
     model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
     with torch.no_grad():
         model.score.weight.mul_(30)  # margins far from zero
     margins = np.array([c - r for c, r in pair_rewards(model.eval(), PAIRS, **LIMITS)])
     section = load_params(ROOT / "params/tiny.yaml").reward
+    if loss:
+        section = section.model_copy(update={variant: getattr(section, variant).model_copy(update={"loss": loss})})
     made = VARIANTS[variant].rows(rows(PAIRS), section)
     if variant == "product_of_experts":
         model.bias_only = BiasOnly([3, 2, 2, 4])
@@ -101,8 +111,9 @@ def test_a_variants_loss_in_training_and_in_validation(variant, model_folder, to
     plain = np.logaddexp(0, -margins).mean()
     by_hand = np.logaddexp(0, -shifted).mean() + alone
     if variant == "noise_robust":
-        by_hand = ((0.8 * np.logaddexp(0, -margins) - 0.2 * np.logaddexp(0, margins)) / 0.6).mean()
-    trainer = trainer_of(variant, model, tmp_path, tokenizer)
+        right, wrong = np.logaddexp(0, -margins), np.logaddexp(0, margins)
+        by_hand = {"conservative": 0.8 * right + 0.2 * wrong, "unbiased": (0.8 * right - 0.2 * wrong) / 0.6}[loss].mean()
+    trainer = trainer_of(variant, section, model, tmp_path, tokenizer)
     model.train()
     assert trainer.compute_loss(model, trainer.data_collator(made)).item() == pytest.approx(by_hand, abs=1e-4)
     assert (abs(by_hand - plain) > 1e-3) == (variant != "standard")

@@ -26,9 +26,10 @@ def test_against_the_standard_model_of_the_same_seed_by_hand():
     robust, standard = found["scorers"]["noise_robust"], found["scorers"]["standard"]
     assert robust["0.0"]["accuracy"]["value"] == pytest.approx(0.795) and robust["0.0"]["length"]["value"] == pytest.approx(0)
     change = robust["0.0"]["against_standard"]
-    assert change.keys() == {"accuracy", "length"}
+    assert change.keys() == {"accuracy", "length", "length_shift"}
     assert change["accuracy"]["value"] == pytest.approx((-0.01 - 0.02) / 2) and change["accuracy"]["n"] == 2
     assert change["length"]["value"] == pytest.approx((-0.2 - 0.1) / 2)
+    assert change["length_shift"]["value"] == pytest.approx((-0.4 - 0.1) / 2)
     student = stats.ttest_1samp([-0.2, -0.1], 0).confidence_interval(0.95)
     assert [change["length"]["low"], change["length"]["high"]] == pytest.approx(list(student))
     assert robust["0.2"]["against_standard"]["length"]["value"] == pytest.approx((0.0 - 0.2) / 2)
