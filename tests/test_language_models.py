@@ -69,7 +69,7 @@ def test_batched_log_probabilities_are_those_of_one_at_a_time(model_folder, toke
         for logp, ids in ((row["chosen_logp"], pair.chosen_ids), (row["rejected_logp"], pair.rejected_ids)):
             logits = model(input_ids=torch.tensor([pair.prompt_ids + ids])).logits[0].log_softmax(-1)
             start = len(pair.prompt_ids)
-            by_hand = sum(float(logits[start - 1 + i, token]) for i, token in enumerate(ids))
+            by_hand = sum(logits[start - 1 + i, token].item() for i, token in enumerate(ids))
             assert logp == pytest.approx(by_hand, abs=1e-3)
 
 
