@@ -41,13 +41,13 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
         ValueError: they differ by more, two are the same, one compares no reward models, or a seed lacks a share or the run
             without flips.
     """
-    first = runs[0][1]
+    first, told = runs[0][1], " and ".join(VARIED)
     for name, params, metrics in runs:
         if not metrics:
             raise ValueError(f"{name} compares no reward models; name them in stress.variants")
         other = sorted(key for key in first | params if key not in VARIED and first.get(key) != params.get(key))
         if other:
-            raise ValueError(f"{name} and {runs[0][0]} differ by more than {' and '.join(VARIED)}: {', '.join(other)}")
+            raise ValueError(f"{name} and {runs[0][0]} differ by more than {told}: {', '.join(other)}; name those to be taken")
     rows = pd.DataFrame(
         [
             {"flipped": params["reward.flipped"], "seed": params["seed"], "scorer": scorer}

@@ -89,6 +89,7 @@ def trainer_of(variant: str, section: Reward, model, folder: Path, tokenizer) ->
         ("noise_robust", "conservative"),
         ("noise_robust", "unbiased"),
         ("product_of_experts", "likelihood"),
+        ("product_of_experts", "difference"),
     ],
 )
 def test_a_variants_loss_in_training_and_in_validation(variant, loss, model_folder, tokenizer, tmp_path):
@@ -110,6 +111,8 @@ def test_a_variants_loss_in_training_and_in_validation(variant, loss, model_fold
         shifted, alone = margins - np.array([row.get("margin", 0.0) for row in made]), 0.0
     plain = np.logaddexp(0, -margins).mean()
     by_hand = np.logaddexp(0, -shifted).mean() + alone
+    if loss == "difference":  # of the shares s and 1 - s, s being the sigmoid of both margins' sum
+        by_hand = np.logaddexp(0, 1 - 2 / (1 + np.exp(-shifted))).mean() + alone
     if variant == "noise_robust":
         right, wrong = np.logaddexp(0, -margins), np.logaddexp(0, margins)
         by_hand = {"conservative": 0.8 * right + 0.2 * wrong, "unbiased": (0.8 * right - 0.2 * wrong) / 0.6}[loss].mean()

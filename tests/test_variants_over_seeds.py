@@ -64,7 +64,10 @@ def test_the_table_shows_every_seed_and_interval():
         (RUNS[:3], "every seed needs the same shares"),
         ([RUNS[1], RUNS[3]], "0 among them"),
         ([*RUNS, run("e", 2, 0.2, (0.5, 0), (0.5, 0))], "twice"),
-        ([*RUNS, run("e", 3, 0.2, (0.5, 0), (0.5, 0), rate=0.3)], "differ by more than .*: reward.noise_robust.flip_rate"),
+        (
+            [*RUNS, run("e", 3, 0.2, (0.5, 0), (0.5, 0), rate=0.3)],
+            "differ by more than .*: reward.noise_robust.flip_rate; name those",
+        ),
         ([("e", {"seed": 1, "reward.flipped": 0.0}, {})], "e compares no reward models; name them in stress.variants"),
     ],
 )
