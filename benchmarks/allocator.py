@@ -1,4 +1,5 @@
-"""How much faster a training step is where freed memory is kept, as stages.launch asks of glibc: a ratio, above 1 in its favour.
+"""How much faster a training step is where freed memory is kept, as preference_study.launch asks of glibc:
+a ratio, above 1 in its favour.
 
 python -m benchmarks.allocator        needs models/base: dvc repro prepare_model
 """
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from stages.launch import ALLOCATOR
+from preference_study.launch import ALLOCATOR
 
 LENGTH, SEQUENCES, PASSES = 128, 8, 6
 
@@ -17,7 +18,7 @@ def seconds() -> float:
     """Of one forward and backward pass over eight sequences of 128 tokens, logits and all: the mean of six after the first."""
     import torch
 
-    from stages.lib.language_models import load_causal
+    from preference_study.models.language_models import load_causal
 
     model = load_causal("models/base")
     ids = torch.randint(10, 1000, (SEQUENCES, LENGTH), device=model.device)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from preference_study.artifacts import write_json, write_table
 from stages import analyse_reward
-from stages.lib.artifacts import write_json, write_table
 
 PAIRS = 30_000
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +31,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     pairs = pd.DataFrame({"prompt": "?", "chosen": made_up(rng, sentences), "rejected": made_up(rng, sentences)})
     pairs["id"] = [str(number) for number in range(PAIRS)]
-    marks = pairs.assign(
+    scored = pairs.assign(
         chosen_words=pairs["chosen"].str.split().str.len(),
         rejected_words=pairs["rejected"].str.split().str.len(),
         chosen_reward=rng.normal(0.5, 1, PAIRS),
@@ -41,11 +41,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
         write_table("data/prepared/train.parquet", pairs)
-        write_json("data/marks/Rm_model_mark_on_val_1k.json", marks.to_dict("records"))
+        write_json("data/scores/Rm_model_mark_on_val_1k.json", scored.to_dict("records"))
         start = time.perf_counter()
         analyse_reward.main()
         seconds = time.perf_counter() - start
-    mean_words = (marks["chosen_words"].mean() + marks["rejected_words"].mean()) / 2
+    mean_words = (scored["chosen_words"].mean() + scored["rejected_words"].mean()) / 2
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{2 * PAIRS} texts of {mean_words:.0f} words: {seconds:.0f} s, {peak:.2f} GiB at most")
 

@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from stages.lib.language_models import device, load_causal
+from preference_study.models.language_models import device, load_causal
 
 TOKENS, PASSES = 2048, 3
 BATCH, PROMPT, NEW = 64, 48, 16

@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from experiments.ranking import Run, conclusion, differing, rank
-from stages.lib.artifacts import write_png
-from stages.lib.figures import PALETTE
-from stages.lib.method_table import flat
+from preference_study.analysis.methods import flat
+from preference_study.artifacts import write_png
+from preference_study.report.figures import PALETTE
 
-MARKS = "data/marks/Rm_model_mark_on_val_1k.json"
+SCORES = "data/scores/Rm_model_mark_on_val_1k.json"
 SERIES = ("loss", "examples", "validation_loss", "validation_examples")
 
 
@@ -39,7 +39,7 @@ def load(revision: str) -> Run:
     """
     try:
         params = flat(dvc.api.params_show("params.yaml", rev=revision))
-        marks = pd.DataFrame(json.loads(dvc.api.read(MARKS, rev=revision)))
+        scored = pd.DataFrame(json.loads(dvc.api.read(SCORES, rev=revision)))
         judge = params["reward.judge"]
         folder = f"plots/train_reward/{judge}{'/member_1' if judge == 'ensemble' else ''}/plots/metrics"
         columns = {}
@@ -50,8 +50,8 @@ def load(revision: str) -> Run:
             columns[name] = table.set_index("step")[name]
     except (DvcException, FileNotFoundError) as error:
         raise SystemExit(f"{revision}: {error}; run the experiment as far as score_pairs, or dvc pull its outputs") from None
-    chosen, rejected = marks["chosen_reward"], marks["rejected_reward"]
-    right = pd.Series(((chosen > rejected) + (chosen == rejected) / 2).to_numpy(), index=marks["id"])
+    chosen, rejected = scored["chosen_reward"], scored["rejected_reward"]
+    right = pd.Series(((chosen > rejected) + (chosen == rejected) / 2).to_numpy(), index=scored["id"])
     return Run(revision, params, right, pd.DataFrame(columns))
 
 

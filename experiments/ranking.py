@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.lib.statistics import holm, mcnemar, mean, paired_tests, proportion
+from preference_study.analysis.statistics import holm, mcnemar, mean, paired_tests, proportion
 
 LEVEL = 0.05
 

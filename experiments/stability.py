@@ -1,4 +1,5 @@
-"""How far each method's numbers lie apart between seeds: DVC experiments that differ by seed alone -> experiments/stability.json.
+"""How far each method's numbers lie apart between seeds: experiments that differ by seed alone
+-> experiments/results/stability.json.
 
 python -m experiments.stability                      every experiment of the current commit
 python -m experiments.stability NAME [NAME ...]      these experiments, branches or commits
@@ -12,14 +13,14 @@ from dvc.exceptions import DvcException
 from tqdm.auto import tqdm
 
 from experiments.rank import current
-from stages.lib.artifacts import write_json
-from stages.lib.method_table import flat
+from preference_study.analysis.methods import flat
+from preference_study.artifacts import write_json
 
 MEASURES = ("gold_rate", "win_rate", "win_rate_length_controlled", "words_mean")
 
 
 def collect(runs: list[tuple[str, dict, dict]]) -> dict:
-    """experiments/stability.json.
+    """experiments/results/stability.json.
 
     Args:
         runs: per experiment its name, its parameters by dotted name and its metrics/policies.json.
@@ -71,8 +72,8 @@ def main() -> None:
         found = collect([load(name, "metrics/policies.json", "compare_policies") for name in bar])
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    write_json("experiments/stability.json", found)
-    print(f"experiments/stability.json: {len(found['methods'])} methods, seeds {', '.join(map(str, found['seeds']))}")
+    write_json("experiments/results/stability.json", found)
+    print(f"experiments/results/stability.json: {len(found['methods'])} methods, seeds {', '.join(map(str, found['seeds']))}")
 
 
 if __name__ == "__main__":

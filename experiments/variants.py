@@ -1,5 +1,5 @@
 """Ways of training a reward model over seeds and shares of wrong labels: DVC experiments that differ by seed and reward.flipped
--> experiments/variants.json and a table.
+-> experiments/results/variants.json and a table.
 
 python -m experiments.variants                                     every experiment of the current commit
 python -m experiments.variants NAME [NAME ...]                     these experiments, branches or commits
@@ -13,16 +13,16 @@ from tqdm.auto import tqdm
 
 from experiments.rank import current
 from experiments.stability import load
-from stages.lib.artifacts import write_json
-from stages.lib.reward_comparison import STANDARD
-from stages.lib.statistics import mean
+from preference_study.analysis.statistics import mean
+from preference_study.analysis.variants import STANDARD
+from preference_study.artifacts import write_json
 
 VARIED = ("seed", "reward.flipped")
 MEASURES = {"accuracy": "accuracy", "length": "length_correlation_within_pairs"}
 
 
 def collect(runs: list[tuple[str, dict, dict]]) -> dict:
-    """experiments/variants.json.
+    """experiments/results/variants.json.
 
     Args:
         runs: per experiment its name, its parameters by dotted name and its metrics/variants.json.
@@ -106,7 +106,7 @@ def _interval(change: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="experiments, branches or commits; by default every experiment of this commit")
-    parser.add_argument("--output", default="experiments/variants.json", help="%(default)s unless told")
+    parser.add_argument("--output", default="experiments/results/variants.json", help="%(default)s unless told")
     arguments = parser.parse_args()
     names = arguments.names or current()
     if not names:

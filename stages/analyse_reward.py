@@ -7,26 +7,26 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.lib import figures
-from stages.lib.artifacts import read_json, read_table, write_csv, write_json, write_png
-from stages.lib.keywords import keyword_table, log_odds, top_differences
-from stages.lib.params import load_params
-from stages.lib.readability import reading_grades
-from stages.lib.reward_analysis import analyse, favoured_and_other
+from preference_study.analysis.reward import analyse_reward, favoured_and_other
+from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
+from preference_study.params import load_params
+from preference_study.report import figures
+from preference_study.texts.keywords import keyword_table, log_odds, top_differences
+from preference_study.texts.readability import reading_grades
 
 PLOTS = Path("plots/reward")
 MOST_DIFFERENT = 20
 
 
-def draw(marks: pd.DataFrame, sides: pd.DataFrame, metrics: dict) -> None:
-    """Write the figures of the marked pairs and the rows they are drawn from."""
+def draw_reward(scored: pd.DataFrame, sides: pd.DataFrame, metrics: dict) -> None:
+    """Write the figures of the scored pairs and the rows they are drawn from."""
     reward, unit = "reward (reward model's units)", "pairs"
-    correct = marks["chosen_reward"] > marks["rejected_reward"]
-    winning = marks[["chosen_reward", "rejected_reward"]].max(axis=1)
+    correct = scored["chosen_reward"] > scored["rejected_reward"]
+    winning = scored[["chosen_reward", "rejected_reward"]].max(axis=1)
     for name, groups, title, label in (
         ("score", {"correct": winning[correct], "wrong": winning[~correct]}, "Winning reward, different questions", reward),
-        ("reward", {"chosen": marks["chosen_reward"], "rejected": marks["rejected_reward"]}, "Rewards, same pairs", reward),
-        ("margin", {"margin": marks["chosen_reward"] - marks["rejected_reward"]}, "Reward of chosen minus rejected", reward),
+        ("reward", {"chosen": scored["chosen_reward"], "rejected": scored["rejected_reward"]}, "Rewards, same pairs", reward),
+        ("margin", {"margin": scored["chosen_reward"] - scored["rejected_reward"]}, "Reward of chosen minus rejected", reward),
         ("words", {"favoured": sides["favoured_words"], "other": sides["other_words"]}, "Length of answers", "words"),
         ("reading_grade", {"favoured": sides["favoured_grade"], "other": sides["other_grade"]}, "Flesch-Kincaid grade", "grade"),
     ):
@@ -37,10 +37,10 @@ def draw(marks: pd.DataFrame, sides: pd.DataFrame, metrics: dict) -> None:
         write_png(PLOTS / f"{name}_kde.png", figures.kde(points, title, label))
     bins = metrics["calibration"]["bins"]
     write_csv(PLOTS / "reliability.csv", pd.DataFrame([{"predicted": b["predicted"], **b["observed"]} for b in bins]))
-    write_png(PLOTS / "reliability.png", figures.reliability(bins, len(marks)))
+    write_png(PLOTS / "reliability.png", figures.reliability(bins, len(scored)))
 
 
-def keywords(sides: pd.DataFrame, training: list[str]) -> dict:
+def write_keywords(sides: pd.DataFrame, training: list[str]) -> dict:
     """Write the study's TF-IDF lists and the words that really differ; return the lists and what they share."""
     texts = {"favoured": sides["favoured"].tolist(), "other": sides["other"].tolist(), "training set": training}
     table = keyword_table(texts)
@@ -54,14 +54,14 @@ def keywords(sides: pd.DataFrame, training: list[str]) -> dict:
 
 def main() -> None:
     params = load_params()
-    marks = pd.DataFrame(read_json("data/marks/Rm_model_mark_on_val_1k.json"))
+    scored = pd.DataFrame(read_json("data/scores/Rm_model_mark_on_val_1k.json"))
     train = read_table("data/prepared/train.parquet")
-    sides = favoured_and_other(marks)
+    sides = favoured_and_other(scored)
     grades, left_out = reading_grades([*sides["favoured"], *sides["other"]])
     sides = sides.assign(favoured_grade=grades[: len(sides)], other_grade=grades[len(sides) :])
-    metrics = analyse(marks, sides, left_out, params.seed)
-    draw(marks, sides, metrics)
-    metrics["keywords"] = keywords(sides, [*train["chosen"], *train["rejected"]])
+    metrics = analyse_reward(scored, sides, left_out, params.seed)
+    draw_reward(scored, sides, metrics)
+    metrics["keywords"] = write_keywords(sides, [*train["chosen"], *train["rejected"]])
     write_json("metrics/reward_analysis.json", metrics)
 
 

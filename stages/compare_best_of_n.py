@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.lib import figures
-from stages.lib.artifacts import read_json, write_csv, write_json, write_png
-from stages.lib.best_of_n import analyse
-from stages.lib.instructions import checkable, obeys
-from stages.lib.params import load_params
-from stages.lib.scorers import scorer_name, scorers
-from stages.lib.words import words
+from preference_study.analysis.best_of_n import compare_best_of_n
+from preference_study.analysis.scorers import scorer_name, scorers
+from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.params import load_params
+from preference_study.report import figures
+from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.words import words
 
 PLOTS = Path("plots/best_of_n")
 
@@ -23,16 +23,16 @@ PLOTS = Path("plots/best_of_n")
 def main() -> None:
     params = load_params()
     samples = pd.DataFrame(read_json("data/responses/samples.json"))
-    marks, metrics = {}, {}
+    scored, metrics = {}, {}
     for variant in params.best_of_n.variants:
-        rows = pd.DataFrame(read_json(f"data/marks/best_of_n/{variant}.json"))
-        marks |= scorers(variant, rows, ["reward"], params.reward.aggregate.spread_weight)
-    if marks:
+        rows = pd.DataFrame(read_json(f"data/scores/best_of_n/{variant}.json"))
+        scored |= scorers(variant, rows, ["reward"], params.reward.aggregate.spread_weight)
+    if scored:
         samples["words"] = [len(words(text)) for text in samples["response"]]
         if checkable(samples):
             samples["obeyed"] = [obeys(*row) for row in samples[["instruction", "response"]].itertuples(index=False)]
         judge = scorer_name(params.reward.judge, params.reward.aggregate.by)
-        metrics = analyse(samples, marks, judge, params.seed)
+        metrics = compare_best_of_n(samples, scored, judge, params.seed)
     write_json("metrics/best_of_n.json", metrics)
     rows = figures.best_of_n_rows(metrics)
     write_csv(PLOTS / "curves.csv", rows)

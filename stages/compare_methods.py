@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.lib import figures
-from stages.lib.artifacts import read_json, write_csv, write_json, write_png
-from stages.lib.instructions import checkable, obeys
-from stages.lib.method_table import costs, matrix, method_table
-from stages.lib.params import load_params
+from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
+from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.params import load_params
+from preference_study.report import figures
+from preference_study.texts.instructions import checkable, obeys
 
 PLOTS = Path("plots/methods")
 SERIES = {"loss": "loss", "reward": "reward", "kl": "kl", "length": "completions_mean_length"}
@@ -44,15 +44,15 @@ def main() -> None:
     trained = {method: read_json(f"metrics/train_policy/{method}.json") for method in methods}
     measured = {method: read_json(f"metrics/train_cost/{method}.json") for method in methods}
     answers = answers_by_policy(scored, methods)
-    table = method_table(answers, policies, trained, read_json("experiments/stability.json"), params.model_dump())
+    table = compare_methods(answers, policies, trained, read_json("experiments/results/stability.json"), params.model_dump())
     write_json("metrics/methods.json", table)
-    write_json("metrics/methods_cost.json", costs(measured, {method: trained[method]["tokens"] for method in methods}))
+    write_json("metrics/methods_cost.json", training_costs(measured, {method: trained[method]["tokens"] for method in methods}))
     rows = figures.method_rows(policies, methods)
     write_csv(PLOTS / "methods.csv", rows)
     for name, measure in SERIES.items():
         write_csv(PLOTS / f"training_{name}.csv", figures.training_rows(training(methods, measure), name, methods))
     write_png(PLOTS / "methods.png", figures.method_shares(rows))
-    write_png(PLOTS / "pairwise.png", figures.win_matrix(matrix(table["pairs"], ["base", *methods], "reward")))
+    write_png(PLOTS / "pairwise.png", figures.win_matrix(pair_matrix(table["pairs"], ["base", *methods], "reward")))
 
 
 if __name__ == "__main__":

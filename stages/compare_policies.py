@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.lib import figures
-from stages.lib.artifacts import read_json, read_table, write_csv, write_json, write_png
-from stages.lib.comparison import compare
-from stages.lib.instructions import checkable, obeys
-from stages.lib.keywords import keyword_table, log_odds, top_differences
-from stages.lib.params import load_params
-from stages.lib.readability import reading_grades
-from stages.lib.responses import refuses, repetition
-from stages.lib.words import words
+from preference_study.analysis.policies import compare_policies
+from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
+from preference_study.params import load_params
+from preference_study.report import figures
+from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.keywords import keyword_table, log_odds, top_differences
+from preference_study.texts.readability import reading_grades
+from preference_study.texts.responses import refuses, repetition
+from preference_study.texts.words import words
 
 PLOTS = Path("plots/policies")
 MOST_DIFFERENT = 20
@@ -40,7 +40,7 @@ def measured(answers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     return answers, left_out
 
 
-def draw(answers: dict[str, pd.DataFrame], metrics: dict, methods: list[str]) -> None:
+def draw_policies(answers: dict[str, pd.DataFrame], metrics: dict, methods: list[str]) -> None:
     """Write the figures of the answers and the rows they are drawn from."""
     rewards = {policy: rows["reward"] for policy, rows in answers.items()}
     differences = {method: rewards[method] - rewards["base"] for method in methods}
@@ -62,7 +62,7 @@ def draw(answers: dict[str, pd.DataFrame], metrics: dict, methods: list[str]) ->
     write_png(PLOTS / "shares.png", figures.shares(shares))
 
 
-def keywords(answers: dict[str, pd.DataFrame], training: list[str]) -> None:
+def write_keywords(answers: dict[str, pd.DataFrame], training: list[str]) -> None:
     """Write the study's TF-IDF lists, and the words that really differ between each method's answers and base's."""
     texts = {policy: rows["response"].tolist() for policy, rows in answers.items()}
     write_csv(PLOTS / "keywords.csv", keyword_table(texts | {"training set": training}))
@@ -76,7 +76,7 @@ def keywords(answers: dict[str, pd.DataFrame], training: list[str]) -> None:
     write_csv(PLOTS / "log_odds.csv", pd.concat(tables))
 
 
-def summary(metrics: dict, methods: list[str]) -> dict:
+def policies_row(metrics: dict, methods: list[str]) -> dict:
     """The few numbers of metrics/policies.json that stand in a row of `dvc exp show`: {method: {measure: value}}."""
     rows = {}
     for method in methods:
@@ -97,14 +97,14 @@ def main() -> None:
     logps = {policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id") for policy in answers}
     logps = {policy: rows.loc[logps["base"].index] for policy, rows in logps.items()}
     betas = {method: read_json(f"metrics/train_policy/{method}.json")["implicit_beta"] for method in methods}
-    metrics = compare(answers, logps, betas, params.seed)
+    metrics = compare_policies(answers, logps, betas, params.seed)
     for policy, reasons in left_out.items():
         metrics[policy]["reading_grade_left_out"] = reasons
     train = read_table("data/prepared/train.parquet")
-    draw(answers, metrics, methods)
-    keywords(answers, [*train["chosen"], *train["rejected"]])
+    draw_policies(answers, metrics, methods)
+    write_keywords(answers, [*train["chosen"], *train["rejected"]])
     write_json("metrics/policies.json", metrics)
-    write_json("metrics/summary/policies.json", summary(metrics, methods))
+    write_json("metrics/summary/policies.json", policies_row(metrics, methods))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.lib import figures
-from stages.lib.artifacts import read_json, write_csv, write_json, write_png
-from stages.lib.params import load_params
-from stages.lib.reward_comparison import ensemble_on_perturbations
-from stages.lib.scorers import is_ensemble, members, scorers
-from stages.lib.stress import analyse
+from preference_study.analysis.scorers import is_ensemble, members, scorers
+from preference_study.analysis.stress import compare_stress
+from preference_study.analysis.variants import ensemble_on_perturbations
+from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.params import load_params
+from preference_study.report import figures
 
 PLOTS = Path("plots/stress")
 REWARDS = ["chosen_reward", "rejected_reward"]
@@ -21,17 +21,17 @@ REWARDS = ["chosen_reward", "rejected_reward"]
 def main() -> None:
     params = load_params()
     weight = params.reward.aggregate.spread_weight
-    marks, ensembles = {}, {}
+    scored, ensembles = {}, {}
     for variant in params.stress.variants if params.stress.max_pairs != 0 else []:
-        rows = pd.DataFrame(read_json(f"data/marks/stress/{variant}.json"))
+        rows = pd.DataFrame(read_json(f"data/scores/stress/{variant}.json"))
         summed = scorers(variant, rows, REWARDS, weight)
-        marks |= summed
+        scored |= summed
         if is_ensemble(rows, REWARDS):
             ensembles[variant] = ensemble_on_perturbations(summed, members(rows, REWARDS), params.seed)
-    write_json("metrics/stress.json", {"scorers": analyse(marks, params.seed), "ensembles": ensembles})
+    write_json("metrics/stress.json", {"scorers": compare_stress(scored, params.seed), "ensembles": ensembles})
     rows = figures.stress_rows(read_json("metrics/stress.json")["scorers"])
     write_csv(PLOTS / "accuracy.csv", rows)
-    if marks:
+    if scored:
         write_png(PLOTS / "accuracy.png", figures.stress(rows))
 
 

@@ -9,8 +9,8 @@ import sys
 
 from datasets import load_dataset
 
-from stages.lib.artifacts import write_table
-from stages.lib.params import load_params
+from preference_study.artifacts import write_table
+from preference_study.params import load_params
 
 
 def main(file: str) -> None:

@@ -6,13 +6,13 @@ python -m stages.generate dpo
 
 import sys
 
-from stages.lib.artifacts import write_json
-from stages.lib.generation import complete
-from stages.lib.language_models import load_causal, load_tokenizer
-from stages.lib.launching import check_processes
-from stages.lib.params import load_params
-from stages.lib.preferences import BadInput, read_table_file
-from stages.lib.prompts import choose_prompts
+from preference_study.artifacts import write_json
+from preference_study.data.preferences import BadInput, read_table_file
+from preference_study.data.prompts import choose_prompts
+from preference_study.models.generation import complete
+from preference_study.models.language_models import load_causal, load_tokenizer
+from preference_study.params import load_params
+from preference_study.processes import check_processes
 
 
 def main(policy: str) -> None:

@@ -9,9 +9,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from stages.lib.aggregates import AGGREGATE, MEMBERS
-from stages.lib.artifacts import write_json
-from stages.lib.params import ONLINE, load_params
+from preference_study.aggregates import AGGREGATE, MEMBERS
+from preference_study.artifacts import write_json
+from preference_study.params import ONLINE, load_params
 
 
 def main(name: str) -> None:

@@ -5,13 +5,13 @@ python -m stages.prepare_data
 
 import pandas as pd
 
-from stages.lib.artifacts import write_json, write_table
-from stages.lib.params import load_params
-from stages.lib.preferences import BadInput, read_table_file, to_pairs, usable_pairs
-from stages.lib.statistics import mean, proportion
+from preference_study.analysis.statistics import mean, proportion
+from preference_study.artifacts import write_json, write_table
+from preference_study.data.preferences import BadInput, read_table_file, to_pairs, usable_pairs
+from preference_study.params import load_params
 
 
-def summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], rows_in: int, usable: int) -> dict:
+def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], rows_in: int, usable: int) -> dict:
     """What became of one split's rows, and the lengths of what is left of it."""
     difference = pairs["chosen_words"] - pairs["rejected_words"]
     return {
@@ -41,7 +41,7 @@ def prepare(path: str, limit: int | None, seed: int, validation_prompts: set[str
         raise BadInput(f"{path}: no row can be used; see the reasons above")
     pairs = usable if limit is None or limit >= len(usable) else usable.sample(limit, random_state=seed).sort_index()
     print(f"{path}: {len(pairs)} pairs")
-    return pairs.reset_index(drop=True), summary(pairs, dropped, len(raw), len(usable))
+    return pairs.reset_index(drop=True), split_summary(pairs, dropped, len(raw), len(usable))
 
 
 def main() -> None:

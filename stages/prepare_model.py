@@ -10,9 +10,9 @@ from pathlib import Path
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from stages.lib.embedded_model import load_embedded
-from stages.lib.language_models import load_causal
-from stages.lib.params import load_params
+from preference_study.models.embedded import load_embedded
+from preference_study.models.language_models import load_causal
+from preference_study.params import load_params
 
 TARGET = Path("models/base")
 

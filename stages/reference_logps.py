@@ -3,10 +3,10 @@
 python -m stages.reference_logps
 """
 
-from stages.lib.artifacts import read_table, write_json
-from stages.lib.language_models import encode_pairs, load_causal, load_tokenizer, pair_logps
-from stages.lib.launching import check_processes
-from stages.lib.params import load_params
+from preference_study.artifacts import read_table, write_json
+from preference_study.models.language_models import encode_pairs, load_causal, load_tokenizer, pair_logps
+from preference_study.params import load_params
+from preference_study.processes import check_processes
 
 
 def main() -> None:

@@ -1,22 +1,22 @@
 """Sampled answers of base to each prompt -> data/responses/samples.json; none where no reward model is to pick among them.
 
-python -m stages.launch sample_answers
+python -m preference_study.launch sample_answers
 """
 
 import os
 
-from stages.lib.artifacts import write_json
-from stages.lib.params import Params, load_params
-from stages.lib.preferences import BadInput, read_table_file
-from stages.lib.prompts import choose_prompts
+from preference_study.artifacts import write_json
+from preference_study.data.preferences import BadInput, read_table_file
+from preference_study.data.prompts import choose_prompts
+from preference_study.params import Params, load_params
 
 
 def sample(params: Params) -> list[dict]:
     """Rows of id, prompt, sample, response, tokens, finished and what else the prompts have."""
     # Here, and not above: they take seconds to load, and most runs sample nothing.
-    from stages.lib.generation import complete
-    from stages.lib.language_models import load_causal, load_tokenizer
-    from stages.lib.launching import check_processes
+    from preference_study.models.generation import complete
+    from preference_study.models.language_models import load_causal, load_tokenizer
+    from preference_study.processes import check_processes
 
     settings = params.best_of_n
     generate = params.generate

@@ -5,11 +5,11 @@ python -m stages.score_responses
 
 import pandas as pd
 
-from stages.lib.artifacts import read_json, write_json
-from stages.lib.language_models import BadModel, load_tokenizer, rewards
-from stages.lib.launching import check_processes
-from stages.lib.params import load_params
-from stages.lib.reward_models import encode_answers, load_judge
+from preference_study.artifacts import read_json, write_json
+from preference_study.models.language_models import BadModel, load_tokenizer, rewards
+from preference_study.models.reward_models import encode_answers, load_judge
+from preference_study.params import load_params
+from preference_study.processes import check_processes
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""A reward model's rewards of the validation answers, plain and perturbed -> data/marks/stress/<variant>.json.
+"""A reward model's rewards of the validation answers, plain and perturbed -> data/scores/stress/<variant>.json.
 
-python -m stages.launch stress_reward standard
+python -m preference_study.launch stress_reward standard
 """
 
 import random
@@ -9,13 +9,13 @@ import sys
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from stages.lib.artifacts import read_table, write_json
-from stages.lib.instructions import checkable, obeys
-from stages.lib.language_models import BadModel, encode_pairs, load_tokenizer, rewards
-from stages.lib.launching import check_processes
-from stages.lib.params import load_params
-from stages.lib.perturbations import PERTURBATIONS, Perturbation
-from stages.lib.reward_models import Ensemble, load_judge
+from preference_study.artifacts import read_table, write_json
+from preference_study.models.language_models import BadModel, encode_pairs, load_tokenizer, rewards
+from preference_study.models.reward_models import Ensemble, load_judge
+from preference_study.params import load_params
+from preference_study.processes import check_processes
+from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.perturbations import PERTURBATIONS, Perturbation
 
 SIDES = ("chosen", "rejected")
 
@@ -43,7 +43,7 @@ def truth_kept(pairs: pd.DataFrame, version: pd.DataFrame) -> list[bool]:
     return [one == other for one, other in zip(obeyed, after, strict=True)]
 
 
-def stress_marks(
+def stress_scores(
     model: PreTrainedModel | Ensemble,
     tokenizer: PreTrainedTokenizerBase,
     pairs: pd.DataFrame,
@@ -100,12 +100,12 @@ def main(variant: str) -> None:
         raise SystemExit(str(error)) from None
     batching = params.scoring.model_dump() | {"description": f"perturbed answers, {variant}"}
     tokenizer = load_tokenizer("models/base")
-    marks = stress_marks(
+    scored = stress_scores(
         model, tokenizer, pairs,
         max_pairs=params.stress.max_pairs, max_length=params.reward.max_length, seed=params.seed, **batching,
     )  # fmt: skip
     if state.is_main_process:
-        write_json(f"data/marks/stress/{variant}.json", marks)
+        write_json(f"data/scores/stress/{variant}.json", scored)
 
 
 if __name__ == "__main__":

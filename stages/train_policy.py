@@ -2,7 +2,7 @@
 
 python -m stages.train_policy dpo
 
-The methods are in stages/lib/methods.py.
+The methods are in preference_study/training/methods.py.
 """
 
 import sys
@@ -12,18 +12,18 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import Trainer
 
-from stages.lib.artifacts import read_json, read_table, write_json
-from stages.lib.language_models import TokenPair, device, encode_pairs, load_causal, load_tokenizer, pair_logps
-from stages.lib.launching import check_processes
-from stages.lib.methods import METHODS, Method, judging
-from stages.lib.params import Policy, load_params
-from stages.lib.reward_models import load_judge
-from stages.lib.training import BetterThanChance, arguments, fingerprint, lora, peak_memory, summary, train
+from preference_study.artifacts import read_json, read_table, write_json
+from preference_study.models.language_models import TokenPair, device, encode_pairs, load_causal, load_tokenizer, pair_logps
+from preference_study.models.reward_models import load_judge
+from preference_study.params import Policy, load_params
+from preference_study.processes import check_processes
+from preference_study.training.methods import METHODS, Method, judging
+from preference_study.training.run import BetterThanChance, arguments, fingerprint, lora, peak_memory, train, training_counts
 
 PROBED = 8  # validation pairs looked at in training, to see that the policy still has a language
 
 
-def rows(method: Method, section: Policy, seed: int, pairs: list[TokenPair], ids: list[str], split: str) -> Dataset:
+def training_rows(method: Method, section: Policy, seed: int, pairs: list[TokenPair], ids: list[str], split: str) -> Dataset:
     """A split as the method's trainer takes it, with the reference's log-probabilities where it takes those."""
     made = method.rows(pairs, section, seed)
     if method.given_reference:
@@ -33,7 +33,7 @@ def rows(method: Method, section: Policy, seed: int, pairs: list[TokenPair], ids
     return Dataset.from_list(made)
 
 
-def facts(method: Method, section: Policy, name: str, trainer: Trainer) -> dict:
+def method_facts(method: Method, section: Policy, name: str, trainer: Trainer) -> dict:
     """What the method needs, and how much it was trained on: examples and tokens, each counted as often as it was trained on.
 
     Examples are what a step's loss is made of: pairs, single answers or sampled answers. Tokens are those of prompts and answers,
@@ -62,7 +62,7 @@ def main(name: str) -> None:
     for split, limit in (("train", section.max_train), ("val", None)):
         pairs[split] = read_table(f"data/prepared/{split}.parquet")[:limit]
         encoded[split] = encode_pairs(tokenizer, pairs[split], section.max_length)
-        datasets[split] = rows(method, section, params.seed, encoded[split], pairs[split]["id"], split)
+        datasets[split] = training_rows(method, section, params.seed, encoded[split], pairs[split]["id"], split)
     start = time.perf_counter()
     # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
     model = load_causal("models/base", dtype="float32" if section.lora_rank == 0 else "bfloat16")
@@ -98,7 +98,9 @@ def main(name: str) -> None:
     if state.is_main_process:
         ids = pairs["val"]["id"]
         write_json(f"data/logps/{name}/val.json", [{"id": id} | row for id, row in zip(ids, logps, strict=True)])
-        write_json(f"metrics/train_policy/{name}.json", summary(trainer, encoded) | facts(method, section, name, trainer))
+        write_json(
+            f"metrics/train_policy/{name}.json", training_counts(trainer, encoded) | method_facts(method, section, name, trainer)
+        )
         write_json(f"metrics/train_cost/{name}.json", cost)
 
 

@@ -2,7 +2,7 @@
 
 python -m stages.train_reward standard
 
-The variants are in stages/lib/reward_variants.py.
+The variants are in preference_study/training/variants.py.
 """
 
 import sys
@@ -15,9 +15,10 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from trl import RewardConfig
 
-from stages.lib.aggregates import MEMBERS
-from stages.lib.artifacts import read_table, write_json
-from stages.lib.language_models import (
+from preference_study.aggregates import MEMBERS
+from preference_study.analysis.statistics import paired_rank_correlation, pairwise_accuracy
+from preference_study.artifacts import read_table, write_json
+from preference_study.models.language_models import (
     TokenPair,
     device,
     encode_pairs,
@@ -26,12 +27,19 @@ from stages.lib.language_models import (
     new_reward_model,
     pair_rewards,
 )
-from stages.lib.launching import check_processes
-from stages.lib.params import Params, load_params
-from stages.lib.reward_models import drop_bias_only
-from stages.lib.reward_variants import VARIANTS, BiasOnly, Collator, Trainer, Variant, flipped, rows
-from stages.lib.statistics import paired_rank_correlation, pairwise_accuracy
-from stages.lib.training import arguments, fingerprint, lora, summary, train
+from preference_study.models.reward_models import drop_bias_only
+from preference_study.params import Params, load_params
+from preference_study.processes import check_processes
+from preference_study.training.run import arguments, fingerprint, lora, train, training_counts
+from preference_study.training.variants import (
+    VARIANTS,
+    BiasOnly,
+    Collator,
+    RewardPairTrainer,
+    RewardVariant,
+    flipped,
+    reward_rows,
+)
 
 CENTRING = 100  # training pairs whose mean reward is taken for a member's origin
 
@@ -49,7 +57,7 @@ def bias_numbers(bias_only: BiasOnly, pairs: list[TokenPair], seed: int) -> dict
 
 def train_one(
     params: Params,
-    variant: Variant,
+    variant: RewardVariant,
     name: str,
     seed: int,
     tokenizer: PreTrainedTokenizerBase,
@@ -67,13 +75,13 @@ def train_one(
     model = new_reward_model("models/base", seed, dtype="float32" if full else "bfloat16").to(device())
     scores = pair_rewards(model.eval(), encoded["val"], **params.scoring.model_dump(), description="untrained head on validation")
     chosen, rejected = np.array(scores).T
-    made = rows(encoded["train"])
+    made = reward_rows(encoded["train"])
     if variant.bias_only:
         model.bias_only = BiasOnly([row[f"{side}_tokens"] for row in made for side in ("chosen", "rejected")]).to(device())
     dataset = Dataset.from_list(variant.rows(made, section))
     checkpoints = Path("checkpoints/train_reward") / name
     run = fingerprint([model], dataset, section.model_dump(), seed)
-    trainer = Trainer(
+    trainer = RewardPairTrainer(
         model=model,
         # encode_pairs has shortened what is too long, where TRL would drop it.
         args=RewardConfig(
@@ -84,7 +92,7 @@ def train_one(
         ),
         data_collator=Collator(tokenizer.pad_token_id),
         train_dataset=dataset,
-        eval_dataset=Dataset.from_list(rows(encoded["val"])) if section.evaluations else None,
+        eval_dataset=Dataset.from_list(reward_rows(encoded["val"])) if section.evaluations else None,
         processing_class=tokenizer,
         peft_config=lora(
             model,
@@ -97,7 +105,7 @@ def train_one(
     )
     log, target = Path("plots/train_reward") / name, Path("models/reward") / name
     train(trainer, checkpoints, run, log, target, untrained_loss=float(np.logaddexp(0, rejected - chosen).mean()))
-    numbers = {"untrained_accuracy": pairwise_accuracy(chosen, rejected)} | summary(trainer, encoded)
+    numbers = {"untrained_accuracy": pairwise_accuracy(chosen, rejected)} | training_counts(trainer, encoded)
     if variant.bias_only:
         learned = trainer.accelerator.unwrap_model(trainer.model).bias_only
         numbers["bias_only"] = bias_numbers(learned, encoded["val"], seed)
@@ -106,7 +114,7 @@ def train_one(
     return numbers
 
 
-def train_ensemble(params: Params, variant: Variant, name: str, tokenizer, encoded: dict[str, list[TokenPair]]) -> dict:
+def train_ensemble(params: Params, variant: RewardVariant, name: str, tokenizer, encoded: dict[str, list[TokenPair]]) -> dict:
     """Train an ensemble's members, which differ by seed and order of the data, and write the mean that each is centred by."""
     numbers, members = {}, []
     for number in range(variant.members(params.reward)):

@@ -24,7 +24,7 @@ def model_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer(model_folder):
-    from stages.lib.language_models import load_tokenizer
+    from preference_study.models.language_models import load_tokenizer
 
     return load_tokenizer(model_folder)
 

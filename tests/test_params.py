@@ -5,13 +5,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.launch import command
-from stages.lib.params import Launch, load_params
+from preference_study.launch import command
+from preference_study.params import Launch, load_params
 from tests.conftest import ROOT
 
 FILES = ("params.yaml", "params/align_anything.yaml", "params/tiny.yaml")
 # They only check, carry or start: what a stage computes does not depend on them.
-NO_DEPENDENCY = {"stages/lib/params.py", "stages/lib/artifacts.py", "stages/lib/launching.py", "stages/launch.py"}
+NO_DEPENDENCY = {
+    "preference_study/params.py",
+    "preference_study/artifacts.py",
+    "preference_study/processes.py",
+    "preference_study/launch.py",
+}
 # launch and scoring say how fast; save_steps how often; the rest is of data that another stage brings as a file.
 NO_RESULT = {"launch", "scoring", "reward.save_steps", "policy.save_steps", "reward.variants"}
 
@@ -63,9 +68,10 @@ def imported(file: Path) -> set[str]:
     todo = [file]
     while todo:
         for node in ast.walk(ast.parse(todo.pop().read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stages."):
-                modules = [f"{node.module}.{a.name}" for a in node.names] if node.module == "stages.lib" else [node.module]
-                names = {module.replace(".", "/") + ".py" for module in modules} - found
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("preference_study"):
+                path = Path(node.module.replace(".", "/"))
+                inside = [path / f"{a.name}.py" for a in node.names] if (ROOT / path).is_dir() else [path.with_suffix(".py")]
+                names = {name.as_posix() for name in inside} - found
                 found |= names
                 todo += [ROOT / name for name in names]
     return found
@@ -76,14 +82,14 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 def module_of(stage: dict) -> str:
     words = stage["cmd"].split()
-    return words[3] if words[2] == "stages.launch" else words[2].removeprefix("stages.")
+    return words[3] if words[2] == "preference_study.launch" else words[2].removeprefix("stages.")
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_declares_the_code_it_runs(name):
     stage = STAGES[name]
     file = f"stages/{module_of(stage)}.py"
-    declared = {dep for dep in stage["deps"] if dep.startswith("stages/") and dep.endswith(".py")}
+    declared = {dep for dep in stage["deps"] if dep.endswith(".py")}
     assert declared == ({file} | imported(ROOT / file)) - NO_DEPENDENCY
 
 
@@ -116,7 +122,7 @@ def test_a_stage_declares_the_parameters_it_reads(name):
             read.add(f"{node.value.attr}.{node.attr}")
         elif isinstance(node.value, ast.Name) and node.value.id == "params" and node.attr == "seed":
             read.add("seed")
-    if name in ("train_reward", "train_policy"):  # stages.lib.training reads the whole section
+    if name in ("train_reward", "train_policy"):  # preference_study.training.run reads the whole section
         section = name.removeprefix("train_")
         not_read = {"variants", "judge", "methods"}
         read = {key for key in read if key.split(".")[0] != section}
@@ -142,7 +148,7 @@ def downstream(schema: dict) -> dict[str, set[str]]:
     for name, stage in STAGES.items():
         written = [*stage.get("outs", []), *stage.get("metrics", [])]
         outs[name] = [resolved(next(iter(o)) if isinstance(o, dict) else o, schema) for o in written]
-        deps[name] = [resolved(dep, schema) for dep in stage["deps"] if not dep.startswith("stages/")]
+        deps[name] = [resolved(dep, schema) for dep in stage["deps"] if not dep.endswith(".py")]
 
     def touches(a: str, b: str) -> bool:
         return a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/")

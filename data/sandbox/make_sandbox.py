@@ -19,9 +19,9 @@ import yaml
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from stages.lib.generation import complete
-from stages.lib.instructions import INSTRUCTIONS, obeys
-from stages.lib.words import words
+from preference_study.models.generation import complete
+from preference_study.texts.instructions import INSTRUCTIONS, obeys
+from preference_study.texts.words import words
 
 HERE = Path("data/sandbox")
 MODEL = Path("models/base")

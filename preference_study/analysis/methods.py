@@ -1,0 +1,230 @@
+"""The methods side by side: a row each, every pair of policies tested, a ranking that shows ties as ties, and what each cost."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from preference_study.analysis.statistics import holm, mcnemar, pairwise_accuracy, proportion, sign_test
+from preference_study.analysis.verdicts import BETTER, NAMES, NO_EVIDENCE, WORSE, direction
+
+TRAINING = ("needs_reference", "needs_reward_model", "needs_pairs", "examples", "tokens", "steps", "trained_parameters")
+GIB = 2**30
+TURNED = {BETTER: WORSE, WORSE: BETTER, NO_EVIDENCE: NO_EVIDENCE}
+
+
+def flat(params: dict, prefix: str = "") -> dict:
+    """Nested parameters by dotted name."""
+    found = {}
+    for key, value in params.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def _bears_on(name: str, method: str, judge: str | None) -> bool:
+    """Whether a parameter can change what a method's training comes to under this judge, seeds apart."""
+    section, *rest = name.split(".")
+    of_other_method = section == "policy" and len(rest) > 1 and rest[0] in NAMES and rest[0] != method
+    how_it_runs = section in ("launch", "scoring") or name.endswith(".save_steps")
+    of_reward_models = section in ("stress", "best_of_n") or name == "reward.variants"
+    owner = {"aggregate": "ensemble"}.get(rest[0], rest[0]) if section == "reward" and len(rest) > 1 else judge
+    return not (name in ("seed", "policy.methods") or how_it_runs or of_other_method or of_reward_models or owner != judge)
+
+
+def spread_over_seeds(stability: dict, params: dict, method: str) -> dict | None:
+    """How far a method's numbers lie apart between seeds.
+
+    Args:
+        stability: experiments/results/stability.json: `params` by dotted name, and per method and measure one value a seed.
+        params: the current parameters, nested.
+
+    Returns:
+        {measure: {mean, std, min, max, seeds}}: std with n - 1, null for one seed; seeds is how many. None where the method was
+        not measured with the current parameters, but for those that cannot change what its training comes to.
+    """
+    judge = params.get("reward", {}).get("judge")
+    measured, current = (
+        {name: value for name, value in values.items() if _bears_on(name, method, judge)}
+        for values in (stability["params"], flat(params))
+    )
+    if measured != current or method not in stability["methods"]:
+        return None
+    return {
+        measure: {
+            "mean": float(np.mean(values)),
+            "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "min": min(values),
+            "max": max(values),
+            "seeds": len(values),
+        }
+        for measure, values in stability["methods"][method].items()
+        if values and None not in values
+    }
+
+
+def method_row(policy: dict, training: dict, spread: dict | None) -> dict:
+    """What a method needs, what it was trained on and what came of it.
+
+    Args:
+        policy: its entry in metrics/policies.json. Its p-values are Holm-corrected over the tests of all methods against base.
+        training: metrics/train_policy/<method>.json.
+        spread: from `spread_over_seeds`.
+    """
+    against = policy["against_base"]
+    corrected = {(test["outcome"], test["test"]): test["p_holm"] for test in against["tests"]}
+    row = {name: training[name] for name in TRAINING}
+    row |= {name: policy[name] for name in ("implicit_accuracy", "words_mean", "repetition_mean")}
+    row |= {name: against[name] for name in ("win_rate", "win_rate_length_controlled", "words_difference")}
+    row["reward_p"] = corrected["reward", "sign"]
+    if "gold" in against:
+        row |= {"gold_rate": policy["gold_rate"], "gold_difference": against["gold"]["difference"]}
+        row["gold_p"] = corrected["gold", "McNemar"]
+    return row | {"spread": spread}
+
+
+def compare_pairs(answers: dict[str, pd.DataFrame]) -> list[dict]:
+    """Every two policies on the same prompts, a before b in the order given.
+
+    Args:
+        answers: per policy its answers, all in the same order of prompts: reward and, on the sandbox, obeyed.
+
+    Returns:
+        {a, b, n, wins, losses, ties, win_rate, reward_p, reward_p_holm}: a's wins over b by reward, a tie half a win, and the
+        exact sign test's p, null where all are ties. With obeyed also {gold_difference, gold_gained, gold_lost, gold_p,
+        gold_p_holm}: a's rate minus b's, prompts on which a obeys and b does not, the other way about, exact McNemar test.
+        Holm's correction is over all pairs and both outcomes together.
+    """
+    pairs = []
+    for a, b in combinations(answers, 2):
+        difference = answers[a]["reward"].to_numpy() - answers[b]["reward"].to_numpy()
+        wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
+        pair = {"a": a, "b": b, "n": len(difference), "wins": wins, "losses": losses, "ties": len(difference) - wins - losses}
+        pair["win_rate"] = pairwise_accuracy(answers[a]["reward"], answers[b]["reward"])
+        pair["reward_p"] = (sign_test(difference) or {"p": None})["p"]
+        if "obeyed" in answers[a]:
+            change = mcnemar(answers[b]["obeyed"], answers[a]["obeyed"])
+            pair |= {f"gold_{name}": change[name] for name in ("difference", "gained", "lost", "p")}
+        pairs.append(pair)
+    family = [(pair, name) for pair in pairs for name in ("reward_p", "gold_p") if name in pair]
+    testable = [(pair, name) for pair, name in family if pair[name] is not None]
+    for pair, name in family:
+        pair[f"{name}_holm"] = None
+    for (pair, name), corrected in zip(testable, holm([pair[name] for pair, name in testable]), strict=True):
+        pair[f"{name}_holm"] = corrected
+    return pairs
+
+
+def _verdict(pair: dict, outcome: str) -> str:
+    """Whether a is better or worse than b, or there is no evidence, by the corrected p-value."""
+    ahead, behind = ("wins", "losses") if outcome == "reward" else ("gold_gained", "gold_lost")
+    return direction(pair[f"{outcome}_p_holm"], pair[ahead] - pair[behind])
+
+
+def ranking(estimates: dict[str, dict], pairs: list[dict], outcome: str) -> list[dict]:
+    """The policies by their estimates, highest first; those that cannot be told apart may share a rank.
+
+    Args:
+        estimates: per policy.
+        pairs: from `compare_pairs`.
+        outcome: reward or gold.
+
+    Returns:
+        {policy, value, rank, not_told_from}: the estimate; 1 + the number of policies that are better with a corrected p below
+        0.05; the policies that are neither better nor worse. Being better is not transitive, so a policy may share its rank
+        with one it can be told from.
+    """
+    found = {}
+    for pair in pairs:
+        verdict = _verdict(pair, outcome)
+        found |= {(pair["a"], pair["b"]): verdict, (pair["b"], pair["a"]): TURNED[verdict]}
+    order = sorted(estimates, key=lambda policy: -estimates[policy]["value"])
+    return [
+        {
+            "policy": policy,
+            "value": estimates[policy],
+            "rank": 1 + sum(found.get((other, policy)) == BETTER for other in order),
+            "not_told_from": [other for other in order if found.get((other, policy)) == NO_EVIDENCE],
+        }
+        for policy in order
+    ]
+
+
+def mean_win_rate(answers: dict[str, pd.DataFrame], policy: str) -> dict:
+    """The mean of a policy's win rates by reward over each other policy, a tie half a win; n counts prompts.
+
+    The interval is Wilson's for that many prompts, a cautious one for a mean over several policies.
+    """
+    own = answers[policy]["reward"].to_numpy()
+    others = np.array([rows["reward"] for other, rows in answers.items() if other != policy])
+    return proportion(((np.sign(own - others) + 1) / 2).mean(axis=0).sum(), len(own))
+
+
+def compare_methods(
+    answers: dict[str, pd.DataFrame], policies: dict, training: dict[str, dict], stability: dict, params: dict
+) -> dict:
+    """metrics/methods.json: the methods' rows, all pairs of policies, and the rankings.
+
+    Args:
+        answers: as `compare_pairs` takes them, of base and every method.
+        policies: metrics/policies.json.
+        training: per method metrics/train_policy/<method>.json.
+        stability, params: as `spread_over_seeds` takes them.
+    """
+    pairs = compare_pairs(answers)
+    rankings = {"reward": ranking({policy: mean_win_rate(answers, policy) for policy in answers}, pairs, "reward")}
+    if "obeyed" in answers["base"]:
+        rates = {policy: proportion(rows["obeyed"].sum(), len(rows)) for policy, rows in answers.items()}
+        rankings["gold"] = ranking(rates, pairs, "gold")
+    rows = {
+        method: method_row(policies[method], training[method], spread_over_seeds(stability, params, method))
+        for method in training
+    }
+    return {"methods": rows, "pairs": pairs, "ranking": rankings}
+
+
+def pair_matrix(pairs: list[dict], policies: Sequence[str], outcome: str) -> list[dict]:
+    """Pairs as a square: every policy against every other, as seen from the row's.
+
+    Args:
+        pairs: from `compare_pairs`.
+        policies: the order of rows and columns.
+        outcome: reward, for win rates; or gold, for differences of gold rates.
+
+    Returns:
+        Per row {policy, cells}: a cell is None on the diagonal, else {estimate, better}: whether the row's policy is better than
+        the column's, None where they cannot be told apart.
+    """
+    whole, name = (1, "win_rate") if outcome == "reward" else (0, "gold_difference")
+    cells = {}
+    for pair in pairs:
+        seen, verdict = pair[name], _verdict(pair, outcome)
+        turned = {"value": whole - seen["value"], "low": whole - seen["high"], "high": whole - seen["low"], "n": seen["n"]}
+        better = None if verdict == NO_EVIDENCE else verdict == BETTER
+        cells[pair["a"], pair["b"]] = {"estimate": seen, "better": better}
+        cells[pair["b"], pair["a"]] = {"estimate": turned, "better": None if better is None else not better}
+    return [{"policy": row, "cells": [cells.get((row, column)) for column in policies]} for row in policies]
+
+
+def training_costs(measured: dict[str, dict], tokens: dict[str, int]) -> dict[str, dict]:
+    """metrics/methods_cost.json: what training took on the machine it ran on.
+
+    Args:
+        measured: per method {seconds, peak_memory_bytes, device}; seconds are null where training was interrupted.
+        tokens: per method how many it was trained on.
+
+    Returns:
+        Per method {seconds, seconds_relative_to_dpo, seconds_per_1000_tokens, peak_memory_gib, device}; relative to DPO is null
+        where DPO was not trained, and so is all that follows from seconds that are null.
+    """
+    dpo = measured.get("dpo", {}).get("seconds")
+    return {
+        method: {
+            "seconds": cost["seconds"],
+            "seconds_relative_to_dpo": cost["seconds"] / dpo if cost["seconds"] and dpo else None,
+            "seconds_per_1000_tokens": 1000 * cost["seconds"] / tokens[method] if cost["seconds"] else None,
+            "peak_memory_gib": cost["peak_memory_bytes"] / GIB,
+            "device": cost["device"],
+        }
+        for method, cost in measured.items()
+    }

@@ -1,0 +1,157 @@
+"""One policy on its own, and against base on the same prompts."""
+
+import numpy as np
+import pandas as pd
+
+from preference_study.analysis.statistics import (
+    effect_size,
+    holm,
+    length_controlled_win_rate,
+    mcnemar,
+    mean,
+    paired_tests,
+    pairwise_accuracy,
+    proportion,
+    sign_test,
+    standard_deviation,
+    unpaired_t,
+)
+from preference_study.analysis.verdicts import verdict
+
+UNPAIRED = "as in the original study; both policies answer the same prompts, so it is the wrong test"
+
+
+def describe_policy(answers: pd.DataFrame, logps: pd.DataFrame, reference: pd.DataFrame, beta: float | None, seed: int) -> dict:
+    """One policy on its own.
+
+    Args:
+        answers: its scored responses: reward, words, finished, reading_grade (NaN where left out), repetition, refuses and, on
+            the sandbox, obeyed.
+        logps: chosen_logp and rejected_logp per validation pair under the policy.
+        reference: the same under the base model.
+        beta: the implicit reward is beta (log pi - log pi_ref) (Rafailov et al. 2023, eq. 5). Its accuracy does not depend on
+            beta; its mean and deviation are null where beta is None, because the method has no reference. For the base model
+            it is 0 for every answer and its accuracy, all ties, one half.
+    """
+    chosen = (logps["chosen_logp"] - reference["chosen_logp"]).to_numpy()
+    rejected = (logps["rejected_logp"] - reference["rejected_logp"]).to_numpy()
+    implicit = None if beta is None else beta * np.concatenate([chosen, rejected])
+    grades = answers["reading_grade"].dropna()
+    description = {
+        "reward_mean": mean(answers["reward"]),
+        "reward_std": standard_deviation(answers["reward"], seed),
+        "words_mean": mean(answers["words"]),
+        "reading_grade_mean": mean(grades) if len(grades) else None,
+        "repetition_mean": mean(answers["repetition"]),
+        "finished": proportion(answers["finished"].sum(), len(answers)),
+        "refusals": proportion(answers["refuses"].sum(), len(answers)),
+        "implicit_accuracy": pairwise_accuracy(chosen, rejected),
+        "implicit_reward_mean": None if implicit is None else mean(implicit),
+        "implicit_reward_std": None if implicit is None else standard_deviation(implicit, seed),
+        "likelihood_accuracy": pairwise_accuracy(logps["chosen_logp"], logps["rejected_logp"]),
+    }
+    if "obeyed" in answers:
+        description["gold_rate"] = proportion(answers["obeyed"].sum(), len(answers))
+    return description
+
+
+def policy_against_base(
+    base: pd.DataFrame, policy: pd.DataFrame, base_logps: pd.DataFrame, logps: pd.DataFrame, seed: int
+) -> dict:
+    """One policy against base on the same prompts, a tie being half a win; p-values are not corrected yet.
+
+    Args:
+        base, policy: as `describe_policy` takes them, in the same order of prompts.
+        base_logps, logps: of the same validation pairs in the same order.
+    """
+    difference = policy["reward"].to_numpy() - base["reward"].to_numpy()
+    words = policy["words"].to_numpy() - base["words"].to_numpy()
+    grades = (policy["reading_grade"] - base["reading_grade"]).dropna().to_numpy()
+    repetition = policy["repetition"].to_numpy() - base["repetition"].to_numpy()
+    ranked, base_ranked = (table["chosen_logp"] > table["rejected_logp"] for table in (logps, base_logps))
+    implicit = (logps - base_logps)["chosen_logp"] - (logps - base_logps)["rejected_logp"]
+    wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
+    comparison = {
+        "wins": wins,
+        "losses": losses,
+        "ties": len(difference) - wins - losses,
+        "win_rate": pairwise_accuracy(policy["reward"], base["reward"]),
+        "win_rate_length_controlled": length_controlled_win_rate((np.sign(difference) + 1) / 2, words, seed),
+        "reward_difference": mean(difference),
+        "effect_size": effect_size(difference, seed),
+        "words_difference": mean(words),
+        "reading_grade_difference": mean(grades) if len(grades) else None,
+        "repetition_difference": mean(repetition),
+        "likelihood": mcnemar(base_ranked, ranked),
+    }
+    found = {
+        ("reward", "sign"): sign_test(difference),
+        ("reward", "paired t"): paired_tests(difference)["paired_t"],
+        ("reward", "Wilcoxon"): paired_tests(difference)["wilcoxon"],
+        ("words", "Wilcoxon"): paired_tests(words)["wilcoxon"],
+        ("reading grade", "Wilcoxon"): paired_tests(grades)["wilcoxon"],
+        ("repetition", "Wilcoxon"): paired_tests(repetition)["wilcoxon"],
+        # Base's implicit accuracy is one half by definition, so the test against base is one against one half.
+        ("implicit accuracy", "sign"): sign_test(implicit),
+        ("likelihood accuracy", "McNemar"): comparison["likelihood"],
+        ("finished", "McNemar"): mcnemar(base["finished"], policy["finished"]),
+        ("refusals", "McNemar"): mcnemar(base["refuses"], policy["refuses"]),
+    }
+    if "obeyed" in policy:
+        found["gold", "McNemar"] = comparison["gold"] = mcnemar(base["obeyed"], policy["obeyed"])
+    sizes = {"reading grade": len(grades), "implicit accuracy": len(implicit), "likelihood accuracy": len(implicit)}
+    comparison["tests"] = [
+        {
+            "outcome": outcome,
+            "test": test,
+            "statistic": (result or {}).get("statistic"),
+            "p": (result or {}).get("p"),
+            # A sign test is of what differs: ties are no part of it.
+            "n": (result or {}).get("n", sizes.get(outcome, len(difference))),
+        }
+        for (outcome, test), result in found.items()
+    ]
+    return comparison
+
+
+def correct_tests(comparisons: dict[str, dict], unpaired: dict[str, dict | None]) -> None:
+    """Add, in place, Holm's correction over all tests of all policies, the verdicts, and the original study's test.
+
+    Args:
+        comparisons: per method what `policy_against_base` returned.
+        unpaired: per method the unpaired t-test of its rewards and base's; it is reported and is no part of the family.
+    """
+    family = [row for comparison in comparisons.values() for row in comparison["tests"]]
+    testable = [row for row in family if row["p"] is not None]
+    for row in family:
+        row["p_holm"] = None
+    for row, corrected in zip(testable, holm([row["p"] for row in testable]), strict=True):
+        row["p_holm"] = corrected
+    for method, comparison in comparisons.items():
+        comparison["verdict"] = verdict(method, comparison)
+        result = unpaired[method] or {"statistic": None, "p": None}
+        n = comparison["win_rate"]["n"]
+        comparison["tests"].append(
+            {"outcome": "reward", "test": "unpaired t"} | result | {"n": n, "p_holm": None, "note": UNPAIRED}
+        )
+
+
+def compare_policies(
+    answers: dict[str, pd.DataFrame], logps: dict[str, pd.DataFrame], betas: dict[str, float | None], seed: int
+) -> dict:
+    """metrics/policies.json.
+
+    Args:
+        answers: per policy, base among them, its scored responses; all in the same order of prompts.
+        logps: per policy chosen_logp and rejected_logp of the validation pairs, all in the same order.
+        betas: per policy besides base the beta of its implicit reward; None where it has none.
+    """
+    metrics = {
+        policy: describe_policy(answers[policy], logps[policy], logps["base"], beta, seed)
+        for policy, beta in ({"base": 1.0} | betas).items()
+    }
+    comparisons = {m: policy_against_base(answers["base"], answers[m], logps["base"], logps[m], seed) for m in betas}
+    correct_tests(comparisons, {m: unpaired_t(answers[m]["reward"], answers["base"]["reward"]) for m in betas})
+    for method in betas:
+        metrics[method]["against_base"] = comparisons[method]
+    return metrics

@@ -1,0 +1,128 @@
+"""What a reward model's rewards go by: correctness, calibration, length, readability. All of it on one set of scored pairs."""
+
+import numpy as np
+import pandas as pd
+
+from preference_study.analysis.statistics import (
+    brier_score,
+    calibration_error,
+    effect_size,
+    explained_share,
+    mean,
+    paired_rank_correlation,
+    paired_tests,
+    pairwise_accuracy,
+    rank_correlation,
+    reliability,
+    unpaired_t,
+)
+
+MOST_GROUPS = 30
+KNOWN = {"id", "prompt", "chosen", "rejected"}
+NOTE = "Compares two different sets of questions, as the original study did: it does not say that the reward model is right."
+
+
+def favoured_and_other(scored: pd.DataFrame) -> pd.DataFrame:
+    """Each pair's answers by which one the reward model favours, not people: {favoured, other} and their words.
+
+    Where both rewards are equal it favours neither, and the pair is left out.
+    """
+    scored = scored[scored["chosen_reward"] != scored["rejected_reward"]]
+    right = scored["chosen_reward"] > scored["rejected_reward"]
+    return pd.DataFrame(
+        {
+            f"{side}{column}": scored[f"{first}{column}"].where(right, scored[f"{second}{column}"])
+            for side, first, second in (("favoured", "chosen", "rejected"), ("other", "rejected", "chosen"))
+            for column in ("", "_words")
+        }
+    )
+
+
+def analyse_reward(scored: pd.DataFrame, sides: pd.DataFrame, left_out: dict[str, int], seed: int) -> dict:
+    """metrics/reward_analysis.json but for its keywords.
+
+    Args:
+        scored: the validation pairs with chosen_reward, rejected_reward, chosen_words, rejected_words and the data's own columns.
+        sides: as `favoured_and_other` returns, with favoured_grade and other_grade (NaN where left out).
+        left_out: how many texts have no reading grade, by reason.
+    """
+    chosen, rejected = scored["chosen_reward"].to_numpy(), scored["rejected_reward"].to_numpy()
+    margins = chosen - rejected
+    grades = (sides["favoured_grade"] - sides["other_grade"]).dropna()
+    return {
+        "n": len(scored),
+        "correct_against_wrong": correct_against_wrong(chosen, rejected),
+        "margin": {"mean": mean(margins), "effect_size": effect_size(margins, seed)} | paired_tests(margins),
+        "calibration": {
+            "brier": brier_score(margins),
+            "ece": calibration_error(margins, seed),
+            "bins": reliability(margins),
+        },
+        "by_group": {
+            column: {
+                str(value): pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"])
+                for value, rows in scored.groupby(column)
+            }
+            for column in grouping_columns(scored)
+        },
+        "length": length(scored, sides, margins, seed),
+        "readability": {
+            "favoured": _mean_or_null(sides["favoured_grade"].dropna()),
+            "other": _mean_or_null(sides["other_grade"].dropna()),
+            "difference": _mean_or_null(grades),
+            "left_out": left_out,
+        }
+        | paired_tests(grades),
+    }
+
+
+def correct_against_wrong(chosen: np.ndarray, rejected: np.ndarray) -> dict:
+    """The original study's comparison: the winning reward where the reward model is right, against where it is wrong."""
+    winning, right = np.maximum(chosen, rejected), chosen > rejected
+    correct, wrong = winning[right], winning[~right]
+    return {
+        "correct": _mean_or_null(correct),
+        "wrong": _mean_or_null(wrong),
+        "unpaired_t": unpaired_t(correct, wrong),
+        "note": NOTE,
+    }
+
+
+def length(scored: pd.DataFrame, sides: pd.DataFrame, margins: np.ndarray, seed: int) -> dict:
+    """Does the reward model go by length?
+
+    `correlation` is Spearman's of reward and words (their logarithm has the same ranks) over all answers, pairs resampled whole;
+    `correlation_within_pairs` is of the margin and the difference in log words; `margin_explained` is the share of the margin
+    that a line through the origin in that difference accounts for. The accuracies where the longer and where the shorter answer
+    is chosen are in metrics/reward.json.
+    """
+    words = tuple(scored[f"{side}_words"].to_numpy() for side in ("chosen", "rejected"))
+    difference = np.log1p(words[0]) - np.log1p(words[1])
+    rewards = (scored["chosen_reward"].to_numpy(), scored["rejected_reward"].to_numpy())
+    words_difference = sides["favoured_words"] - sides["other_words"]
+
+    return {
+        "favoured_words": mean(sides["favoured_words"]),
+        "other_words": mean(sides["other_words"]),
+        "difference": mean(words_difference),
+        "tests": paired_tests(words_difference),
+        "correlation": paired_rank_correlation(rewards, words, seed),
+        "correlation_within_pairs": rank_correlation(margins, difference, seed),
+        "margin_explained": explained_share(margins, difference, seed),
+    }
+
+
+def grouping_columns(scored: pd.DataFrame) -> list[str]:
+    """The data's own columns of text that name at least two and at most thirty groups, such as topic, source or instruction."""
+    return [
+        column
+        for column in scored.columns
+        if column not in KNOWN
+        and pd.api.types.is_string_dtype(scored[column])
+        and scored[column].notna().all()
+        and 2 <= scored[column].nunique() <= MOST_GROUPS
+    ]
+
+
+def _mean_or_null(values: pd.Series | np.ndarray) -> dict | None:
+    return mean(values) if len(values) else None

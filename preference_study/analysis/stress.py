@@ -1,0 +1,118 @@
+"""What perturbed answers do to a reward model's accuracy and rewards. Pure: from scored pairs to numbers.
+
+Robust alignment is written as max over policies of min over perturbations U of J(policy, U). Two numbers here are that minimum:
+`worst` is the minimum of the mean, one perturbation for all pairs; `always_right` is the mean of the minimum, for each pair
+the perturbation that hurts it most.
+
+A perturbation that makes an answer break an instruction it obeyed, or obey one it broke, changes which answer is right, and a
+reward model that follows it is no worse for it. Where the truth is known, such pairs are no part of that perturbation's numbers.
+"""
+
+import numpy as np
+import pandas as pd
+
+from preference_study.analysis.statistics import bootstrapped, holm, mcnemar, mean, pairwise_accuracy, proportion
+from preference_study.texts.perturbations import PERTURBATIONS
+
+PLAIN = "none"
+
+
+def compare_stress(scored: dict[str, pd.DataFrame], seed: int) -> dict:
+    """metrics/stress.json: per variant what `scorer_under_stress` gives, each change with p_holm.
+
+    Holm's correction is over all perturbations of all variants.
+
+    Args:
+        scored: per variant of the reward model a row per pair and perturbation, "none" among them: id, perturbation,
+            chosen_reward, rejected_reward, chosen_changed, rejected_changed, truth_kept.
+        seed: of the bootstrap.
+    """
+    metrics = {variant: scorer_under_stress(rows, seed) for variant, rows in scored.items()}
+    changes = [found["change"] for numbers in metrics.values() for found in numbers["perturbations"].values()]
+    for change, p in zip(changes, holm([change["p"] for change in changes]), strict=True):
+        change["p_holm"] = p
+    return metrics
+
+
+def scorer_under_stress(rows: pd.DataFrame, seed: int) -> dict:
+    """One reward model's numbers.
+
+    In an accuracy a tie counts half. Where a pair is either right or not, in `change` and `always_right`, a tie is not right.
+
+    Returns:
+        {n, accuracy, perturbations, worst, always_right}, of the pairs that were perturbed: accuracy is of their plain answers;
+        always_right is the share of pairs
+        ranked right plain and under every perturbation that keeps their truth; worst names the perturbation with the lowest
+        accuracy, or "none", with a bootstrap interval of the minimum, pairs resampled whole, in each resample whichever
+        perturbation it is of. A minimum picks what chance has made low: where several perturbations are about as bad it lies too
+        low, and its interval holds the true minimum less often than 95% of the time. A perturbation that keeps the truth of no
+        pair is left out.
+    """
+    by_name = {name: found.set_index("id") for name, found in rows.groupby("perturbation", sort=False)}
+    plain = by_name[PLAIN].loc[by_name[next(iter(PERTURBATIONS))].index]
+    perturbed = {name: by_name[name].loc[plain.index] for name in PERTURBATIONS if by_name[name]["truth_kept"].any()}
+    found = {name: effect_of_perturbation(plain, changed, PERTURBATIONS[name].strength) for name, changed in perturbed.items()}
+    accuracies = {PLAIN: pairwise_accuracy(plain["chosen_reward"], plain["rejected_reward"])}
+    accuracies |= {name: row["accuracy"] for name, row in found.items()}
+    versions = [plain, *perturbed.values()]
+    points = [np.where(pairs["truth_kept"], (np.sign(_margins(pairs)) + 1) / 2, np.nan) for pairs in versions]
+    always = np.all([(_margins(pairs) > 0) | ~pairs["truth_kept"].to_numpy() for pairs in versions], axis=0)
+    return {
+        "n": len(plain),
+        "accuracy": accuracies[PLAIN],
+        "perturbations": found,
+        "worst": {
+            "perturbation": min(accuracies, key=lambda name: accuracies[name]["value"]),
+            "accuracy": bootstrapped(_lowest_mean, *points, seed=seed),
+        },
+        "always_right": proportion(always.sum(), len(plain)),
+    }
+
+
+def effect_of_perturbation(plain: pd.DataFrame, perturbed: pd.DataFrame, strength: str) -> dict:
+    """What one perturbation does, on the pairs whose truth it keeps; at least one.
+
+    Args:
+        plain, perturbed: the same pairs in the same order, with chosen_reward and rejected_reward; perturbed also with
+            chosen_changed, rejected_changed and truth_kept.
+        strength: how strong it is, in words; handed on.
+
+    Returns:
+        changed: share of all answers whose text the perturbation changed.
+        truth_kept: share of all pairs that the other numbers are of.
+        accuracy: of pairs, both answers perturbed.
+        unperturbed_accuracy: of the same pairs' plain answers.
+        change: McNemar's test of ranked right, plain against perturbed.
+        order_flips: share of pairs whose order by reward is another one. A tie is an order too: to or from one is a flip.
+        fooled: share of pairs in which the plain chosen answer beats the plain rejected one and no longer beats the
+            perturbed one; a tie is not beating. Somebody dresses up the worse answer.
+        chosen_shift, rejected_shift: mean of perturbed minus plain reward.
+    """
+    changed = perturbed[["chosen_changed", "rejected_changed"]].to_numpy()
+    kept = perturbed["truth_kept"]
+    whole = {"changed": proportion(changed.sum(), changed.size), "truth_kept": proportion(kept.sum(), len(kept))}
+    plain, perturbed = plain[kept], perturbed[kept]
+    n = len(plain)
+    before, after = _margins(plain), _margins(perturbed)
+    dressed_up = (plain["chosen_reward"] - perturbed["rejected_reward"]).to_numpy()
+    shifts = {f"{side}_shift": mean(perturbed[f"{side}_reward"] - plain[f"{side}_reward"]) for side in ("chosen", "rejected")}
+    return (
+        {"strength": strength}
+        | whole
+        | {
+            "accuracy": pairwise_accuracy(perturbed["chosen_reward"], perturbed["rejected_reward"]),
+            "unperturbed_accuracy": pairwise_accuracy(plain["chosen_reward"], plain["rejected_reward"]),
+            "change": mcnemar(before > 0, after > 0),
+            "order_flips": proportion((np.sign(before) != np.sign(after)).sum(), n),
+            "fooled": proportion(((before > 0) & (dressed_up <= 0)).sum(), n),
+        }
+        | shifts
+    )
+
+
+def _margins(pairs: pd.DataFrame) -> np.ndarray:
+    return (pairs["chosen_reward"] - pairs["rejected_reward"]).to_numpy()
+
+
+def _lowest_mean(*points: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.nanmin([np.nanmean(column, axis=axis) for column in points], axis=0)

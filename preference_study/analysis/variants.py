@@ -1,0 +1,128 @@
+"""Reward models side by side on the same validation pairs: how right each is, how much it goes by length, and what differs."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from preference_study.analysis.statistics import (
+    bootstrapped_change,
+    holm,
+    mcnemar,
+    mean,
+    paired_mean_change,
+    pairwise_accuracy,
+    rank_correlation,
+)
+
+STANDARD, PLAIN = "standard", "none"
+
+
+def compare_variants(scored: dict[str, pd.DataFrame], bias_only: dict[str, dict], seed: int) -> dict:
+    """metrics/variants.json.
+
+    Args:
+        scored: per scorer the same pairs in the same order: chosen_reward, rejected_reward, chosen_words, rejected_words.
+        bias_only: per scorer that was trained with one, what its bias-only expert learned.
+        seed: of the bootstrap.
+
+    Returns:
+        Per scorer the numbers of `describe_scorer`, bias_only where there is one and, besides the standard model's where
+        that is there, against_standard: as `scorer_against_standard` returns, p_holm corrected over all scorers and both tests.
+    """
+    metrics = {scorer: describe_scorer(rows, seed) for scorer, rows in scored.items()}
+    for scorer, found in bias_only.items():
+        metrics[scorer]["bias_only"] = found
+    if STANDARD in scored:
+        for scorer, rows in scored.items():
+            if scorer != STANDARD:
+                metrics[scorer]["against_standard"] = scorer_against_standard(scored[STANDARD], rows, seed)
+    tests = [row[name] for n in metrics.values() if (row := n.get("against_standard")) for name in ("right", "length")]
+    for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
+        test["p_holm"] = corrected
+    return metrics
+
+
+def describe_scorer(scored: pd.DataFrame, seed: int) -> dict:
+    """One reward model's accuracy, on all pairs and by which answer is longer, and its dependence on length.
+
+    Returns:
+        {accuracy, accuracy_longer_chosen, accuracy_shorter_chosen, length_correlation_within_pairs}: the last is Spearman's of
+        the margin and the difference in log words. A subset without pairs is null.
+    """
+    difference = length_difference(scored)
+    subsets = {
+        "accuracy": scored,
+        "accuracy_longer_chosen": scored[difference > 0],
+        "accuracy_shorter_chosen": scored[difference < 0],
+    }
+    return {
+        name: pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"]) if len(rows) else None
+        for name, rows in subsets.items()
+    } | {"length_correlation_within_pairs": rank_correlation(margins(scored), difference, seed)}
+
+
+def scorer_against_standard(standard: pd.DataFrame, other: pd.DataFrame, seed: int) -> dict:
+    """One reward model against the standard one on the same pairs.
+
+    Returns:
+        right: McNemar's test of ranked right. length: the absolute length correlation minus the standard one's, below zero where
+        it goes less by length, pairs resampled whole. Resampled correlations near zero are larger than the true one, so a model
+        that is cured of length looks a little less so.
+    """
+    columns = (margins(standard), margins(other), length_difference(standard))
+
+    def change(before, after, difference, axis=-1):
+        return np.abs(_spearman(after, difference, axis)) - np.abs(_spearman(before, difference, axis))
+
+    return {
+        "right": mcnemar(margins(standard) > 0, margins(other) > 0),
+        "length": bootstrapped_change(change, *columns, seed=seed),
+    }
+
+
+def ensemble_on_perturbations(aggregated: dict[str, pd.DataFrame], members: list[pd.DataFrame], seed: int) -> dict:
+    """Is an ensemble's worst member a better judge than a member by itself, and where?
+
+    Args:
+        aggregated: per way to sum up the ensemble's scored, rows as in `stress.analyse`.
+        members: the same of each member.
+
+    Returns:
+        Per perturbation, on the perturbed pairs whose truth it keeps: {n, member: mean accuracy of the members, and per way its
+        accuracy minus that, a mean over pairs with p, and p_holm over the whole table}.
+    """
+    by_name = dict(list(members[0].groupby("perturbation", sort=False)))
+    perturbed = set(by_name[next(name for name in by_name if name != PLAIN)]["id"])
+    found = {}
+    for name, rows in by_name.items():
+        kept = rows.index[rows["truth_kept"] & rows["id"].isin(perturbed)]
+        if not len(kept):
+            continue
+        alone = np.mean([_points(member.loc[kept]) for member in members], axis=0)
+        found[name] = {"n": len(kept), "member": mean(alone)} | {
+            way: paired_mean_change(_points(table.loc[kept]) - alone, seed) for way, table in aggregated.items()
+        }
+    changes = [row[way] for row in found.values() for way in aggregated]
+    for change, corrected in zip(changes, holm([change["p"] for change in changes]), strict=True):
+        change["p_holm"] = corrected
+    return found
+
+
+def margins(scored: pd.DataFrame) -> np.ndarray:
+    """Reward of the chosen answer minus the rejected one's."""
+    return (scored["chosen_reward"] - scored["rejected_reward"]).to_numpy(dtype=float)
+
+
+def length_difference(scored: pd.DataFrame) -> np.ndarray:
+    """log(1 + words) of the chosen answer minus the rejected one's."""
+    return (np.log1p(scored["chosen_words"]) - np.log1p(scored["rejected_words"])).to_numpy(dtype=float)
+
+
+def _points(scored: pd.DataFrame) -> np.ndarray:
+    return (np.sign(margins(scored)) + 1) / 2
+
+
+def _spearman(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    a, b = (stats.rankdata(column, axis=axis) for column in (a, b))
+    a, b = (ranks - ranks.mean(axis=axis, keepdims=True) for ranks in (a, b))
+    return (a * b).sum(axis=axis) / np.sqrt((a * a).sum(axis=axis) * (b * b).sum(axis=axis))

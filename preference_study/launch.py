@@ -1,0 +1,53 @@
+"""Start a stage that runs a model, in as many processes as `launch` in params.yaml asks for.
+
+    python -m preference_study.launch train_reward standard
+
+One process: the stage itself. Several: torchrun, or, where launch.accelerate_config is set, accelerate launch with that
+configuration. On several machines run the same command on each, over a shared folder, with torchrun's or accelerate's
+environment variables (MASTER_ADDR, MASTER_PORT, NODE_RANK) set.
+"""
+
+import os
+import subprocess
+import sys
+
+from preference_study.params import Launch, load_params
+
+# glibc gives every large tensor back to the system when it is freed and takes it anew, page by page, in the next step. Kept, in
+# large pages, the memory makes training on a CPU faster: benchmarks/allocator.py. Other systems ignore the variable.
+ALLOCATOR = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000"
+    ":glibc.malloc.top_pad=67108864"
+}
+
+
+def command(launch: Launch, stage: str, arguments: list[str], environment: dict[str, str]) -> list[str]:
+    """The command that runs the stage in `launch.processes` processes over `launch.machines` machines."""
+    module = ["-m", f"stages.{stage}", *arguments]
+    if launch.accelerate_config:
+        options = ["--config_file", launch.accelerate_config, "--num_processes", str(launch.processes)]
+        options += ["--num_machines", str(launch.machines), "--machine_rank", environment.get("NODE_RANK", "0")]
+        return [sys.executable, "-m", "accelerate.commands.launch", *options, *module]
+    if launch.processes == 1:
+        return [sys.executable, *module]
+    options = ["--nproc_per_node", str(launch.processes // launch.machines)]
+    if launch.machines == 1:
+        options.append("--standalone")
+    else:
+        options += ["--nnodes", str(launch.machines), "--node_rank", environment.get("NODE_RANK", "0")]
+        options += ["--master_addr", environment["MASTER_ADDR"], "--master_port", environment.get("MASTER_PORT", "29500")]
+    return [sys.executable, "-m", "torch.distributed.run", *options, *module]
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        raise SystemExit(__doc__)
+    params = load_params()
+    arguments = command(params.launch, sys.argv[1], sys.argv[2:], dict(os.environ))
+    # The libraries warn each other of names that go away in later releases than the pinned ones.
+    environment = ALLOCATOR | os.environ | {"PYTHONWARNINGS": "ignore::FutureWarning"}
+    raise SystemExit(subprocess.run(arguments, check=False, env=environment).returncode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Letting a language model answer prompts."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from preference_study.models.batching import batches_by_length, map_batches
+from preference_study.models.language_models import prompt_text
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer of a model.
+
+    Attributes:
+        text: the answer without special tokens.
+        tokens: its length in tokens, the end-of-turn token not counted.
+        finished: whether the model ended its turn; False where the limit on new tokens cut it off.
+    """
+
+    text: str
+    tokens: int
+    finished: bool
+
+
+def complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[str],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    samples: int = 1,
+    seed: int = 0,
+    description: str = "generating",
+) -> list[list[Completion]]:
+    """Answer each prompt, in batches of prompts of similar length padded on the left.
+
+    Args:
+        prompts: what the user says, without template.
+        max_new_tokens: an answer longer than this is cut.
+        batch_size: most prompts at a time.
+        temperature: 0 decodes greedily; above 0 answers are sampled from softmax(logits / temperature).
+        top_p: sample from the smallest set of tokens that holds this probability; 1 switches it off.
+        top_k: sample from the k likeliest tokens; 0 switches it off.
+        samples: answers per prompt; more than 1 needs a temperature.
+        seed: every batch draws from its own stream, made from the seed and the batch's number.
+
+    Returns:
+        Per prompt, in the order given, its answers.
+
+    Raises:
+        ValueError: more than one sample asked for from greedy decoding.
+    """
+    if samples > 1 and temperature == 0:
+        raise ValueError(f"{samples} samples per prompt need a temperature above 0: greedy decoding has one answer")
+    tokenizer.padding_side = "left"
+    texts = [prompt_text(tokenizer, prompt) for prompt in prompts]
+    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+    stop = model.generation_config.eos_token_id or tokenizer.eos_token_id
+    stops = torch.tensor(stop if isinstance(stop, list) else [stop], device=model.device)
+    sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k} if temperature > 0 else {}
+    config = GenerationConfig(
+        do_sample=temperature > 0,
+        max_new_tokens=max_new_tokens,
+        num_return_sequences=samples,
+        eos_token_id=stop,
+        pad_token_id=tokenizer.pad_token_id,
+        **sampling,
+    )
+
+    def run(number: int, indices: list[int]) -> list[list[Completion]]:
+        batch = tokenizer([texts[i] for i in indices], return_tensors="pt", padding=True, add_special_tokens=False)
+        batch = batch.to(model.device)
+        torch.manual_seed(seed * 1_000_003 + number)
+        with torch.inference_mode():
+            output = model.generate(
+                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], generation_config=config
+            )
+        new = output[:, batch["input_ids"].shape[1] :]
+        ends = torch.isin(new, stops)
+        finished = ends.any(dim=1)
+        tokens = torch.where(finished, ends.int().argmax(dim=1), new.shape[1]).tolist()
+        answers = [
+            Completion(tokenizer.decode(ids[:length], skip_special_tokens=True).strip(), length, done)
+            for ids, length, done in zip(new.tolist(), tokens, finished.tolist(), strict=True)
+        ]
+        return [answers[i : i + samples] for i in range(0, len(answers), samples)]
+
+    return map_batches(run, batches_by_length(lengths, batch_size), description=description)

@@ -1,0 +1,237 @@
+"""Loading models, writing texts as their tokens, and computing rewards and log-probabilities with them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from peft import PeftModel
+from safetensors import safe_open
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from preference_study.models.batching import batches_by_length, map_batches
+
+ADAPTER = "adapter_config.json"
+
+
+# MKL, which computes these functions in PyTorch's CPU builds, chooses a function's kernel in its first call. Made by several
+# threads at once, that call can take an imprecise one in one of them (pytorch/pytorch#188792), and half of a process's first
+# batch comes out a little different from run to run. A single number is one thread's work.
+for _name in ("cos", "sin", "exp", "log", "log1p", "expm1", "sqrt", "tanh", "erf"):
+    for _dtype in (torch.float32, torch.float64):
+        getattr(torch, _name)(torch.ones(1, dtype=_dtype))
+
+
+class BadModel(Exception):
+    """A model folder that must not be used; the message says why."""
+
+
+def device() -> torch.device:
+    """The accelerator of this process where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def loading() -> dict[str, Any]:
+    """How every model is loaded: safetensors alone, no code of the model's own, and attention that suits the machine.
+
+    On a CPU plain matrix products beat PyTorch's fused attention in training on short texts, and lose to it somewhere from 256
+    tokens on: `benchmarks/attention.py`.
+    """
+    safe = {"use_safetensors": True, "trust_remote_code": False}
+    return safe | ({"attn_implementation": "eager"} if device().type == "cpu" else {})
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder."""
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def load_causal(
+    base: str | Path, adapter: str | Path | None = None, *, revision: str | None = None, dtype=torch.bfloat16
+) -> PreTrainedModel:
+    """A language model for use: `base` itself, with the LoRA adapter in `adapter` merged into it, or the full model there.
+
+    An adapter that stays apart takes more than half of the time of generation on a CPU.
+    """
+    folder = base if adapter is None or (Path(adapter) / ADAPTER).exists() else adapter
+    model = AutoModelForCausalLM.from_pretrained(folder, revision=revision, dtype=dtype, **loading())
+    if adapter is not None and folder is base:
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
+    return model.to(device()).eval()
+
+
+def new_reward_model(base: str | Path, seed: int, dtype=torch.bfloat16) -> PreTrainedModel:
+    """The base model with an untrained head of one output, drawn from `seed`, kept in float32."""
+    torch.manual_seed(seed)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would report that the head is new, as it is meant to be
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=dtype, **loading())
+    logging.set_verbosity(verbosity)
+    return _exact_head(model)
+
+
+def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> PreTrainedModel:
+    """A trained reward model for use: a full model in `folder`, or its adapter, merged into `base`, and its head.
+
+    Raises:
+        BadModel: the folder's weights hold no head, so that one would be made up at random.
+    """
+    folder = Path(folder)
+    files = list(folder.glob("*.safetensors"))
+    if not files:
+        raise BadModel(f"{folder}: no safetensors weights; train the reward model again")
+    names = {name for file in files for name in safe_open(file, framework="pt").keys()}  # noqa: SIM118
+    if not any("score." in name for name in names):
+        raise BadModel(f"{folder}: the weights hold no reward head (score.weight); scoring with a random one would be nonsense")
+    if (folder / ADAPTER).exists():
+        model = PeftModel.from_pretrained(new_reward_model(base, 0, dtype), folder).merge_and_unload(safe_merge=True)
+    else:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=1, dtype=dtype, output_loading_info=True, **loading()
+        )
+        if info["missing_keys"]:
+            raise BadModel(f"{folder}: weights are missing: {', '.join(sorted(info['missing_keys']))}")
+        model = _exact_head(model)
+    return model.to(device()).eval()
+
+
+def _exact_head(model: PreTrainedModel) -> PreTrainedModel:
+    """Compute the head in float32: bfloat16 has three decimal digits, and rewards would tie."""
+    model.score.float()
+    model.score.register_forward_pre_hook(lambda head, inputs: (inputs[0].float(),))
+    return model
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """A preference pair as tokens: the prompt up to where the answer begins, and both answers with their end of turn.
+
+    `truncated` says whether any of them had to be shortened.
+    """
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+    truncated: bool
+
+
+def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_length: int) -> list[TokenPair]:
+    """Write the columns prompt, chosen and rejected as tokens, at most `max_length` for prompt and answer together.
+
+    A pair that is too long loses tokens from the start of its prompt, down to a quarter of `max_length`; an answer that still
+    does not fit loses its end. Both answers see the same prompt.
+    """
+    starts = [prompt_text(tokenizer, prompt) for prompt in pairs["prompt"]]
+    prompt_ids = _ids(tokenizer, starts)
+    answer_ids = [
+        _ids(tokenizer, [_answer(tokenizer, *item) for item in zip(pairs["prompt"], starts, pairs[side], strict=True)])
+        for side in ("chosen", "rejected")
+    ]
+    return [fit(*ids, max_length) for ids in zip(prompt_ids, *answer_ids, strict=True)]
+
+
+def fit(prompt: list[int], chosen: list[int], rejected: list[int], max_length: int) -> TokenPair:
+    """Shorten a pair by the rule of `encode_pairs`."""
+    longest = max(len(chosen), len(rejected))
+    room = max(max_length - longest, max_length // 4)
+    kept = prompt[-room:]
+    left = max_length - len(kept)
+    return TokenPair(kept, chosen[:left], rejected[:left], len(kept) < len(prompt) or longest > left)
+
+
+def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
+    """The prompt as the chat template writes it, up to where the assistant's answer begins."""
+    messages = [{"role": "user", "content": prompt}]
+    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+
+def _answer(tokenizer: PreTrainedTokenizerBase, prompt: str, start: str, text: str) -> str:
+    """An answer as the template writes it after `start`, up to and with the end-of-turn token."""
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}]
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    if not whole.startswith(start):  # templates that write earlier turns differently
+        return text + tokenizer.eos_token
+    answer = whole[len(start) :]
+    end = answer.rfind(tokenizer.eos_token)
+    return answer[: end + len(tokenizer.eos_token)] if end >= 0 else answer + tokenizer.eos_token
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+
+
+def _padded(sequences: list[list[int]], padding: int, where: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    tensors = [torch.tensor(ids) for ids in sequences]
+    ids = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=padding)
+    lengths = torch.tensor([len(t) for t in tensors])
+    return ids.to(where), (torch.arange(ids.shape[1])[None, :] < lengths[:, None]).long().to(where)
+
+
+def rewards(
+    model: PreTrainedModel, sequences: list[list[int]], *, max_batch: int, max_padded: int, description: str = "scoring"
+) -> list[float]:
+    """A reward model's score of each sequence of tokens (prompt and answer), batched by length, in the order given."""
+
+    def run(number: int, indices: list[int]) -> list[float]:
+        return batch_rewards(model, [sequences[i] for i in indices])
+
+    return map_batches(run, batches_by_length([len(s) for s in sequences], max_batch, max_padded), description=description)
+
+
+def batch_rewards(model: PreTrainedModel, sequences: list[list[int]]) -> list[float]:
+    """The same in one forward pass, on this process alone."""
+    ids, mask = _padded(sequences, model.config.pad_token_id, model.device)
+    with torch.inference_mode():
+        return model(input_ids=ids, attention_mask=mask, use_cache=False).logits.squeeze(-1).float().tolist()
+
+
+def pair_rewards(
+    model: PreTrainedModel, pairs: list[TokenPair], *, max_batch: int, max_padded: int, description: str
+) -> list[tuple[float, float]]:
+    """A reward model's (chosen, rejected) rewards of each pair, in the order given."""
+    sequences = [pair.prompt_ids + ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+    scores = rewards(model, sequences, max_batch=max_batch, max_padded=max_padded, description=description)
+    return list(zip(scores[::2], scores[1::2], strict=True))
+
+
+def pair_logps(
+    model: PreTrainedModel, pairs: list[TokenPair], *, max_batch: int, max_padded: int, description: str
+) -> list[dict[str, float]]:
+    """log pi(answer | prompt), summed over the answer's tokens, of both answers of each pair, batched by length.
+
+    Returns:
+        Per pair, in the order given, {chosen_logp, rejected_logp}.
+    """
+    prompts = [pair.prompt_ids for pair in pairs for _ in range(2)]
+    answers = [ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+    sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+
+    def run(number: int, indices: list[int]) -> list[float]:
+        ids, mask = _padded([sequences[i] for i in indices], model.config.pad_token_id, model.device)
+        first = torch.tensor([len(prompts[i]) for i in indices], device=ids.device)[:, None]
+        position = torch.arange(1, ids.shape[1], device=ids.device)[None, :]
+        wanted = (position >= first) & mask[:, 1:].bool()
+        # Logits of the answers' tokens alone: the vocabulary makes them the largest tensor here.
+        head = model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda head, inputs: (inputs[0][:, :-1][wanted],))
+        try:
+            with torch.inference_mode():
+                logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+                logps = -torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
+        finally:
+            hook.remove()
+        return [part.sum().item() for part in logps.split(wanted.sum(dim=1).tolist())]
+
+    batches = batches_by_length([len(s) for s in sequences], max_batch, max_padded)
+    logps = map_batches(run, batches, description=description)
+    return [{"chosen_logp": c, "rejected_logp": r} for c, r in zip(logps[::2], logps[1::2], strict=True)]

@@ -1,0 +1,235 @@
+"""What the report page shows of a study's numbers and texts, and how they are written."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from preference_study.analysis.methods import pair_matrix
+from preference_study.analysis.statistics import proportion
+from preference_study.analysis.verdicts import NAMES
+from preference_study.report.figures import colour
+from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.words import words
+
+HERE = Path(__file__).parent
+LOG_ODDS_SHOWN = 10  # words a side
+
+
+def decimals(estimate: dict) -> int:
+    """How many decimals an estimate is shown with: two; one from 10 on; three where the interval is narrower than 0.04."""
+    if estimate["low"] is not None and 0 < estimate["high"] - estimate["low"] < 0.04:
+        return 3
+    return 1 if abs(estimate["value"]) >= 10 else 2
+
+
+def number(value: float | None, places: int = 2, signed: bool = False) -> str:
+    """A number in text, with a true minus sign, or a dash where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:{'+' if signed else ''},}".replace("-", "−")
+    # A small negative number must not come out as minus zero.
+    return f"{round(value, places) + 0.0:{'+' if signed else ''}.{places}f}".replace("-", "−")
+
+
+def p_value(p: float) -> str:
+    """A p-value to two significant digits: 0.017, 4.8×10⁻⁵."""
+    if p >= 0.001:
+        return f"{p:.2g}"
+    if p < 1e-99:
+        return "<10⁻⁹⁹"
+    mantissa, exponent = f"{p:.1e}".split("e-")
+    return f"{mantissa}×10⁻{exponent.lstrip('0').translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def statistic(value: float | None) -> str:
+    """A test statistic: counts and sums of ranks as whole numbers."""
+    return number(int(value) if value is not None and float(value).is_integer() else value)
+
+
+def asides(sentence: str) -> list[str]:
+    """A sentence cut at its brackets: every second part is one, with the brackets."""
+    return re.split(r"(\([^()]*\))", sentence)
+
+
+def scale(estimate: dict, share: bool) -> dict[str, float]:
+    """Where an interval is drawn on a scale from 0 to 1: of a share as it is, of a difference with zero in the middle.
+
+    Returns:
+        {low, value, high}; low and high are the value's own where the interval is null.
+    """
+    ends = {key: estimate["value"] if estimate[key] is None else estimate[key] for key in ("low", "value", "high")}
+    if share:
+        return ends
+    widest = 1.1 * max(map(abs, ends.values())) or 1.0
+    return {key: 0.5 + end / widest / 2 for key, end in ends.items()}
+
+
+def data_uri(png: bytes) -> str:
+    """A picture as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def lookup(metrics: Any, path: str) -> Any:
+    """What stands at a dotted path, or None.
+
+    In a list, `outcome=reward&test=paired t` takes the first entry with these values.
+    """
+    for step in path.split("."):
+        if isinstance(metrics, list):
+            wanted = dict(pair.split("=") for pair in step.split("&"))
+            metrics = next((entry for entry in metrics if wanted.items() <= entry.items()), None)
+        elif isinstance(metrics, dict):
+            metrics = metrics.get(step)
+        else:
+            return None
+    return metrics
+
+
+def beside_original(original: list[dict], metrics: dict) -> list[dict]:
+    """The original study's numbers with ours.
+
+    Args:
+        original: original_study.json beside this file: `row` of the study's list, `what`, `reported` as it was printed, `n`
+            where it is known, `right` where the number is a share of n, `ours` (a path into `metrics`) and what it is `of`.
+        metrics: the metrics by file, and `params`.
+
+    Returns:
+        The same rows with `ours` looked up, and the Wilson interval that the original study did not give for a share.
+    """
+    return [
+        entry
+        | {
+            "interval": proportion(entry["right"], entry["n"]) if "right" in entry else None,
+            "ours": lookup(metrics, entry["ours"]),
+        }
+        for entry in original
+    ]
+
+
+def keyword_columns(table: pd.DataFrame) -> dict:
+    """Keywords side by side.
+
+    Args:
+        table: group, rank, word, weight.
+
+    Returns:
+        {groups, rows, alone}: rows of one word per group, by rank; `alone` are the words that only one group has.
+    """
+    columns = {group: rows.sort_values("rank")["word"].tolist() for group, rows in table.groupby("group", sort=False)}
+    counts = table["word"].value_counts()
+    longest = max(map(len, columns.values()), default=0)
+    return {
+        "groups": list(columns),
+        "rows": [[column[rank] if rank < len(column) else "" for column in columns.values()] for rank in range(longest)],
+        "alone": set(counts[counts == 1].index),
+    }
+
+
+def log_odds_sides(table: pd.DataFrame) -> dict[str, dict[str, list[dict]]]:
+    """The words that tell two groups of answers apart most, per comparison: {comparison: {a: rows, b: rows}}.
+
+    Args:
+        table: comparison, word, count_a, count_b, log_odds, z; z is positive where a uses the word more.
+    """
+    return {
+        comparison: {
+            "a": rows[rows["z"] > 0].nlargest(LOG_ODDS_SHOWN, "z").to_dict("records"),
+            "b": rows[rows["z"] < 0].nsmallest(LOG_ODDS_SHOWN, "z").to_dict("records"),
+        }
+        for comparison, rows in table.groupby("comparison", sort=False)
+    }
+
+
+def cases(rows: list[dict]) -> list[dict]:
+    """The answers by prompt, in the order of the base model's: what the case browser shows.
+
+    Args:
+        rows: the scored responses; with an `instruction` that can be checked, each answer also says whether it obeyed.
+    """
+    known = checkable(pd.DataFrame(rows))
+    answers: dict[str, dict[str, dict]] = defaultdict(dict)
+    for row in rows:
+        answer = {"text": row["response"], "words": len(words(row["response"]))}
+        answer |= {"reward": row["reward"], "finished": row["finished"]}
+        if known:
+            answer["obeyed"] = obeys(row["instruction"], row["response"])
+        answers[row["id"]][row["policy"]] = answer
+    return [{"prompt": row["prompt"], "answers": answers[row["id"]]} for row in rows if row["policy"] == "base"]
+
+
+def check_one_run(study: dict) -> None:
+    """Refuse inputs that cannot come from one run: a page that mixes two would contradict itself.
+
+    Raises:
+        SystemExit: numbers of validation pairs differ, a policy's mean reward is not that of its answers, or the methods' table
+            is not of these methods and win rates.
+    """
+    sizes = {"metrics/data.json": study["data"]["val"]["rows_out"], "metrics/reward.json": study["reward"]["accuracy"]["n"]}
+    sizes |= {
+        f"metrics/policies.json, {policy}": study["policies"][policy]["implicit_accuracy"]["n"] for policy in study["methods"]
+    }
+    if study["reward_analysis"]:
+        sizes["metrics/reward_analysis.json"] = study["reward_analysis"]["n"]
+    if len(set(sizes.values())) > 1:
+        found = "; ".join(f"{name}: {n}" for name, n in sizes.items())
+        raise SystemExit(f"inputs of different runs, by their numbers of validation pairs ({found}); run dvc repro")
+    for policy in ("base", *study["methods"]):
+        rewards = [row["reward"] for row in study["responses"] if row["policy"] == policy]
+        told, seen = study["policies"][policy]["reward_mean"], sum(rewards) / max(1, len(rewards))
+        if told["n"] != len(rewards) or not math.isclose(told["value"], seen, rel_tol=1e-6, abs_tol=1e-6):
+            raise SystemExit(
+                f"inputs of different runs: metrics/policies.json gives {policy} a mean reward of {told['value']:.4f} "
+                f"(n = {told['n']}), its answers have {seen:.4f} (n = {len(rewards)}); run dvc repro"
+            )
+    if study["method_table"]:
+        told = {method: row["win_rate"] for method, row in study["method_table"]["methods"].items()}
+        if told != {method: study["policies"][method]["against_base"]["win_rate"] for method in study["methods"]}:
+            raise SystemExit(
+                "inputs of different runs: metrics/methods.json and metrics/policies.json differ in win rates; run dvc repro"
+            )
+
+
+def render(study: dict, params: dict, made_on: dict[str, str]) -> str:
+    """The
+
+    Args:
+        study: from `gather`.
+        params: all parameters, by section.
+        made_on: from `machine`.
+    """
+    original = json.loads((HERE / "original_study.json").read_text(encoding="utf-8"))
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (number, p_value, decimals, statistic, asides, scale, lookup)
+    environment.filters |= {function.__name__: function for function in filters}
+    policies = ["base", *study["methods"]]
+    script = environment.get_template("report.js").render()
+    pairs = study["method_table"]["pairs"] if study["method_table"] else []
+    outcomes = [outcome for outcome in ("gold", "reward") if pairs and f"{outcome}_p" in pairs[0]]
+    metrics = {key: study[key] for key in ("data", "reward", "train_reward", "policies", "reward_analysis")}
+    return environment.get_template("report.html").render(
+        study,
+        params=params,
+        machine=made_on,
+        colours={policy: colour(policy, study["methods"]) for policy in policies},
+        spelling=NAMES,
+        matrices={outcome: pair_matrix(pairs, policies, outcome) for outcome in outcomes},
+        cases=cases(study["responses"]),
+        original=beside_original(original, metrics | {"params": params}),
+        # A browser runs the script with this digest and no other, whatever a response holds.
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )

@@ -1,0 +1,62 @@
+"""What can be seen in a response by itself: whether it repeats itself, and whether it refuses."""
+
+import re
+
+from preference_study.texts.instructions import sentences
+from preference_study.texts.words import words
+
+OPENING_WORDS = 5
+
+_SPEAKER = r"\b(?:i|we)"
+_CANNOT = (
+    rf"{_SPEAKER}(?: \w+)? (?:can'?t|cannot|can not|won't|will not)(?: be able to)?"
+    rf"|{_SPEAKER}(?:'m|'re| am| are)(?: \w+)? (?:unable|not able|not going|not allowed|not permitted|not willing) to"
+)
+_ANSWER = (
+    r"(?:advise|aid|answer|assist|complete|comply|condone|create|disclose|discuss|do (?:that|this|it|so)|encourage|endorse|engage"
+    r"|fulfill?|generate|give(?! up)|help(?! but| it\b| myself| \w+ing\b)|offer|participate|promote|provide"
+    r"|recommend(?!.*\benough\b)|reveal|send|share|suggest|support|teach|tell(?! you how (?!to\b))|write)\b"
+)
+_MACHINE = r"\bas an? (?:[\w-]+ )?(?:ai|artificial intelligence|language model|chatbot)\b"
+REFUSALS = (
+    rf"(?:{_CANNOT})(?: \w+ly)? {_ANSWER}",
+    rf"\bno,? (?:{_CANNOT})[.,!]",
+    rf"(?:{_SPEAKER}(?:'m|'re| am| are)(?: \w+)? |^)sorry,? but\b",
+    rf"(?:{_SPEAKER} (?:\w+ )?apologi[sz]e|\bmy apologies),? but\b",
+    rf"{_MACHINE}[^,]*, {_SPEAKER}(?:'m not|(?: \w+)? not| \w+n't| cannot| must)\b",
+    rf"{_SPEAKER} (?:(?:must|have to) (?:decline|refuse)\b|(?:decline|refuse) to {_ANSWER})",
+    rf"{_SPEAKER}(?:'m not| am not|'re not| are not| don't feel| do not feel) comfortable (?:with|\w+ing)\b",
+    rf"{_SPEAKER}(?:'d| would) (?:rather|prefer) not\b",
+)
+_REFUSAL = re.compile("|".join(REFUSALS))
+
+
+def repetition(text: str, n: int = 3) -> float:
+    """The share of the runs of n words that have occurred before in the text, upper and lower case being the same.
+
+    0 where none has, and where the text has fewer than n words; towards 1 for a text that goes round in circles.
+    """
+    folded = [word.casefold() for word in words(text)]
+    runs = list(zip(*(folded[i:] for i in range(n)), strict=False))
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def refuses(text: str) -> bool:
+    """Whether a response opens with a refusal: one of the formulas `REFUSALS` stands in its opening.
+
+    The opening is the first sentence, with those after it as long as it has fewer than `OPENING_WORDS` words ("I'm sorry. I can't
+    help you."). Case, quotation marks and Markdown are passed over.
+
+    The formulas are what people and models say of themselves: that they cannot or will not do what an answer consists of
+    ("I can't help", "I'm unable to provide"), "I'm sorry, but", "I must decline", or "As an AI, I don't". So "I can't wait", "I
+    can't find it", "I can't help but smile" and "I can't recommend this book enough" are no refusals; nor is "You cannot enter a
+    bank at night", which says something about banks. A refusal that comes late or in other words is missed, and a first line
+    in which someone in a story says "I can't help you" is taken for one.
+    """
+    plain = re.sub(r"[\"“”*_#>`]", "", re.sub(r"[’‘]", "'", text)).lower()
+    opening = ""
+    for sentence in sentences(plain):
+        opening = f"{opening} {sentence.strip()}".strip()
+        if len(words(opening)) >= OPENING_WORDS:
+            break
+    return _REFUSAL.search(opening) is not None

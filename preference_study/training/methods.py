@@ -1,0 +1,238 @@
+"""The methods that align a policy: for each one TRL's trainer, its configuration, the form of data it takes and what it needs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RLOOConfig, RLOOTrainer
+from trl.experimental.cpo import CPOConfig, CPOTrainer
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+from trl.trainer.utils import RepeatSampler
+
+from preference_study.models.language_models import TokenPair, batch_rewards
+from preference_study.params import Policy
+from preference_study.training.run import REMEDY, EpochSampler, PairedByLength
+
+
+class DPO(PairedByLength, DPOTrainer):
+    """TRL's DPO trainer on tokens, batched by length, with the reference's log-probabilities given."""
+
+    def _precompute_ref_logps(self, dataset: Dataset, *_) -> Dataset:
+        return dataset
+
+
+class KTO(KTOTrainer):
+    """TRL's KTO trainer on tokens; batches are the rows in the order of `unpaired_rows`."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+
+class _Concatenated(PairedByLength):
+    """For TRL's older trainers, which write pairs as tokens row by row."""
+
+    def tokenize_row(self, row: dict, model: Any = None) -> dict:
+        prompt = row["prompt_ids"]
+        written = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+        for side in ("chosen", "rejected"):
+            answer = row[f"{side}_ids"]
+            written[f"{side}_input_ids"] = prompt + answer
+            written[f"{side}_attention_mask"] = [1] * (len(prompt) + len(answer))
+            written[f"{side}_labels"] = [-100] * len(prompt) + answer
+        return written
+
+
+class SimPO(_Concatenated, CPOTrainer):
+    """TRL's CPO trainer, whose loss can be SimPO's, on tokens, batched by length."""
+
+
+class ORPO(_Concatenated, ORPOTrainer):
+    """TRL's ORPO trainer on tokens, batched by length."""
+
+
+class EpochPrompts(RepeatSampler):
+    """TRL's order of prompts, shuffled anew each epoch by seed and epoch alone, so that a continued run sees the same order."""
+
+    epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self):
+        self.generator.manual_seed(self.seed + 1_000_003 * self.epoch)
+        return super().__iter__()
+
+
+class RLOO(RLOOTrainer):
+    """TRL's RLOO trainer on prompts that are tokens already."""
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> EpochPrompts:
+        made = super()._get_train_sampler(dataset)
+        return EpochPrompts(
+            made.data_source, made.mini_repeat_count, made.batch_size, made.repeat_count, shuffle=made.shuffle, seed=made.seed
+        )
+
+    def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict]:
+        return prompts, None, {}
+
+    def _generate_single_turn(self, *arguments: Any) -> list[list[int]]:
+        try:
+            return super()._generate_single_turn(*arguments)
+        except RuntimeError as error:
+            if "probability tensor" not in str(error):
+                raise
+            raise SystemExit(
+                f"training diverged at step {self.state.global_step}: the policy's probabilities are no numbers any more, "
+                f"learning rate {self.args.learning_rate}; {REMEDY}"
+            ) from None
+
+
+def pair_rows(pairs: Sequence[TokenPair], section: Policy, seed: int) -> list[dict]:
+    """{prompt_ids, chosen_ids, rejected_ids, length, tokens} per pair, what the paired methods train on."""
+    return [
+        {
+            "prompt_ids": p.prompt_ids,
+            "chosen_ids": p.chosen_ids,
+            "rejected_ids": p.rejected_ids,
+            "length": len(p.prompt_ids) + max(len(p.chosen_ids), len(p.rejected_ids)),
+            "tokens": 2 * len(p.prompt_ids) + len(p.chosen_ids) + len(p.rejected_ids),
+        }
+        for p in pairs
+    ]
+
+
+def unpaired_rows(pairs: Sequence[TokenPair], section: Policy, seed: int) -> list[dict]:
+    """{prompt_ids, completion_ids, label, KL_completion_ids, tokens} per answer; label: whether it was the chosen one.
+
+    The rows stand in the order they are trained in, batches of similar length in shuffled order. KTO's z_0 (Ethayarajh et al.
+    2024, section 4.1) is estimated from each prompt with the answer to another one of its batch, `KL_completion_ids`; over the
+    whole batch, so that the number of processes does not change it.
+    """
+    answers = [
+        {"prompt_ids": p.prompt_ids, "completion_ids": ids, "label": label, "tokens": len(p.prompt_ids) + len(ids)}
+        for p in pairs
+        for ids, label in ((p.chosen_ids, True), (p.rejected_ids, False))
+    ]
+    batch = 2 * section.batch_size
+    rows = [answers[i] for i in EpochSampler(batch, [row["tokens"] for row in answers], seed)]
+    for start in range(0, len(rows), batch):
+        own = rows[start : start + batch]
+        for row, other in zip(own, [own[-1], *own[:-1]], strict=True):
+            row["KL_completion_ids"] = other["completion_ids"]
+    return rows
+
+
+def prompt_rows(pairs: Sequence[TokenPair], section: Policy, seed: int) -> list[dict]:
+    """{prompt} per different prompt, as tokens: the policy makes its own answers."""
+    return [{"prompt": list(ids)} for ids in dict.fromkeys(tuple(p.prompt_ids) for p in pairs)]
+
+
+def judging(model: PreTrainedModel, end_of_turn: int, missing_eos_penalty: float) -> Callable[..., list[float]]:
+    """A reward function as RLOO calls it: the reward model's reward of each sampled answer.
+
+    An answer that was cut off is scored as if it had ended there, like every other answer in this project, and then loses
+    `missing_eos_penalty`, in the reward model's units: no reward model sees that an answer would have gone on (the "EOS trick" of
+    Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO").
+    """
+
+    def reward(prompts: list[list[int]], completion_ids: list[list[int]], **_: Any) -> list[float]:
+        cut_off = [ids[-1:] != [end_of_turn] for ids in completion_ids]
+        ended = [[*ids, end_of_turn] if cut else ids for ids, cut in zip(completion_ids, cut_off, strict=True)]
+        scores = batch_rewards(model, [prompt + ids for prompt, ids in zip(prompts, ended, strict=True)])
+        return [score - missing_eos_penalty * cut for score, cut in zip(scores, cut_off, strict=True)]
+
+    return reward
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a policy is aligned.
+
+    Attributes:
+        trainer, config: TRL's, or a thin class over it.
+        rows: training pairs -> the rows it trains on.
+        configure: the method's part of `config`, from the policy section and the number of processes.
+        needs_reference: whether the loss has a reference model. Where it has, beta (log pi - log pi_ref) is its implicit reward.
+        given_reference: whether its rows take the log-probabilities of data/logps/base; the others' trainers make what they need.
+        needs_reward_model: whether answers are sampled in training and a reward model scores them.
+        needs_pairs: whether chosen and rejected must answer the same prompt.
+    """
+
+    trainer: type[Trainer]
+    config: type[TrainingArguments]
+    rows: Callable[[Sequence[TokenPair], Policy, int], list[dict]]
+    configure: Callable[[Policy, int], dict[str, Any]]
+    needs_reference: bool = False
+    given_reference: bool = False
+    needs_reward_model: bool = False
+    needs_pairs: bool = True
+
+
+def _dpo(loss: str, beta: float) -> dict[str, Any]:
+    return {"max_length": None, "loss_type": [loss], "beta": beta, "precompute_ref_log_probs": True}
+
+
+def _kto(policy: Policy, processes: int) -> dict[str, Any]:
+    rows = 2 * policy.batch_size // processes
+    return {
+        "max_length": None,
+        "beta": policy.kto.beta,
+        "desirable_weight": policy.kto.desirable_weight,
+        "undesirable_weight": policy.kto.undesirable_weight,
+        "precompute_ref_log_probs": True,
+        "train_sampling_strategy": "sequential",
+        "per_device_train_batch_size": rows,
+        "per_device_eval_batch_size": rows,
+    }
+
+
+def _simpo(policy: Policy, processes: int) -> dict[str, Any]:
+    own = policy.simpo
+    return {
+        "max_length": policy.max_length,
+        "loss_type": "simpo",
+        "cpo_alpha": 0.0,
+        "beta": own.beta,
+        # TRL's gamma is the paper's: the target margin between rewards, already multiplied by beta.
+        "simpo_gamma": own.gamma,
+    }
+
+
+def _rloo(policy: Policy, processes: int) -> dict[str, Any]:
+    own = policy.rloo
+    return {
+        "beta": own.beta,
+        "max_steps": own.steps,
+        "num_generations": own.generations,
+        # Sampled together, for a few steps at a time: later ones are weighted by what the policy has moved since (TRL).
+        "steps_per_generation": own.steps_per_generation * policy.gradient_accumulation_steps,
+        "max_completion_length": own.max_new_tokens,
+        "temperature": own.temperature,
+        "per_device_train_batch_size": own.batch_size * own.generations // processes,
+        "eval_strategy": "no",  # there is no loss on validation pairs
+        "eval_steps": None,
+    }
+
+
+METHODS = {
+    # Rafailov et al. 2023
+    "dpo": Method(
+        DPO, DPOConfig, pair_rows, lambda policy, _: _dpo("sigmoid", policy.dpo.beta), needs_reference=True, given_reference=True
+    ),
+    # Azar et al. 2023
+    "ipo": Method(
+        DPO, DPOConfig, pair_rows, lambda policy, _: _dpo("ipo", policy.ipo.beta), needs_reference=True, given_reference=True
+    ),
+    # Ethayarajh et al. 2024
+    "kto": Method(KTO, KTOConfig, unpaired_rows, _kto, needs_reference=True, needs_pairs=False),
+    # Meng et al. 2024
+    "simpo": Method(SimPO, CPOConfig, pair_rows, _simpo),
+    # Hong et al. 2024
+    "orpo": Method(
+        ORPO, ORPOConfig, pair_rows, lambda policy, _: {"max_length": policy.max_length, "beta": policy.orpo.beta}
+    ),
+    # Ahmadian et al. 2024
+    "rloo": Method(RLOO, RLOOConfig, prompt_rows, _rloo, needs_reference=True, needs_reward_model=True, needs_pairs=False),
+}  # fmt: skip

@@ -1,0 +1,306 @@
+"""What the training stages share: LoRA, the order of batches, checkpoints that a killed run goes on from, logged steps."""
+
+import hashlib
+import json
+import math
+import resource
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import trl.trainer.utils
+from accelerate import PartialState
+from datasets import Dataset
+from dvclive import Live
+from peft import LoraConfig
+from transformers import PreTrainedModel, ProgressCallback, Trainer, TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from trl.trainer.utils import hash_module
+
+from preference_study.models.language_models import TokenPair, device
+from preference_study.params import Training
+
+LOGGED = (
+    "loss", "learning_rate", "grad_norm", "accuracy", "margin", "rewards/accuracies", "rewards/margins",
+    "reward", "kl", "completions/mean_length", "completions/clipped_ratio",
+)  # fmt: skip
+COMPLETE = "complete"
+REMEDY = "lower the learning rate or lengthen the warm-up"
+
+# Without Triton, TRL's fused head works through the vocabulary at every position, prompt and padding too, so that a compiler sees
+# one shape. Nothing is compiled here, and most positions are no answer's: let it take the answers' tokens alone, as on a GPU.
+trl.trainer.utils._use_triton = lambda device: True
+
+
+def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any) -> LoraConfig | None:
+    """LoRA on every linear map of the model's top layers (Hu et al. 2021), scaled by alpha / rank = 2; None where rank is 0.
+
+    Args:
+        top_layers: how many of the last layers; None for all.
+        extra: passed to `LoraConfig`.
+    """
+    if rank == 0:
+        return None
+    count = model.config.get_text_config().num_hidden_layers
+    linear = {
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and ".layers." in f".{name}"
+    }
+    first = 0 if top_layers is None else max(0, count - top_layers)
+    layers = "|".join(str(layer) for layer in range(first, count))
+    # As one pattern: PEFT keeps a list of names as a set and would write it in another order in every process.
+    pattern = rf"(.*\.)?layers\.({layers})\.(.*\.)?({'|'.join(sorted(linear))})"
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=pattern, **extra)
+
+
+def arguments(section: Training, learning_rate: float, seed: int, checkpoints: Path) -> dict[str, Any]:
+    """The part of TRL's configurations that every training has, from a training section of params.yaml."""
+    processes = PartialState().num_processes
+    return {
+        "output_dir": str(checkpoints),
+        "learning_rate": learning_rate,
+        "num_train_epochs": section.epochs,
+        "per_device_train_batch_size": section.batch_size // processes,
+        "gradient_accumulation_steps": section.gradient_accumulation_steps,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": section.warmup,  # below 1 it is a share of the steps
+        "gradient_checkpointing": section.gradient_checkpointing,
+        "bf16": True,
+        "use_cpu": device().type == "cpu",
+        "seed": seed,
+        "data_seed": seed,
+        "logging_steps": 1,
+        "eval_strategy": "steps" if section.evaluations else "no",
+        "eval_steps": 1 / section.evaluations if section.evaluations else None,  # below 1 it is a share of the steps
+        "per_device_eval_batch_size": section.batch_size // processes,
+        "prediction_loss_only": True,
+        "save_strategy": "steps",
+        "save_steps": section.save_steps,
+        "save_total_limit": 2,  # one is complete while the other is being written
+        "remove_unused_columns": False,
+        "report_to": "none",
+    }
+
+
+class EpochSampler(LengthGroupedSampler):
+    """Shuffles anew each epoch, by seed and epoch alone, so that a continued run and several processes see the same order."""
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int):
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self):
+        self.generator.manual_seed(self.seed * 1_000_003 + self.epoch)
+        return super().__iter__()
+
+
+class PairedByLength:
+    """For a TRL trainer: takes pairs as tokens with a `length` column, and batches pairs of similar length.
+
+    Random batches waste most of their work on padding, and TRL would write the pairs as tokens by rules of its own.
+    """
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        # Over all processes, so that their number does not change the order.
+        return EpochSampler(self.args.train_batch_size * self.args.world_size, list(dataset["length"]), self.args.seed)
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> EpochSampler:
+        return EpochSampler(self.args.eval_batch_size * self.args.world_size, list(eval_dataset["length"]), self.args.seed)
+
+
+class StepLog(TrainerCallback):
+    """Writes each step's numbers with DVCLive, and stops a run that diverges.
+
+    Starting from a checkpoint, the steps before it are written again: DVC has deleted what the killed run wrote.
+
+    Args:
+        folder: where to.
+        rows: of the training set, to count the examples seen.
+        untrained_loss: on validation, before the first step, where it is known.
+    """
+
+    def __init__(self, folder: Path, rows: int, untrained_loss: float | None):
+        self.folder = folder
+        self.rows = rows
+        self.untrained_loss = untrained_loss
+        self.live: Live | None = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self.live = Live(str(self.folder), dvcyaml=False, save_dvc_exp=False)
+            if self.untrained_loss is not None:
+                self._write({"step": 0, "epoch": 0.0, "eval_loss": self.untrained_loss})
+            for logs in state.log_history:
+                self._write(logs)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        loss = (logs or {}).get("loss", (logs or {}).get("eval_loss", 0.0))
+        gradient = (logs or {}).get("grad_norm", 0.0)
+        if not (math.isfinite(loss) and math.isfinite(gradient)):
+            raise SystemExit(
+                f"training diverged at step {state.global_step}: loss {loss}, gradient norm {gradient}, "
+                f"learning rate {logs.get('learning_rate')}; {REMEDY}"
+            )
+        if self.live is not None:
+            self._write({"step": state.global_step} | logs)
+
+    def _write(self, logs: dict[str, float]) -> None:
+        examples = round(logs["epoch"] * self.rows)
+        if "loss" in logs:
+            numbers = {key.replace("/", "_"): logs[key] for key in LOGGED if key in logs} | {"examples": examples}
+        elif "eval_loss" in logs:
+            numbers = {"validation_loss": logs["eval_loss"], "validation_examples": examples}
+        else:  # the closing line holds only how long it took
+            return
+        self.live.step = logs["step"]
+        for name, value in numbers.items():
+            self.live.log_metric(name, float(value))
+        self.live.make_summary()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        if self.live is not None:
+            self.live.end()
+
+
+def nats_per_token(model: PreTrainedModel, pairs: Sequence[TokenPair]) -> float:
+    """Mean of -log pi(token) over all tokens of the chosen answers."""
+    losses = []
+    for pair in pairs:
+        ids = torch.tensor([pair.prompt_ids + pair.chosen_ids], device=model.device)
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0, len(pair.prompt_ids) - 1 : -1]
+        losses.append(torch.nn.functional.cross_entropy(logits.float(), ids[0, len(pair.prompt_ids) :], reduction="none"))
+    return torch.cat(losses).mean().item()
+
+
+class BetterThanChance(TrainerCallback):
+    """Stops, at a checkpoint or at the end, a policy to which answers are no likelier than tokens drawn at random.
+
+    Optimisers bound their steps, and KTO's loss is bounded: with a learning rate far too high a run often ends in finite numbers
+    and a model that has unlearned language. No loss of all methods shows it; this does.
+
+    Args:
+        model: before training; a model that was no better than chance to begin with must be a nat a token worse to be stopped.
+        pairs: a few, whose chosen answers are looked at.
+    """
+
+    def __init__(self, model: PreTrainedModel, pairs: Sequence[TokenPair]):
+        self.pairs = pairs
+        self.chance = math.log(model.config.get_text_config().vocab_size)
+        # Less a hundredth: a collapsed model that gives all tokens the same probability is off by its rounding.
+        self.limit = max(0.99 * self.chance, nats_per_token(model, pairs) + 1)
+
+    def on_save(self, args, state, control, model=None, **kwargs):
+        found = nats_per_token(model, self.pairs)
+        if not found < self.limit:
+            raise SystemExit(
+                f"training diverged at step {state.global_step} or in the {args.save_steps} before: to the policy, validation "
+                f"answers are no likelier than tokens drawn at random ({found:.1f} nats a token, random ones {self.chance:.1f}), "
+                f"learning rate {args.learning_rate}; {REMEDY}"
+            )
+
+    on_train_end = on_save
+
+
+class CompleteMark(TrainerCallback):
+    """Marks a checkpoint once all of it is written."""
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+class QuietProgress(ProgressCallback):
+    """The progress bar without a line per logged step."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        pass
+
+
+def fingerprint(models: Sequence[PreTrainedModel], dataset: Dataset, settings: dict, seed: int) -> str:
+    """A digest of everything that decides how a training run goes; checkpoints of another run must not be continued."""
+    digest = hashlib.sha256(json.dumps([settings, seed], sort_keys=True).encode())
+    for model in models:
+        digest.update(hash_module(model).encode())
+    for row in dataset:
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def last_complete(checkpoints: Path) -> Path | None:
+    """The newest checkpoint that was written to its end."""
+    marks = checkpoints.glob(f"checkpoint-*/{COMPLETE}")
+    return max((m.parent for m in marks), key=lambda folder: int(folder.name.split("-")[1]), default=None)
+
+
+def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path, untrained_loss: float | None = None) -> bool:
+    """Train, going on from the last complete checkpoint of the same run, and write the model to `target`.
+
+    Args:
+        trainer: ready to train.
+        checkpoints: folder for them; removed at the end.
+        run: the run's `fingerprint`.
+        log: folder for the numbers of each step.
+        target: folder for the trained weights: safetensors and configuration alone.
+        untrained_loss: on validation, before the first step, where it is known.
+
+    Returns:
+        Whether it began at the beginning, and did not go on from a checkpoint.
+
+    Raises:
+        SystemExit: it diverged; nothing is written to `target`.
+    """
+    state = PartialState()
+    mark = checkpoints / "run"
+    if state.is_main_process:
+        if not mark.exists() or mark.read_text() != run:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        mark.write_text(run)
+    state.wait_for_everyone()
+    resume = last_complete(checkpoints)
+    if resume and state.is_main_process:
+        print(f"going on from {resume}")
+    trainer.remove_callback(ProgressCallback)
+    for callback in (QuietProgress(), StepLog(log, len(trainer.train_dataset), untrained_loss), CompleteMark()):
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    trainer.save_model(str(target))
+    if state.is_main_process:
+        # A pickle, a tokenizer that models/base has, and a card about nobody's model.
+        for name in ("training_args.bin", "README.md", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            (target / name).unlink(missing_ok=True)
+        shutil.rmtree(checkpoints)
+    state.wait_for_everyone()
+    return resume is None
+
+
+def training_counts(trainer: Trainer, encoded: dict[str, list[TokenPair]]) -> dict[str, int]:
+    """What was trained on how much: the numbers that every training stage reports."""
+    return {
+        "train_pairs": len(encoded["train"]),
+        "train_pairs_truncated": sum(pair.truncated for pair in encoded["train"]),
+        "val_pairs_truncated": sum(pair.truncated for pair in encoded["val"]),
+        "trained_parameters": trainer.model.num_parameters(only_trainable=True),
+        "steps": trainer.state.global_step,
+    }
+
+
+def peak_memory() -> int:
+    """The most memory, in bytes, that this process has used: of the GPU where there is one, else of the machine."""
+    if device().type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

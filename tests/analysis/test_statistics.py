@@ -1,0 +1,238 @@
+import math
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+
+from preference_study.analysis import statistics
+from preference_study.analysis.statistics import (
+    brier_score,
+    calibration_error,
+    effect_size,
+    explained_share,
+    holm,
+    length_controlled_win_rate,
+    mcnemar,
+    mean,
+    paired_rank_correlation,
+    paired_tests,
+    pairwise_accuracy,
+    proportion,
+    rank_correlation,
+    reliability,
+    sign_test,
+    standard_deviation,
+    unpaired_t,
+)
+
+
+def test_proportion_is_wilsons():
+    # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3.
+    for successes, n, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
+        share = proportion(successes, n)
+        assert (round(share["low"], 4), round(share["high"], 4)) == (low, high)
+        assert share["value"] == successes / n and share["n"] == n
+
+
+def test_mcnemar_is_exact():
+    before = np.repeat([True, True, False, False], [20, 3, 26, 41])
+    after = np.repeat([True, False, True, False], [20, 3, 26, 41])
+    result = mcnemar(before, after)
+    expected = statsmodels_mcnemar([[20, 3], [26, 41]], exact=True)
+    assert (result["gained"], result["lost"]) == (26, 3)
+    assert result["p"] == pytest.approx(expected.pvalue, rel=1e-12)
+    assert result["difference"]["value"] == pytest.approx(23 / 90)
+    assert mcnemar(before, before)["p"] == 1.0
+
+
+def test_paired_difference_is_newcombes():
+    # Newcombe 1998, Statistics in Medicine 17:2635, table III, method 10: (a, b, c, d) = (36, 12, 2, 0), (20, 12, 2, 16).
+    for (a, b, c, d), low, high in (((36, 12, 2, 0), 0.0569, 0.3404), ((20, 12, 2, 16), 0.0562, 0.3292)):
+        after = np.repeat([True, True, False, False], [a, b, c, d])
+        before = np.repeat([True, False, True, False], [a, b, c, d])
+        difference = mcnemar(before, after)["difference"]
+        assert (round(difference["low"], 4), round(difference["high"], 4)) == (low, high)
+
+
+def test_paired_tests_are_scipys():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=40), rng.normal(0.3, size=40)
+    tests = paired_tests(b - a)
+    assert tests["paired_t"]["p"] == pytest.approx(stats.ttest_rel(b, a).pvalue)
+    assert tests["wilcoxon"]["p"] == pytest.approx(stats.wilcoxon(b, a).pvalue)
+    assert paired_tests(np.zeros(5)) == {"n": 5, "paired_t": None, "wilcoxon": None}
+
+
+def test_ties_count_half():
+    assert pairwise_accuracy([1, 2, 3, 4], [0, 3, 3, 4])["value"] == 0.5
+
+
+def test_mean_is_students():
+    values = [1.0, 2.0, 4.0]
+    interval = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    assert (mean(values)["low"], mean(values)["high"]) == pytest.approx(interval)
+    assert mean([3.0]) == {"value": 3.0, "low": None, "high": None, "n": 1}
+
+
+def test_bootstraps_hold_their_values():
+    rng = np.random.default_rng(1)
+    x = rng.normal(1, 2, 80)
+    y = x + rng.normal(size=80)
+    assert effect_size(x, 0)["value"] == pytest.approx(np.mean(x) / np.std(x, ddof=1))
+    assert standard_deviation(x, 0)["value"] == pytest.approx(np.std(x, ddof=1))
+    correlation = rank_correlation(x, y, 0)
+    assert correlation["value"] == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert correlation["low"] < correlation["value"] < correlation["high"] < 1
+    assert rank_correlation(x, y, 0) == correlation  # seeded
+
+
+def test_what_does_not_vary_has_no_interval():
+    assert standard_deviation([2.0, 2.0, 2.0], 0) == {"value": 0.0, "low": None, "high": None, "n": 3}
+    assert effect_size([0.0, 0.0, 0.0], 0)["value"] is None
+
+
+@pytest.mark.parametrize(("truth", "n"), [(0.5, 100), (0.76, 500), (0.9, 200)])
+def test_proportion_covers_the_truth(truth, n):
+    """Exact coverage, summed over all outcomes: within 93 to 97%."""
+    inside = [k for k in range(n + 1) if proportion(k, n)["low"] <= truth <= proportion(k, n)["high"]]
+    assert 0.93 <= math.fsum(stats.binom.pmf(inside, n, truth)) <= 0.97
+
+
+def test_paired_difference_covers_the_truth():
+    rng = np.random.default_rng(2)
+    inside = 0
+    for _ in range(2000):
+        cells = rng.choice(4, size=120, p=[0.3, 0.25, 0.1, 0.35])  # both, only after, only before, neither
+        difference = mcnemar((cells == 0) | (cells == 2), (cells == 0) | (cells == 1))["difference"]
+        inside += difference["low"] <= 0.15 <= difference["high"]
+    assert 0.93 <= inside / 2000 <= 0.97
+
+
+def test_unpaired_and_sign_tests_are_scipys():
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=30), rng.normal(0.5, size=25)
+    assert unpaired_t(a, b)["p"] == pytest.approx(stats.ttest_ind(a, b).pvalue)
+    assert unpaired_t([1.0], b) is None
+    assert sign_test([2, 1, 3, 0, -1])["p"] == pytest.approx(stats.binomtest(3, 4).pvalue)
+    assert sign_test([2, 1, 3, 0, -1])["n"] == 4 and sign_test([0.0]) is None
+
+
+def test_holm_by_hand():
+    # Ordered p times 4, 3, 2, 1, never falling: 0.005 -> 0.02, 0.01 -> 0.03, 0.03 -> 0.06, 0.04 -> 0.06.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+
+
+def test_calibration_by_hand():
+    # sigmoid(ln 3) = 0.75, sigmoid(ln 9) = 0.9.
+    margins = [math.log(3), math.log(3), -math.log(3), math.log(9)]
+    assert brier_score(margins)["value"] == pytest.approx((0.25**2 * 2 + 0.75**2 + 0.1**2) / 4)
+    bins = reliability(margins)
+    assert [(b["predicted"], b["observed"]["value"], b["observed"]["n"]) for b in bins] == [
+        (pytest.approx(0.75), pytest.approx(2 / 3), 3),
+        (pytest.approx(0.9), 1.0, 1),
+    ]
+    assert calibration_error(margins, 0)["value"] == pytest.approx(3 / 4 * (0.75 - 2 / 3) + 1 / 4 * 0.1)
+    assert calibration_error(np.zeros(10), 0)["value"] == 0  # says one half, and ties are half right
+
+
+def test_explained_share_does_not_depend_on_which_answer_comes_first():
+    rng = np.random.default_rng(3)
+    difference = rng.normal(size=50)
+    margins = 2 * difference + rng.normal(size=50)
+    share = explained_share(margins, difference, 0)["value"]
+    fit = sm.OLS(margins, difference).fit()  # without a constant, R squared is about the origin
+    assert share == pytest.approx(fit.rsquared)
+    sign = rng.choice([-1, 1], 50)
+    assert explained_share(margins * sign, difference * sign, 0)["value"] == pytest.approx(share)
+    assert explained_share(3 * difference, difference, 0)["value"] == pytest.approx(1)
+
+
+def test_paired_rank_correlation_is_spearmans_with_pairs_resampled():
+    rng = np.random.default_rng(4)
+    prompt = rng.normal(size=60)  # what both answers of a pair share
+    rewards = (prompt + 0.1 * rng.normal(size=60), prompt + 0.1 * rng.normal(size=60))
+    words = (prompt + rng.normal(size=60), prompt + rng.normal(size=60))
+    paired = paired_rank_correlation(rewards, words, 0)
+    assert paired["value"] == pytest.approx(stats.spearmanr(np.concatenate(rewards), np.concatenate(words)).statistic)
+    loose = rank_correlation(np.concatenate(rewards), np.concatenate(words), 0)
+    assert paired["n"] == 60 and paired["high"] - paired["low"] > loose["high"] - loose["low"]
+
+
+def test_the_win_rate_at_equal_length_is_a_logistic_fit():
+    rng = np.random.default_rng(5)
+    difference = rng.normal(10, 20, 400)
+    scaled = np.tanh(difference / np.sqrt(np.mean(difference**2)))
+    wins = (rng.random(400) < 1 / (1 + np.exp(-(-0.4 + 2 * scaled)))).astype(float)
+    fit = sm.Logit(wins, sm.add_constant(scaled)).fit(disp=0)
+    found = length_controlled_win_rate(wins, difference, 0)
+    # The prior is a pair of half prompts among 400, hence not equal to the last digit.
+    assert found["value"] == pytest.approx(1 / (1 + np.exp(-fit.params[0])), abs=0.005)
+    assert found["value"] < 0.5 < wins.mean()  # what was won was won by length
+    every = length_controlled_win_rate(np.ones(30), np.arange(30), 0)
+    assert 0.9 < every["value"] < 1
+    same_length = length_controlled_win_rate(wins, np.zeros(400), 0)
+    assert same_length["value"] == pytest.approx((wins.sum() + 0.5) / 401)
+
+
+def d_z(x):
+    return effect_size(x, 0)
+
+
+def coverage(interval, draw, truth, runs):
+    """How often `interval` of a sample drawn holds the truth."""
+    held = 0
+    for run in range(runs):
+        found = interval(draw(np.random.default_rng(run)))
+        held += found["low"] <= truth <= found["high"]
+    return held / runs
+
+
+@pytest.mark.parametrize(
+    ("interval", "draw", "truth", "runs"),
+    [
+        (mean, lambda rng: rng.normal(1, 2, 40), 1.0, 2000),
+        (lambda x: proportion(x, 150), lambda rng: rng.binomial(150, 0.7), 0.7, 2000),
+        (d_z, lambda rng: rng.normal(0.3, 1, 100), 0.3, 800),
+        (lambda x: standard_deviation(x, 0), lambda rng: rng.normal(0, 2, 400), 2.0, 800),
+        (lambda x: rank_correlation(x[0], x[1], 0), lambda rng: _correlated(rng, 60), 6 / math.pi * math.asin(0.25), 400),
+        (lambda x: length_controlled_win_rate(*x, 0), lambda rng: _won_by_length(rng, 120), 1 / (1 + math.exp(-0.4)), 400),
+        (lambda x: mcnemar(x[0], x[1])["difference"], lambda rng: _paired_shares(rng, 150), 0.1, 2000),
+        (lambda x: brier_score(x), lambda rng: rng.choice([math.log(3), -math.log(3)], 100), (0.25**2 + 0.75**2) / 2, 2000),
+    ],
+    ids=["mean", "proportion", "d_z", "deviation", "rank correlation", "win rate at equal length", "difference", "brier"],
+)
+def test_intervals_hold_the_truth_95_times_in_100(interval, draw, truth, runs, monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 1000)  # a quarter of the usual number, for time
+    assert 0.93 <= coverage(interval, draw, truth, runs) <= 0.97
+
+
+def _correlated(rng, n):
+    x = rng.normal(size=n)
+    return x, 0.5 * x + math.sqrt(0.75) * rng.normal(size=n)
+
+
+def _won_by_length(rng, n):
+    difference = rng.normal(0, 10, n)
+    # The scale is the sample's own, as in what is tested.
+    odds = 0.4 + 1.0 * np.tanh(difference / np.sqrt(np.mean(difference**2)))
+    return (rng.random(n) < 1 / (1 + np.exp(-odds))).astype(float), difference
+
+
+def _paired_shares(rng, n):
+    table = rng.choice(4, size=n, p=[0.4, 0.2, 0.1, 0.3])  # both, after only, before only, neither
+    return np.isin(table, [0, 2]), np.isin(table, [0, 1])
+
+
+def test_large_samples_get_an_interval_too():
+    values = np.random.default_rng(6).normal(0, 2, 5000)
+    deviation = standard_deviation(values, 0)
+    # The deviation of a normal sample has standard error sigma / sqrt(2 n).
+    assert deviation["high"] - deviation["low"] == pytest.approx(2 * 1.96 * 2 / math.sqrt(10000), rel=0.15)

@@ -1,0 +1,153 @@
+import json
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preference_study.data.preferences import BadInput, pair_id, read_table_file, to_pairs, usable_pairs
+from stages.prepare_data import prepare
+
+STUDY = {"question": ["q1", "q2"], "response_1": ["a", "c"], "response_2": ["b", "d"], "overall_response": [1, 2]}
+
+
+def texts(raw: dict | pd.DataFrame) -> list[tuple]:
+    pairs = to_pairs(pd.DataFrame(raw), "raw")
+    return list(pairs[["prompt", "chosen", "rejected"]].itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize("preference", [[1, 2], ["1", "2"], [1.0, 2.0], [" 1", "2 "]])
+def test_the_studys_columns(preference):
+    assert texts(STUDY | {"overall_response": preference}) == [("q1", "a", "b"), ("q2", "d", "c")]
+
+
+def test_other_shapes_give_the_same_pairs():
+    wanted = [("q1", "a", "b")]
+    user, good, bad = ({"role": r, "content": c} for r, c in (("user", "q1"), ("assistant", "a"), ("assistant", "b")))
+    assert texts({"prompt": ["q1"], "chosen": ["a"], "rejected": ["b"]}) == wanted
+    assert texts({"prompt": [[user]], "chosen": [[good]], "rejected": [[bad]]}) == wanted
+    assert texts({"chosen": [[user, good]], "rejected": [[user, bad]]}) == wanted
+    assert texts({"prompt": ["q1"], "response_0": ["b"], "response_1": ["a"], "better_response_id": [1]}) == wanted
+    assert texts({"chosen": ["\n\nHuman: q1\n\nAssistant: a"], "rejected": ["\n\nHuman: q1\n\nAssistant: b"]}) == wanted
+
+
+def test_a_conversation_becomes_a_transcript():
+    start = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: q"
+    wanted = [("Human: hi\n\nAssistant: hello\n\nHuman: q", "a", "b")]
+    assert texts({"chosen": [start + "\n\nAssistant: a"], "rejected": [start + "\n\nAssistant: b"]}) == wanted
+    turns = [{"role": r, "content": c} for r, c in (("user", "hi"), ("assistant", "hello"), ("user", "q"))]
+    answers = {
+        "chosen": [[*turns, {"role": "assistant", "content": "a"}]],
+        "rejected": [[*turns, {"role": "assistant", "content": "b"}]],
+    }
+    assert texts(answers) == wanted
+
+
+def test_rows_are_dropped_by_reason_and_counted_once():
+    rows = [
+        ("q0", "good", "bad", 1),
+        ("q1", "", "bad", 1),  # row 2: empty
+        ("q2", None, "bad", 3),  # row 3: no preference, which is tried first
+        ("q3", "same", " same ", 2),  # row 4: equal
+        ("q0", "good", "bad", "1"),  # row 5: duplicate of row 1
+        ("held out", "good", "bad", 1),  # row 6
+        ("q4", "good", "bad", None),  # row 7: no preference
+        ("q5", "good", "bad", 2),
+    ]
+    raw = pd.DataFrame(rows, columns=list(STUDY)).assign(topic="t")
+    kept, dropped = usable_pairs(to_pairs(raw, "raw"), {"held out"})
+    assert dropped == {
+        "bad_preference": [3, 7], "empty_text": [2], "equal_responses": [4], "duplicate": [5], "prompt_in_validation": [6],
+    }  # fmt: skip
+    assert list(kept["prompt"]) == ["q0", "q5"] and list(kept["chosen"]) == ["good", "bad"]
+    assert list(kept.columns) == ["id", "prompt", "chosen", "rejected", "chosen_words", "rejected_words", "topic"]
+    assert kept["id"][0] == pair_id("q0", "good", "bad")
+
+
+TEXT = st.text(alphabet="ab \n", max_size=3)
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT, st.sampled_from([1, 2, "1", "2", 0, None])), min_size=1, max_size=15))
+def test_every_row_is_kept_or_counted(rows):
+    kept, dropped = usable_pairs(to_pairs(pd.DataFrame(rows, columns=list(STUDY)), "raw"), {"a"})
+    lost = [row for numbers in dropped.values() for row in numbers]
+    assert len(kept) + len(lost) == len(rows) and len(set(lost)) == len(lost)
+    assert "a" not in set(kept["prompt"]) and kept["id"].is_unique
+    assert (kept["chosen"] != kept["rejected"]).all() and kept[["prompt", "chosen", "rejected"]].ne("").all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wanted"),
+    [
+        ("x.parquet", None, "no such file"),
+        ("x.parquet", b"", "empty"),
+        ("x.parquet", b"question,response_1\n", "not a whole .parquet file"),
+        ("x.jsonl", b'{"question": "q"}\n{"question": ', "row 2 is not JSON"),
+        ("x.jsonl", b"[1]\n", "row 1 is a list"),
+        ("x.csv", b"question,response_1\n", "holds no rows"),
+        ("x.csv", b"\xff\xfe\x00PAR1", "not a whole .csv file"),
+        ("x.txt", b"q", "use .parquet, .jsonl or .csv"),
+    ],
+)
+def test_unreadable_files_are_named_with_a_remedy(tmp_path, name, content, wanted):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=wanted) as error:
+        read_table_file(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_a_truncated_parquet_file_is_found(tmp_path):
+    whole, cut = tmp_path / "whole.parquet", tmp_path / "cut.parquet"
+    pd.DataFrame(STUDY).to_parquet(whole)
+    cut.write_bytes(whole.read_bytes()[:-20])
+    with pytest.raises(BadInput, match="truncated"):
+        read_table_file(cut)
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted"),
+    [
+        (["question", "response_1", "response_2"], "'overall_response' is missing"),
+        (["prompt", "response_0", "better_response_id"], "'response_1' is missing"),
+        (["chosen", "rejected"], "'prompt' is missing"),
+        (["a", "b"], "of no known shape"),
+    ],
+)
+def test_a_missing_column_is_named(columns, wanted):
+    with pytest.raises(BadInput, match=wanted):
+        to_pairs(pd.DataFrame([["x"] * len(columns)], columns=columns), "raw")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "csv"])
+def test_all_formats_give_the_same_pairs(tmp_path, suffix):
+    raw = pd.DataFrame(STUDY)
+    path = tmp_path / f"raw.{suffix}"
+    match suffix:
+        case "parquet":
+            raw.to_parquet(path)
+        case "jsonl":
+            path.write_text("\n".join(json.dumps(row) for row in raw.to_dict("records")))
+        case "csv":
+            raw.to_csv(path, index=False)
+    assert texts(read_table_file(path)) == texts(raw)
+
+
+def test_a_limit_samples_by_seed_and_keeps_the_order(tmp_path):
+    path = tmp_path / "raw.csv"
+    n = 50
+    pd.DataFrame({"prompt": [f"q{i:02}" for i in range(n)], "chosen": "good one", "rejected": "bad"}).to_csv(path, index=False)
+    pairs, summary = prepare(str(path), 20, 3, set())
+    again, _ = prepare(str(path), 20, 3, set())
+    other, _ = prepare(str(path), 20, 4, set())
+    assert len(pairs) == 20 and pairs["prompt"].is_monotonic_increasing
+    assert pairs.equals(again) and not pairs.equals(other)
+    assert (summary["rows_in"], summary["not_sampled"], summary["rows_out"]) == (50, 30, 20)
+    assert summary["longer_wins"]["value"] == 1.0 and summary["chosen_words"]["value"] == 2.0
+
+
+def test_nothing_left_is_an_error(tmp_path):
+    path = tmp_path / "raw.csv"
+    pd.DataFrame({"prompt": ["q"], "chosen": ["same"], "rejected": ["same"]}).to_csv(path, index=False)
+    with pytest.raises(BadInput, match="no row can be used"):
+        prepare(str(path), None, 0, set())

@@ -1,0 +1,77 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.ranking import Run, conclusion, differing, rank
+from preference_study.analysis.statistics import mcnemar, proportion
+
+N = 300
+
+
+def run(name: str, right: np.ndarray, rate: float, seed: int = 1, final: float = 0.5) -> Run:
+    loss = pd.DataFrame({"examples": range(8, 168, 8), "loss": np.linspace(0.7, final, 20)}, index=range(1, 21))
+    pairs = [f"pair {i}" for i in range(len(right))]
+    return Run(name, {"seed": seed, "reward.learning_rate": rate, "reward.epochs": 1}, pd.Series(right, index=pairs), loss)
+
+
+def right(share: float, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).random(N) < share).astype(float)
+
+
+def test_the_best_is_told_from_the_worst_and_not_from_its_like():
+    base = right(0.8)
+    alike = base.copy()
+    alike[:3] = 0
+    runs = [run("worst", right(0.5, 1), 1e-3, final=0.2), run("best", base, 1e-4), run("alike", alike, 3e-4)]
+    table = rank(runs)
+    assert [names[0] for names in table["names"]] == ["best", "alike", "worst"]
+    assert table["apart"].tolist() == [False, False, True]
+    assert table["accuracy"][0] == proportion(base.sum(), N)
+    # Paired: what is compared is the same pair under both settings.
+    assert table["difference"][1] == mcnemar(base, alike)["difference"]
+    words = conclusion(table, differing(runs))
+    assert words.startswith("Best on validation: reward.learning_rate=0.0001") and f"n = {N} pairs" in words
+    assert "cannot be told from: reward.learning_rate=0.0003." in words
+    assert "Training loss alone would have chosen reward.learning_rate=0.001" in words and "worse on validation" in words
+
+
+def test_choosing_the_best_is_paid_for():
+    # Of settings that are all alike, the best and the worst seen are told apart no oftener than one test may err.
+    generator = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(100):
+        runs = [run(str(i), (generator.random(N) < 0.7).astype(float), rate=i) for i in range(6)]
+        wrong += rank(runs)["apart"].any()
+    assert wrong / 100 <= 0.05
+
+
+def test_runs_that_differ_by_seed_are_one_setting():
+    a, b = right(0.7, 1), right(0.7, 2)
+    runs = [run("a1", a, 1e-4, seed=1), run("a2", b, 1e-4, seed=2), run("b1", right(0.6, 3), 1e-3, seed=1)]
+    table = rank(runs)
+    own = table[table["seeds"] == 2].iloc[0]
+    assert own["names"] == ["a1", "a2"] and own["accuracy"]["value"] == pytest.approx((a.mean() + b.mean()) / 2)
+    assert own["accuracy"]["n"] == N  # pairs, not pairs times seeds
+    assert own["seeds_std"] == pytest.approx(np.std([a.mean(), b.mean()], ddof=1))
+    assert differing(runs) == ["reward.learning_rate"]
+
+
+def test_the_order_of_pairs_does_not_matter_and_their_identity_does():
+    first = run("first", right(0.7), 1e-4)
+    shuffled = Run(
+        "second", first.params | {"reward.learning_rate": 1e-3}, first.right.sample(frac=1, random_state=0), first.loss
+    )
+    assert rank([first, shuffled])["difference"][1]["value"] == 0
+    other = run("other", right(0.7)[:-1], 1e-3)
+    with pytest.raises(ValueError, match="different pairs"):
+        rank([first, other])
+
+
+def test_the_final_loss_is_not_one_noisy_step():
+    loss = pd.DataFrame({"loss": [1.0] * 90 + [0.5] * 9 + [0.1]})
+    assert Run("x", {}, pd.Series([1.0]), loss).final_loss == pytest.approx((0.5 * 9 + 0.1) / 10)
+
+
+def test_it_says_so_where_training_loss_agrees():
+    words = conclusion(rank([run("a", right(0.9), 1e-4, final=0.1), run("b", right(0.5, 2), 1e-3)]), ["reward.learning_rate"])
+    assert "Training loss alone would have chosen the same." in words and "better than every other" in words

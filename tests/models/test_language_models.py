@@ -1,0 +1,111 @@
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from preference_study.models.language_models import (
+    BadModel,
+    encode_pairs,
+    fit,
+    load_causal,
+    load_reward,
+    new_reward_model,
+    pair_logps,
+    pair_rewards,
+    rewards,
+)
+
+LIMITS = {"max_batch": 3, "max_padded": 200, "description": "t"}
+PAIRS = pd.DataFrame(
+    {
+        "prompt": ["Hi", "A longer question, is it not?", "x"],
+        "chosen": ["yes", "a long answer that goes on and on", "z"],
+        "rejected": ["no no no", "short", "a long answer that goes on and on"],
+    }
+)
+
+
+def test_pairs_are_written_by_the_template(tokenizer):
+    [first, *_] = encode_pairs(tokenizer, PAIRS, 100)
+    assert tokenizer.decode(first.prompt_ids) == "<|user|>Hi<|end|><|assistant|>"
+    assert tokenizer.decode(first.chosen_ids) == "yes<|end|>"
+    assert tokenizer.decode(first.rejected_ids) == "no no no<|end|>"
+    assert not first.truncated
+
+
+TOKENS = st.lists(st.integers(0, 9), min_size=1, max_size=30)
+
+
+@given(TOKENS, TOKENS, TOKENS, st.integers(8, 40))
+def test_too_long_pairs_lose_the_prompts_start_then_the_answers_end(prompt, chosen, rejected, limit):
+    pair = fit(prompt, chosen, rejected, limit)
+    assert len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids)) <= limit
+    assert prompt[-len(pair.prompt_ids) :] == pair.prompt_ids
+    assert chosen[: len(pair.chosen_ids)] == pair.chosen_ids and rejected[: len(pair.rejected_ids)] == pair.rejected_ids
+    assert len(pair.prompt_ids) >= min(len(prompt), limit // 4)
+    whole = (prompt, chosen, rejected) == (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids)
+    assert pair.truncated == (not whole)
+    assert whole == (len(prompt) + max(len(chosen), len(rejected)) <= limit)
+
+
+def test_batched_rewards_are_those_of_one_at_a_time(model_folder, tokenizer):
+    model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
+    pairs = encode_pairs(tokenizer, PAIRS, 100)
+    batched = pair_rewards(model, pairs, **LIMITS)
+    for (chosen, rejected), pair in zip(batched, pairs, strict=True):
+        for score, ids in ((chosen, pair.chosen_ids), (rejected, pair.rejected_ids)):
+            tokens = torch.tensor([pair.prompt_ids + ids])
+            # The reward is the head's reading of the last token, the end of the turn.
+            hidden = model.model(input_ids=tokens).last_hidden_state[0, -1]
+            assert score == pytest.approx((model.score.weight @ hidden).item(), abs=1e-5)
+
+
+def test_batched_log_probabilities_are_those_of_one_at_a_time(model_folder, tokenizer):
+    model = load_causal(model_folder, dtype=torch.float32)
+    pairs = encode_pairs(tokenizer, PAIRS, 100)
+    for row, pair in zip(pair_logps(model, pairs, **LIMITS), pairs, strict=True):
+        for logp, ids in ((row["chosen_logp"], pair.chosen_ids), (row["rejected_logp"], pair.rejected_ids)):
+            logits = model(input_ids=torch.tensor([pair.prompt_ids + ids])).logits[0].log_softmax(-1)
+            start = len(pair.prompt_ids)
+            by_hand = sum(logits[start - 1 + i, token].item() for i, token in enumerate(ids))
+            assert logp == pytest.approx(by_hand, abs=1e-3)
+
+
+def test_rewards_in_bfloat16_do_not_tie(model_folder):
+    model = new_reward_model(model_folder, seed=1).eval()
+    scores = rewards(model, [[i % 200, 5, 7] for i in range(200)], **LIMITS)
+    assert len(set(scores)) > 190
+
+
+def test_a_reward_model_survives_its_file(model_folder, tokenizer, tmp_path):
+    model = new_reward_model(model_folder, seed=1).eval()
+    model.save_pretrained(tmp_path)
+    pairs = encode_pairs(tokenizer, PAIRS, 100)
+    assert pair_rewards(load_reward(model_folder, tmp_path), pairs, **LIMITS) == pair_rewards(model, pairs, **LIMITS)
+
+
+def test_a_reward_model_without_its_head_is_refused(model_folder, tmp_path):
+    new_reward_model(model_folder, seed=1).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["score.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadModel, match="no reward head"):
+        load_reward(model_folder, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(BadModel, match="no safetensors"):
+        load_reward(model_folder, tmp_path)
+
+
+def test_pickled_weights_are_refused(model_folder, tmp_path):
+    model = load_causal(model_folder)
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        load_causal(tmp_path)
+
+
+def test_the_head_is_drawn_from_the_seed(model_folder):
+    one, same, other = (new_reward_model(model_folder, seed=s).score.weight for s in (1, 1, 2))
+    assert torch.equal(one, same) and not torch.equal(one, other)

@@ -1,0 +1,218 @@
+"""Made-up inputs of the report, hostile texts among them; the metrics come from the functions that make the real ones.
+
+python -m tests.report.example folder
+"""
+
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from preference_study.analysis.best_of_n import compare_best_of_n
+from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
+from preference_study.analysis.policies import compare_policies
+from preference_study.analysis.reward import analyse_reward, favoured_and_other
+from preference_study.analysis.scorers import members, scorers
+from preference_study.analysis.statistics import mean, proportion
+from preference_study.analysis.stress import compare_stress
+from preference_study.analysis.variants import compare_variants, ensemble_on_perturbations
+from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.report import figures
+from preference_study.texts.instructions import INSTRUCTIONS, obeys
+from preference_study.texts.perturbations import PERTURBATIONS
+from preference_study.texts.words import words
+
+HOSTILE = (
+    "</script><script>window.injected = 1; alert(1)</script>",
+    "<img src=x onerror=\"window.injected = 1; alert('img')\"><svg onload=alert(2)>",
+    "<!-- <script> {{ 7 * 7 }} {% raw %} &lt;b&gt; \u2028 \\u003c/script>",
+    "",
+    "x" * 3000,
+    "\u202eשלום עולם\u202c مرحبا 👩‍👩‍👧‍👦 🏳️‍🌈 Z̸a̷l̴g̵o̶",
+)
+TOPICS = ("rain", "old maps", "the cinema", "chickens", "city parks", "a choir", "the dentist", "breakfast")
+SIDES = ("chosen", "rejected")
+FILLER = words("people enjoy it because a short walk in the fresh morning air can help you think and rest well")
+
+
+def answers(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -> list[dict]:
+    """Scored responses to made-up prompts; the second policy's first answers are `HOSTILE`, and every seventh is a tie."""
+    rng = random.Random(seed)
+    kinds = list(INSTRUCTIONS)
+    asked = [(f"Say something about {rng.choice(TOPICS)}, number {i}.", kinds[i % len(kinds)]) for i in range(prompts)]
+    rows, base = [], {}
+    for place, policy in enumerate(policies):
+        for i, (prompt, kind) in enumerate(asked):
+            text = " ".join(rng.choices(FILLER, k=rng.randint(4, 30) + 3 * place)).capitalize() + "."
+            reward = rng.gauss(1 + 0.6 * place, 1.5)
+            if place == 0:
+                base[i] = (text, reward)
+            elif i % 7 == 6:
+                text, reward = base[i]
+            elif place == 1 and i < len(HOSTILE):
+                text = HOSTILE[i]
+            row = {"prompt": f"{prompt} {INSTRUCTIONS[kind].text}", "id": f"{i:016x}", "policy": policy, "response": text}
+            row |= {"tokens": 1 + len(text) // 4, "finished": rng.random() < 0.7, "reward": reward}
+            rows.append(row | ({"instruction": kind} if sandbox else {}))
+    return rows
+
+
+def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Generator) -> dict:
+    """metrics/policies.json of such responses."""
+    table = pd.DataFrame(rows)
+    table["words"] = [len(words(text)) for text in table["response"]]
+    table["reading_grade"] = np.where(table["words"] > 5, rng.normal(6, 2, len(table)), np.nan)
+    table["repetition"], table["refuses"] = rng.uniform(0, 0.3, len(table)), rng.random(len(table)) < 0.05
+    if "instruction" in table:
+        table["obeyed"] = [obeys(*row) for row in table[["instruction", "response"]].itertuples(index=False)]
+    policies = ["base", *methods]
+    by_policy = {policy: table[table["policy"] == policy].set_index("id") for policy in policies}
+    logps = {policy: pd.DataFrame(rng.normal(-50, 9, (40, 2)), columns=["chosen_logp", "rejected_logp"]) for policy in policies}
+    return compare_policies(by_policy, logps, dict.fromkeys(methods, 0.1), seed=1)
+
+
+NEEDS = {  # reference, reward model, pairs
+    "dpo": (True, False, True), "ipo": (True, False, True), "kto": (True, False, False),
+    "simpo": (False, False, True), "orpo": (False, False, True), "rloo": (True, True, False),
+}  # fmt: skip
+STABILITY = {
+    "params": {"model.name": "tiny/model"},
+    "seeds": [1, 2, 3],
+    "methods": {"dpo": {"gold_rate": [0.5, 0.6, 0.55], "words_mean": [30.0, 31.5, 30.6]}},
+}
+
+
+def methods_inputs(folder: Path, methods: list[str], training: dict) -> None:
+    """Per method what training came to and what it took, and the spread over seeds."""
+    for place, method in enumerate(methods):
+        needs = dict(zip(("needs_reference", "needs_reward_model", "needs_pairs"), NEEDS[method], strict=True))
+        examples = training["train_pairs"] * (1 if needs["needs_pairs"] else 2)
+        trained = training | {"examples": examples, "tokens": 200 * examples} | needs
+        write_json(folder / f"metrics/train_policy/{method}.json", trained)
+        cost = {"seconds": 120.0 + 30 * place, "peak_memory_bytes": (3 + place) * 2**30, "device": "cpu"}
+        write_json(folder / f"metrics/train_cost/{method}.json", cost)
+    write_json(folder / "experiments/results/stability.json", STABILITY)
+
+
+def methods_outputs(folder: Path, methods: list[str], rows: list[dict]) -> None:
+    """metrics/methods.json, metrics/methods_cost.json and plots/methods/ of what `methods_inputs` and the others wrote."""
+    table = pd.DataFrame(rows)
+    if "instruction" in table:
+        table["obeyed"] = [obeys(*row) for row in table[["instruction", "response"]].itertuples(index=False)]
+    answers = {policy: table[table["policy"] == policy].set_index("id") for policy in (*methods, "base")}
+    training = {method: read_json(folder / f"metrics/train_policy/{method}.json") for method in methods}
+    measured = {method: read_json(folder / f"metrics/train_cost/{method}.json") for method in methods}
+    policies = read_json(folder / "metrics/policies.json")
+    made = compare_methods(answers, policies, training, STABILITY, {"model": {"name": "tiny/model"}})
+    write_json(folder / "metrics/methods.json", made)
+    write_json(folder / "metrics/methods_cost.json", training_costs(measured, {m: training[m]["tokens"] for m in methods}))
+    plots = folder / "plots/methods"
+    write_png(plots / "methods.png", figures.method_shares(figures.method_rows(policies, methods)))
+    write_png(plots / "pairwise.png", figures.win_matrix(pair_matrix(made["pairs"], ["base", *methods], "reward")))
+
+
+def scored_pairs(rng: np.random.Generator, pairs: int = 40) -> pd.DataFrame:
+    """Validation pairs with rewards, as analyse_reward takes them."""
+    scored = pd.DataFrame(rng.normal([1.6, 0.6], 1.4, (pairs, 2)), columns=["chosen_reward", "rejected_reward"])
+    scored["chosen"], scored["rejected"], scored["instruction"] = "a", "b", rng.choice(list(INSTRUCTIONS)[:5], pairs)
+    scored["chosen_words"], scored["rejected_words"] = rng.integers(5, 60, (2, pairs))
+    return scored
+
+
+def stress_outputs(folder: Path, scored: pd.DataFrame, rng: np.random.Generator) -> None:
+    """metrics/stress.json and plots/stress/ of pairs whose rewards each perturbation changes a little, the last one much."""
+    rewards = scored[["chosen_reward", "rejected_reward"]].assign(id=[str(i) for i in range(len(scored))])
+    tables = []
+    for name in ("none", *PERTURBATIONS):
+        size = {"none": 0, list(PERTURBATIONS)[-1]: 9}.get(name, 0.3)
+        noise = rng.normal(0, 1, (2, len(scored)))
+        table = rewards.assign(perturbation=name, chosen_changed=size > 0, rejected_changed=size > 1, truth_kept=True)
+        table.loc[: 3 * (name == "truncation"), "truth_kept"] = name != "truncation"
+        tables.append(table.assign(**{f"{s}_reward": table[f"{s}_reward"] + size * noise[i] for i, s in enumerate(SIDES)}))
+    whole = pd.concat(tables, ignore_index=True)
+    metrics = compare_stress({"standard": whole}, seed=1)
+    lists = whole.assign(**{f"{s}_reward": [[r, r - 1, -r] for r in whole[f"{s}_reward"]] for s in SIDES})
+    columns = ["chosen_reward", "rejected_reward"]
+    ensembles = {"ensemble": ensemble_on_perturbations(scorers("ensemble", lists, columns, 1.0), members(lists, columns), seed=1)}
+    write_json(folder / "metrics/stress.json", {"scorers": metrics, "ensembles": ensembles})
+    write_png(folder / "plots/stress/accuracy.png", figures.stress(figures.stress_rows(metrics)))
+
+
+def variants_outputs(folder: Path, scored: pd.DataFrame, rng: np.random.Generator) -> None:
+    """metrics/variants.json, metrics/best_of_n.json and their plots, of two reward models."""
+    other = scored.assign(chosen_reward=scored["chosen_reward"] + rng.normal(0, 1, len(scored)))
+    learned = {"accuracy": proportion(25, 40), "length_correlation": mean(rng.normal(0.9, 0.1, 40))}
+    metrics = compare_variants({"standard": scored, "product_of_experts": other}, {"product_of_experts": learned}, seed=1)
+    write_json(folder / "metrics/variants.json", metrics)
+    write_png(folder / "plots/variants/accuracy.png", figures.variants(figures.variant_rows(metrics)))
+    samples = pd.DataFrame({"id": np.repeat([str(i) for i in range(20)], 8), "sample": list(range(8)) * 20})
+    samples["words"], samples["obeyed"] = rng.integers(5, 60, 160), rng.random(160) < 0.4
+    scored = {name: samples[["id", "sample"]].assign(reward=rng.normal(size=160)) for name in ("standard", "ensemble (worst)")}
+    best = compare_best_of_n(samples, scored, "standard", seed=1)
+    write_json(folder / "metrics/best_of_n.json", best)
+    write_png(folder / "plots/best_of_n/curves.png", figures.best_of_n(figures.best_of_n_rows(best)))
+
+
+def word_tables(folder: Path, groups: list[str], comparison: str) -> None:
+    """keywords.csv and log_odds.csv; "null" is a word like any other."""
+    keywords = [
+        {"group": group, "rank": rank, "word": word, "weight": 0.2 / rank}
+        for place, group in enumerate(groups)
+        for rank, word in enumerate([*FILLER[place : place + 9], "null"], 1)
+    ]
+    odds = [
+        {"comparison": comparison, "word": word, "count_a": 9 + z, "count_b": 9 - z, "log_odds": z / 4, "z": float(z)}
+        for z, word in zip(range(8, -9, -1), FILLER, strict=False)
+    ]
+    write_csv(folder / "keywords.csv", pd.DataFrame(keywords))
+    write_csv(folder / "log_odds.csv", pd.DataFrame(odds))
+
+
+def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: bool = True, whole: bool = True) -> None:
+    """Write the report's inputs below `folder`.
+
+    Args:
+        whole: also what may be missing: the reward model's analysis, the methods' table, the perturbed answers, pictures and
+            word tables.
+    """
+    rng = np.random.default_rng(5)
+    share, length = proportion(31, 40), mean(rng.normal(30, 9, 40))
+    split = {"rows_in": 44, "dropped": {"duplicate": 3, "empty_text": 1}, "not_sampled": 0, "rows_out": 40}
+    split |= {"chosen_words": length, "rejected_words": length, "longer_wins": share}
+    training = {
+        "train_pairs": 1234,
+        "train_pairs_truncated": 5,
+        "val_pairs_truncated": 0,
+        "trained_parameters": 10**6,
+        "steps": 60,
+    }
+    rows, scored = answers(["base", *methods], prompts, sandbox), scored_pairs(rng)
+    reward = {key: share for key in ("accuracy", "accuracy_longer_chosen", "reward_mean", "reward_std", "length_correlation")}
+    write_json(folder / "metrics/data.json", {"train": split, "val": split, "shared_prompts": 0})
+    write_json(
+        folder / "metrics/reward.json",
+        reward | {"accuracy_shorter_chosen": None, "baselines": {"longer": share, "tfidf": share}},
+    )
+    write_json(folder / "metrics/train_reward/standard.json", training | {"untrained_accuracy": share})
+    methods_inputs(folder, methods, training)
+    write_json(folder / "metrics/policies.json", policies_metrics(rows, methods, rng))
+    write_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", rows)
+    if whole:
+        methods_outputs(folder, methods, rows)
+        sides = favoured_and_other(scored).assign(favoured_grade=rng.normal(6, 1, len(scored)), other_grade=5.0)
+        analysis = analyse_reward(scored, sides, {"too short": 2, "code": 0}, seed=1)
+        analysis["keywords"] = {"favoured": FILLER[:9], "training": FILLER[2:11], "shared": FILLER[2:9]}
+        write_json(folder / "metrics/reward_analysis.json", analysis)
+        stress_outputs(folder, scored, np.random.default_rng(6))
+        variants_outputs(folder, scored, np.random.default_rng(7))
+        word_tables(folder / "plots/reward", ["favoured", "other", "training set"], "favoured against other")
+        word_tables(folder / "plots/policies", ["base", *methods, "training set"], f"{methods[0]} against base")
+        points = figures.kde_rows({"chosen": scored["chosen_reward"], "rejected": scored["rejected_reward"]})
+        for name in ("reward/score_kde", "reward/words_kde", "reward/reliability", "policies/shares", "policies/a_new_picture"):
+            write_png(folder / f"plots/{name}.png", figures.kde(points, "Made up", "reward"))
+
+
+if __name__ == "__main__":
+    write_example(Path(sys.argv[1]), sys.argv[2:] or ["dpo"])

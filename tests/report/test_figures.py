@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from preference_study.report import figures
+
+
+def test_a_histogram_counts_everything_once():
+    groups = {"base": [1.0, 2.0, 3.0, np.nan], "dpo": [2.0, 8.0]}
+    bins = figures.histogram_rows(groups, ["dpo"])
+    assert bins.groupby("group")["count"].sum().to_dict() == {"base": 3, "dpo": 2}
+    assert bins.groupby("group")["share"].sum().to_dict() == pytest.approx({"base": 1, "dpo": 1})
+    assert bins.groupby("group")["n"].first().to_dict() == {"base": 3, "dpo": 2}  # what is not a number is not there
+    assert len(bins) == 2 * figures.BINS and bins["high"].max() == 8
+
+
+def test_a_density_integrates_to_what_lies_in_view():
+    values = np.random.default_rng(0).normal(size=4000)
+    points = figures.kde_rows({"margin": values})
+    assert np.trapezoid(points["density"], points["x"]) == pytest.approx(1, abs=0.01)
+    constant = figures.kde_rows({"margin": [1.0, 1.0]})
+    assert len(constant) == 0 and list(constant.columns) == list(points.columns)
+    figures.kde(constant, "Nothing to see", "x")
+
+
+def test_a_policy_has_one_colour_everywhere():
+    methods = ["dpo", "ipo"]
+    assert figures.colour("base", methods) == figures.GREY
+    assert figures.colour("dpo", methods) != figures.colour("ipo", methods)
+    bins, points = (rows({"ipo": [1.0, 2.0]}, methods) for rows in (figures.histogram_rows, figures.kde_rows))
+    assert set(bins["colour"]) == set(points["colour"]) == {figures.colour("ipo", methods)}
+
+
+def test_titles_say_how_many():
+    bins = figures.histogram_rows({"correct": [1.0, 2.0, 3.0], "wrong": [0.5]})
+    figure = figures.histogram(bins, "Winning reward", "reward", "pairs")
+    axes = figure.axes[0]
+    assert axes.get_title() == "Winning reward, n = 3 and 1"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["correct (n = 3)", "wrong (n = 1)"]
+    assert axes.get_xlabel() == "reward" and axes.get_ylabel() == "share of pairs"
+
+
+def test_shares_leave_out_what_is_not_there():
+    estimate = {"value": 0.4, "low": 0.3, "high": 0.5, "n": 100}
+    metrics = {
+        "base": {"finished": estimate, "implicit_accuracy": estimate},
+        "dpo": {
+            "finished": estimate,
+            "against_base": {"win_rate": estimate, "win_rate_length_controlled": estimate | {"low": None}},
+        },
+    }
+    rows = figures.share_rows(metrics, ["dpo"])
+    assert list(zip(rows["policy"], rows["measure"], strict=True)) == [
+        ("base", "finished"), ("base", "implicit_accuracy"), ("dpo", "win_rate"), ("dpo", "finished"),
+    ]  # fmt: skip
+    assert figures.shares(rows).axes[0].get_title() == "Policies, n = 100"
+
+
+METHODS = ["dpo", "ipo", "kto", "simpo", "orpo", "rloo"]
+
+
+def test_many_groups_are_not_drawn_over_each_other():
+    groups = {policy: [place, place + 1.0] for place, policy in enumerate(["base", *METHODS])}
+    figure = figures.histogram(figures.histogram_rows(groups, METHODS), "Rewards", "reward", "answers")
+    assert [panel.get_legend().get_texts()[0].get_text() for panel in figure.axes] == [f"{p} (n = 2)" for p in groups]
+    density = figures.kde(figures.kde_rows(groups, METHODS), "Rewards", "reward")
+    assert density.axes[0].get_legend() is None and len(density.legends[0].get_texts()) == 7  # beside the curves, not on them
+    for methods, shown in ((METHODS[:1], 1), (METHODS[:4], 4), (METHODS, 6)):
+        panels = figures.scatter(groups["base"], {m: groups[m] for m in methods}, methods).axes
+        assert [panel.get_legend().get_texts()[0].get_text() for panel in panels if panel.axison] == methods
+        assert sum(panel.axison for panel in panels) == shown
+
+
+def test_methods_are_drawn_beside_bases_gold_rate():
+    low, high = {"value": 0.4, "low": 0.3, "high": 0.5, "n": 100}, {"value": 0.7, "low": 0.6, "high": 0.8, "n": 100}
+    against = {"win_rate": high, "win_rate_length_controlled": low}
+    metrics = {"base": {"gold_rate": low, "finished": low}}
+    metrics |= {method: {"gold_rate": high, "finished": low, "against_base": against} for method in METHODS}
+    rows = figures.method_rows(metrics, METHODS)
+    assert rows["measure"].value_counts().to_dict() == {"gold_rate": 7, "win_rate": 6, "win_rate_length_controlled": 6}
+    axes = figures.method_shares(rows).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == METHODS and axes.get_title() == "Methods, n = 100"
+    (base,) = (line for line in axes.lines if line.get_linestyle() == "--")
+    assert list(base.get_ydata()) == [0.4, 0.4]
+    for policy in metrics.values():
+        del policy["gold_rate"]
+    without = figures.method_shares(figures.method_rows(metrics, METHODS)).axes[0]
+    assert not any(line.get_linestyle() == "--" for line in without.lines)
+
+
+def test_the_square_of_win_rates_marks_what_can_be_told_apart():
+    def cell(value, better):
+        return {"estimate": {"value": value, "low": 0.1, "high": 0.9, "n": 40}, "better": better}
+
+    matrix = [{"policy": "base", "cells": [None, cell(0.2, False)]}, {"policy": "dpo", "cells": [cell(0.8, True), None]}]
+    axes = figures.win_matrix(matrix).axes[0]
+    assert [(text.get_text(), text.get_position()) for text in axes.texts] == [("0.20*", (1, 0)), ("0.80*", (0, 1))]
+    matrix[0]["cells"][1]["better"] = matrix[1]["cells"][0]["better"] = None
+    assert [text.get_text() for text in figures.win_matrix(matrix).axes[0].texts] == ["0.20", "0.80"]

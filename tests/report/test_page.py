@@ -1,0 +1,511 @@
+"""The report: what its parts make of their inputs, and the page in Chromium; where there is none, that half is skipped."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from preference_study.artifacts import read_json, write_json
+from preference_study.params import load_params
+from preference_study.report.page import (
+    asides,
+    beside_original,
+    cases,
+    check_one_run,
+    decimals,
+    keyword_columns,
+    log_odds_sides,
+    lookup,
+    number,
+    p_value,
+    render,
+    scale,
+    statistic,
+)
+from preference_study.texts.perturbations import PERTURBATIONS
+from stages.report import gather, main
+from tests.conftest import ROOT
+from tests.report.example import HOSTILE, write_example
+
+PARAMS = ROOT / "params/tiny.yaml"
+MADE_ON = {"processor": "one <made up>"}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+)  # fmt: skip
+
+
+def page_of(folder: Path, methods: list[str]) -> str:
+    return render(gather(folder, methods, "standard"), load_params(PARAMS).model_dump(), MADE_ON)
+
+
+def estimate(value, low, high):
+    return {"value": value, "low": low, "high": high, "n": 9}
+
+
+def test_numbers_are_rounded_for_reading():
+    assert (number(0.775), number(-0.001), number(-1.25, 1), number(3.21, signed=True)) == ("0.78", "0.00", "−1.2", "+3.21")
+    assert (number(1600), number(-3, signed=True), number(None)) == ("1,600", "−3", "–")
+    assert [decimals(e) for e in (estimate(0.78, 0.71, 0.83), estimate(26.6, 24.6, 28.6), estimate(0.04, 0.03, 0.05))] == [
+        2,
+        1,
+        3,
+    ]
+    assert decimals(estimate(0.0, 0.0, 0.0)) == decimals(estimate(1.0, None, None)) == 2
+    assert [p_value(p) for p in (0.0166, 1.0, 4.8e-5, 5.41e-33, 0.0)] == ["0.017", "1", "4.8×10⁻⁵", "5.4×10⁻³³", "<10⁻⁹⁹"]
+    assert [statistic(x) for x in (107.0, 4.156, None)] == ["107", "4.16", "–"]
+
+
+def test_intervals_are_drawn_to_scale():
+    assert scale(estimate(0.6, 0.5, 0.7), share=True) == {"low": 0.5, "value": 0.6, "high": 0.7}
+    drawn = scale(estimate(-2.0, -4.0, 1.0), share=False)
+    assert 0 < drawn["low"] < drawn["value"] < 0.5 < drawn["high"] < 1
+    assert scale(estimate(0.0, None, None), share=False) == {"low": 0.5, "value": 0.5, "high": 0.5}
+
+
+def test_lookup_finds_or_says_none():
+    metrics = {"a": {"tests": [{"outcome": "words", "test": "t", "p": 1}, {"outcome": "reward", "test": "unpaired t", "p": 2}]}}
+    assert lookup(metrics, "a.tests.outcome=reward&test=unpaired t")["p"] == 2
+    assert lookup(metrics, "a.tests.outcome=reward&test=other") is None
+    assert lookup(metrics, "a.b.c") is None and lookup(None, "a") is None and lookup(3, "a") is None
+
+
+def test_every_path_of_the_original_study_exists(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    study = gather(tmp_path, ["dpo"], "standard") | {"params": load_params(PARAMS).model_dump()}
+    original = read_json(ROOT / "preference_study/report/original_study.json")
+    rows = beside_original(original, study)
+    assert [row["what"] for row in rows if row["ours"] is None] == []
+    for row in rows:
+        if "right" in row:  # what was printed is the count over n, and lies in the interval
+            assert round(row["right"] / row["n"], 4) == pytest.approx(float(row["reported"]), abs=1e-4)
+            assert row["interval"]["low"] < float(row["reported"]) < row["interval"]["high"]
+    assert next(row for row in rows if row["row"] == "3")["interval"]["n"] == 501
+
+
+def test_word_tables_are_pivoted():
+    table = pd.DataFrame({"group": ["a", "a", "b"], "rank": [2, 1, 1], "word": ["y", "x", "x"], "weight": [1, 2, 3]})
+    assert keyword_columns(table) == {"groups": ["a", "b"], "rows": [["x", "x"], ["y", ""]], "alone": {"y"}}
+    odds = pd.DataFrame({"comparison": "p", "word": list("abc"), "z": [1.0, 3.0, -2.0]})
+    sides = log_odds_sides(odds)["p"]
+    assert [row["word"] for row in sides["a"]] == ["b", "a"] and [row["word"] for row in sides["b"]] == ["c"]
+
+
+def test_asides_lose_nothing():
+    sentence = "Better (0.60 [0.53, 0.67]); at equal length (x) it is."
+    assert "".join(asides(sentence)) == sentence and asides(sentence)[1::2] == ["(0.60 [0.53, 0.67])", "(x)"]
+
+
+def test_cases_pair_the_answers_by_prompt():
+    shared = {"prompt": "p", "id": "1", "tokens": 1, "finished": True, "reward": 1.0}
+    rows = [shared | {"policy": "dpo", "response": "Two words?"}, shared | {"policy": "base", "response": "", "reward": 2.0}]
+    (case,) = cases(rows)
+    assert case["answers"]["base"] == {"text": "", "words": 0, "reward": 2.0, "finished": True}
+    (case,) = cases([row | {"instruction": "ends_with_question"} for row in rows])
+    assert [case["answers"][policy]["obeyed"] for policy in ("base", "dpo")] == [False, True]
+
+
+def test_the_stage_writes_the_page(tmp_path, monkeypatch):
+    write_example(tmp_path, ["dpo"])
+    shutil.copy(PARAMS, tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    main()
+    page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    verdict = read_json("metrics/policies.json")["dpo"]["against_base"]["verdict"]
+    assert f"Reward: {verdict['reward']}" in page and "A new picture" in page and "transformers" in page
+    assert page.count("<img ") == 9 and "<img src=x" not in page
+    assert not re.search(r"(?:src|href|url)\W{1,2}(?:https?:)?//", page)
+
+
+@pytest.mark.parametrize("mix", ["pairs", "rewards", "answers", "methods"])
+def test_inputs_of_two_runs_are_refused(tmp_path, mix):
+    write_example(tmp_path, ["dpo"])
+    study = gather(tmp_path, ["dpo"], "standard")
+    check_one_run(study)
+    if mix == "pairs":
+        study["reward_analysis"]["n"] = 48
+    elif mix == "rewards":
+        study["policies"]["base"]["reward_mean"]["value"] += 0.01
+    elif mix == "answers":
+        study["responses"].pop()
+    else:
+        study["method_table"]["methods"]["ipo"] = study["method_table"]["methods"]["dpo"]
+    with pytest.raises(SystemExit, match=r"different runs.*(40.*48|base a mean reward|dpo a mean reward|differ in win rates)"):
+        check_one_run(study)
+
+
+def test_what_is_missing_is_left_out(tmp_path):
+    write_example(tmp_path, ["dpo"], sandbox=False, whole=False)
+    policies = read_json(tmp_path / "metrics/policies.json")
+    del policies["dpo"]["refusals"], policies["base"]["refusals"]
+    policies["dpo"]["reading_grade_mean"] = None
+    write_json(tmp_path / "metrics/policies.json", policies)
+    page = page_of(tmp_path, ["dpo"])
+    for absent in (
+        "beyed the instruction",
+        "Obedience",
+        "Calibration",
+        "Keywords",
+        "Refused",
+        "<img ",
+        'id="methods"',
+        "Under pressure",
+        'id="stress"',
+        "#methods",
+    ):
+        assert absent not in page, absent
+    assert "not in this run" in page and "Mean reward" in page and "Reading grade" in page
+
+
+def test_a_row_for_each_of_several_methods(tmp_path):
+    methods = ["dpo", "ipo", "kto", "simpo"]
+    write_example(tmp_path, methods)
+    page = page_of(tmp_path, methods)
+    table = page.split("<caption><span>Form of each policy’s answers")[1].split("</table>")[0]
+    assert re.findall(r'class="policy"[^>]*>(\w+)<', table) == ["base", "DPO", "IPO", "KTO", "SimPO"]
+    assert page.count('class="sentence"') == 4 and "&lt;made up&gt;" in page
+
+
+def tables(page: str, section: str = "methods") -> dict[str, list[list[str]]]:
+    """The texts of the cells of a section: {caption: rows}."""
+    section = page.split(f'<section id="{section}"')[1].split("</section>")[0]
+
+    def text(html: str) -> str:
+        return " ".join(re.sub("<[^>]*>", " ", html).split())
+
+    found = {}
+    for table in section.split("<caption>")[1:]:
+        rows = re.findall("<tr>(.*?)</tr>", table.split("</table>")[0], re.DOTALL)
+        found[text(table.split("</caption>")[0])] = [
+            [text(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows
+        ]
+    return found
+
+
+def starting(found: dict[str, list[list[str]]], start: str) -> list[list[str]]:
+    (rows,) = (rows for caption, rows in found.items() if caption.startswith(start))
+    return rows
+
+
+def test_six_methods_side_by_side(tmp_path):
+    methods = ["dpo", "ipo", "kto", "simpo", "orpo", "rloo"]
+    names = ["DPO", "IPO", "KTO", "SimPO", "ORPO", "RLOO"]
+    write_example(tmp_path, methods)
+    page = page_of(tmp_path, methods)
+    made = read_json(tmp_path / "metrics/methods.json")
+    found = tables(page)
+    assert len(found) == 8
+    needs = starting(found, "What each method needs")
+    assert [row[0] for row in needs[1:]] == names
+    assert needs[4][1:4] == ["not needed", "not needed", "needed"] and needs[6][1:4] == ["needed", "needed", "not needed"]
+    came = starting(found, "What came of it")
+    assert [row[0] for row in came[1:]] == names and {len(row) for row in came} == {11}
+    gold = made["methods"]["dpo"]["gold_rate"]
+    assert came[1][1] == f"{gold['value']:.2f} [{gold['low']:.2f}, {gold['high']:.2f}] n = 40 prompts"
+    spread = starting(found, "Spread over seeds")
+    assert spread[1][1] == "0.550 ± 0.050 0.500 to 0.600, 3 seeds" and spread[2][1] == "not measured for these parameters"
+    ranked = starting(found, "Ranking by the reward model")
+    assert [int(row[0]) for row in ranked[1:]] == [row["rank"] for row in made["ranking"]["reward"]]
+    assert ranked[-1][3].split(", ")[-1] in ["base", *names]
+    square = starting(found, "Win rate by reward of the row")
+    assert square[0] == ["Policy", "base", *names] and [row[0] for row in square[1:]] == ["base", *names]
+    assert [square[i][i] for i in range(1, 8)] == ["·"] * 7
+    scored = [cell for row in square for cell in row]
+    told_apart = sum(pair["reward_p_holm"] < 0.05 for pair in made["pairs"])
+    assert sum("▲ better" in cell for cell in scored) == sum("▼ worse" in cell for cell in scored) == told_apart > 0
+    cost = starting(found, "Cost of training")
+    assert cost[2][1:4] == ["150.0", "1.25×", "0.61"] and len(cost) == 7
+    assert "Every policy against every other" in page and 'href="#methods"' in page
+    assert "RLOO was trained on 2,468 answers of its own to prompts of 1,234 pairs" in page
+    assert "KTO was trained on the answers of 1,234 pairs, each by itself" in page
+    assert len(set(re.findall(r"--policy: (#\w+)", page))) == 7
+
+
+def test_one_method_has_neither_ranking_nor_matrix(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    found = tables(page_of(tmp_path, ["dpo"]))
+    assert [caption.split(";")[0].split(",")[0].split(":")[0] for caption in found] == [
+        "What each method needs and was trained on", "What came of it", "Spread over seeds", "Cost of training",
+    ]  # fmt: skip
+    assert "relative to DPO" not in starting(found, "Cost of training")[0]
+
+
+def test_a_row_for_each_perturbation_with_the_worst_marked(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    page = page_of(tmp_path, ["dpo"])
+    assert [page.index(f'<section id="{id}"') for id in ("length", "variants", "stress", "best_of_n", "policies")] == sorted(
+        page.index(f'<section id="{id}"') for id in ("length", "variants", "stress", "best_of_n", "policies")
+    )
+    numbers = read_json(tmp_path / "metrics/stress.json")["scorers"]["standard"]
+    found = tables(page, "stress")
+    header, plain, *rows = starting(found, "Perturbed answers and the reward model “standard”, n = 40 validation pairs")
+    assert {len(row) for row in (header, plain, *rows)} == {11} and plain[0] == "none"
+    assert [row[0].removesuffix(" ▼ lowest accuracy") for row in rows] == [
+        name.replace("_", " ") for name in numbers["perturbations"]
+    ]
+    assert [row[0] for row in rows if "▼" in row[0]] == ["formatting ▼ lowest accuracy"]
+    for row, told in zip(rows, numbers["perturbations"].values(), strict=True):
+        accuracy, change = told["accuracy"], told["change"]
+        assert row[1] == told["strength"]
+        assert row[3] == str(accuracy["n"]) == ("36" if row[0] == "truncation" else "40")
+        assert row[4] == f"{accuracy['value']:.2f} [{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
+        assert row[5].endswith(f"{change['gained']} gained, {change['lost']} lost") and row[6] == p_value(change["p_holm"])
+    worst = starting(found, "The worst case of “standard”")
+    assert [row[0] for row in worst[1:]] == ["Lowest accuracy", "Always right"] and "formatting" in worst[1][3]
+    assert worst[2][1].startswith(f"{numbers['always_right']['value']:.2f} [")
+    assert 'href="#stress"' in page and "a ring is the accuracy on the same pairs’ answers as they are" in page
+
+
+def test_no_pressure_where_no_variant_was_measured(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    write_json(tmp_path / "metrics/stress.json", {"scorers": {}, "ensembles": {}})
+    write_json(tmp_path / "metrics/variants.json", {})
+    write_json(tmp_path / "metrics/best_of_n.json", {})
+    page = page_of(tmp_path, ["dpo"])
+    assert not any(f'id="{section}"' in page for section in ("stress", "variants", "best_of_n"))
+
+
+def test_a_row_for_each_reward_model(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    page = page_of(tmp_path, ["dpo"])
+    numbers = read_json(tmp_path / "metrics/variants.json")
+    header, *rows = starting(tables(page, "variants"), "Reward models side by side, n = 40 validation pairs")
+    assert {len(row) for row in (header, *rows)} == {9}
+    assert [row[0] for row in rows] == ["standard", "product of experts"] and rows[0][5:] == ["–"] * 4
+    change = numbers["product_of_experts"]["against_standard"]
+    assert rows[1][5].endswith(f"{change['right']['gained']} gained, {change['right']['lost']} lost")
+    assert rows[1][8] == p_value(change["length"]["p_holm"])
+    assert "The bias-only expert of “product of experts”" in page
+
+    ensemble = starting(tables(page, "stress"), "The members of “ensemble” summed up")
+    assert ensemble[0][2:5] == ["Accuracy, mean of the members", "ensemble (mean), minus that", "p, Holm’s correction"]
+    assert [row[0] for row in ensemble[1:3]] == ["none", next(iter(PERTURBATIONS))]
+
+
+def test_the_truth_along_best_of_n(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    found = tables(page_of(tmp_path, ["dpo"]), "best_of_n")
+    header, *rows = starting(found, "Best of 8 against one answer: instructions obeyed, n = 20 prompts")
+    assert header[1:5] == ["n = 1", "n = 2", "n = 4", "n = 8"] and [row[0] for row in rows] == ["standard", "ensemble (worst)"]
+    gold = read_json(tmp_path / "metrics/best_of_n.json")["standard"]["curve"][-1]["gold"]
+    assert rows[0][4] == f"{gold['value']:.2f} [{gold['low']:.2f}, {gold['high']:.2f}]"
+    assert starting(found, "Best of 8 against one answer: the judge’s reward")
+
+
+def test_an_interrupted_training_has_no_time(tmp_path):
+    write_example(tmp_path, ["dpo", "ipo"])
+    assert "interrupted" not in page_of(tmp_path, ["dpo", "ipo"])
+    cost = read_json(tmp_path / "metrics/methods_cost.json")
+    cost["ipo"] |= {"seconds": None, "seconds_relative_to_dpo": None, "seconds_per_1000_tokens": None}
+    write_json(tmp_path / "metrics/methods_cost.json", cost)
+    page = page_of(tmp_path, ["dpo", "ipo"])
+    assert starting(tables(page), "Cost of training")[2] == ["IPO", "–", "–", "–", "4.00", "cpu"]
+    assert "There is no time of a training that was interrupted" in page
+
+
+def test_without_truth_and_without_other_seeds_the_methods_say_so(tmp_path):
+    write_example(tmp_path, ["ipo", "kto"], sandbox=False)
+    page = page_of(tmp_path, ["ipo", "kto"])
+    found = tables(page)
+    assert "Spread over seeds: not measured for these parameters." in page
+    assert len(starting(found, "What came of it")[0]) == 8
+    assert not any("truth" in caption or "nstructions obeyed" in caption for caption in found)
+    assert [row[2] for row in starting(found, "Cost of training")[1:]] == ["–", "–"]  # DPO was not trained
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    write_example(folder, ["dpo", "ipo"])
+    (folder / "index.html").write_text(page_of(folder, ["dpo", "ipo"]), encoding="utf-8")
+    return (folder / "index.html").as_uri()
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page, opened; fails where it asks the network, writes to the console or opens a dialog."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.set_default_timeout(10_000)
+    wrong = []
+    opened.on("console", lambda message: wrong.append(f"console: {message.text}"))
+    opened.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    opened.on("request", lambda request: request.url.startswith(("file:", "data:")) or wrong.append(f"request: {request.url}"))
+    opened.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    opened.goto(address)
+    yield opened
+    opened.close()
+    assert wrong == []
+
+
+def differences(page, what: str) -> list[float]:
+    """The differences in reward or words that the cases on this page show."""
+    texts = page.locator(".where").all_inner_texts()
+    return [float(re.search(rf"{what} ([+−\d.]+)", text)[1].replace("−", "-")) for text in texts]
+
+
+def numbers(page) -> list[int]:
+    return [int(re.search(r"Prompt (\d+)", text)[1]) for text in page.locator(".where").all_inner_texts()]
+
+
+def test_cases_are_sorted(page):
+    assert numbers(page) == list(range(1, 11))
+    order = page.get_by_label("Order")
+    for value, what, sign in (
+        ("reward-down", "reward", -1),
+        ("reward-up", "reward", 1),
+        ("words-down", "words", -1),
+        ("words-up", "words", 1),
+    ):
+        order.select_option(value)
+        shown = differences(page, what)
+        assert shown == sorted(shown, key=lambda x: sign * x) and len(set(shown)) > 5, value
+    order.select_option("original")
+    assert numbers(page) == list(range(1, 11))
+
+
+def test_quick_filters(page):
+    everything = page.evaluate("""() => JSON.parse(document.getElementById("case-data").textContent).cases.map(
+        (c) => [c.answers.dpo.reward - c.answers.base.reward, c.answers.base.obeyed, c.answers.dpo.obeyed])""")
+    wins = [d for d, _, _ in everything if d > 0]
+    page.get_by_role("button", name="Biggest wins").click()
+    assert differences(page, "reward")[0] == pytest.approx(max(wins), abs=0.006)
+    assert page.get_by_role("status").inner_text().startswith(f"{len(wins)} of 40 prompts")
+    page.get_by_role("button", name="Biggest losses").click()
+    assert differences(page, "reward")[0] == pytest.approx(min(d for d, _, _ in everything), abs=0.006)
+    page.get_by_role("button", name="Ties").click()
+    assert set(differences(page, "reward")) == {0.0} and len(numbers(page)) == sum(d == 0 for d, _, _ in everything) > 0
+    assert page.get_by_role("button", name="Ties").get_attribute("aria-pressed") == "true"
+    for name, before, after in (("Obedience gained", False, True), ("Obedience lost", True, False)):
+        page.get_by_role("button", name=name).click()
+        assert numbers(page) == [i for i, (_, b, a) in enumerate(everything, 1) if (b, a) == (before, after)][:10]
+
+
+def test_search_needs_all_words_and_takes_them_literally(page):
+    expect = pytest.importorskip("playwright.sync_api").expect
+    search, status = page.get_by_role("searchbox"), page.get_by_role("status")
+    search.fill("CHICKENS number")
+    expected = page.evaluate("""() => JSON.parse(document.getElementById("case-data").textContent).cases
+        .filter((c) => c.prompt.includes("chickens")).length""")
+    assert 0 < expected < 40
+    expect(status).to_have_text(re.compile(f"^{expected} of 40 prompts"))
+    assert {mark.lower() for mark in page.locator("mark").all_inner_texts()} == {"chickens", "number"}
+    search.fill('onerror="window.injected (.*')
+    expect(status).to_have_text("0 of 40 prompts")
+    search.fill("</script>")
+    expect(status).to_have_text(re.compile("^1 of 40 prompts"))
+    search.fill("")
+    expect(status).to_have_text(re.compile("^40 of 40 prompts"))
+
+
+def test_pages_and_methods_by_keyboard(page):
+    page.get_by_role("searchbox").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "case-method"
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    page.keyboard.press("i")
+    assert outline == "solid" and "IPO" in page.locator(".answer h4").all_inner_texts()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.locator("[data-filter=wins]").get_attribute("aria-pressed") == "true"
+    page.locator("[data-filter=all]").press("Space")
+    following = page.locator("[data-step='1']").first
+    for expected in (11, 21, 31, 31):  # at the end the button stays where the keyboard is and does nothing
+        following.press("Enter")
+        assert numbers(page)[0] == expected
+        assert page.evaluate("document.activeElement.dataset.step") == "1"
+    page.locator("[data-step='-1']").last.press("Enter")
+    assert numbers(page)[0] == 21
+
+
+def test_hostile_texts_are_texts(page):
+    shown = page.locator(".answer:nth-child(2) .text").evaluate_all("found => found.map((e) => e.textContent)")
+    assert shown[: len(HOSTILE)] == [text or "(empty)" for text in HOSTILE]
+    assert page.evaluate("window.injected") is None
+    assert page.locator("#case-list :is(img, svg, script)").count() == 0
+    assert page.locator("script").count() == 2
+
+
+def test_a_script_that_got_in_would_not_run(browser, address):
+    opened = browser.new_page()
+    opened.goto(address)
+    with opened.expect_event("requestfailed") as failed:
+        opened.evaluate("""() => {
+            const script = document.createElement("script");
+            script.textContent = "window.injected = 1";
+            document.body.append(script);
+            document.body.insertAdjacentHTML("beforeend", "<img src=https://example.org/x onerror='window.injected = 2'>");
+        }""")
+    assert failed.value.failure == "csp"
+    assert opened.evaluate("fetch('https://example.org/').then(() => 'fetched', () => 'refused')") == "refused"
+    assert opened.evaluate("window.injected") is None
+    opened.close()
+
+
+@pytest.mark.parametrize("width", [320, 360, 390, 768, 1280])
+def test_nothing_is_wider_than_the_screen(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wide = page.evaluate("""() => [...document.querySelectorAll("main *")].filter(
+        (e) => !e.closest(".scroll") && e.getBoundingClientRect().right > innerWidth + 1
+    ).map((e) => e.outerHTML.slice(0, 80))""")
+    assert wide == []
+
+
+def test_print_has_what_is_shown_and_no_controls(page):
+    page.get_by_role("button", name="Ties").click()
+    colour = "getComputedStyle(document.querySelector('.bad')).color"
+    on_screen = page.evaluate(colour)
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(colour) == on_screen  # ink for white paper, whatever the screen's scheme
+    for hidden in ("nav", "#case-controls", ".pager >> nth=0"):
+        assert not page.locator(hidden).is_visible(), hidden
+    assert page.locator(".case").count() == page.locator(".case:visible").count() > 0
+    assert page.locator(".case").count() == int(page.get_by_role("status").inner_text().split()[0])
+    assert len(page.pdf()) > 10_000
+
+
+def test_without_javascript_the_rest_stands(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    opened = context.new_page()
+    opened.goto(address)
+    assert opened.locator("noscript").is_visible() and not opened.locator("#browser").is_visible()
+    assert opened.locator(".sentence").count() == 2
+    context.close()
+
+
+def test_five_thousand_prompts_stay_fast(browser, tmp_path):
+    write_example(tmp_path, ["dpo"], whole=False)
+    study = gather(tmp_path, ["dpo"], "standard")
+    study["responses"] = [
+        row | {"id": f"{row['id']}-{copy}", "response": row["response"] + " word" * 200}
+        for copy in range(125)
+        for row in study["responses"]
+    ]
+    (tmp_path / "large.html").write_text(render(study, load_params(PARAMS).model_dump(), MADE_ON), encoding="utf-8")
+    opened = browser.new_page()
+    opened.goto((tmp_path / "large.html").as_uri())
+    assert opened.get_by_role("status").inner_text().startswith("5000 of 5000")
+    took = opened.evaluate("""() => {
+        const before = performance.now();
+        document.querySelector("[data-filter=wins]").click();
+        return performance.now() - before;
+    }""")
+    assert took < 1000  # milliseconds
+    opened.close()

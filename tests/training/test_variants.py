@@ -1,0 +1,210 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+from trl import RewardConfig
+
+import stages.judge_for
+import stages.train_reward
+from preference_study.artifacts import read_json, read_table
+from preference_study.models.language_models import (
+    BadModel,
+    TokenPair,
+    encode_pairs,
+    load_reward,
+    load_tokenizer,
+    new_reward_model,
+    pair_rewards,
+)
+from preference_study.models.reward_models import load_judge
+from preference_study.params import Reward, load_params
+from preference_study.training.variants import (
+    VARIANTS,
+    BiasOnly,
+    Collator,
+    RewardPairTrainer,
+    flipped,
+    length_coefficient,
+    reward_rows,
+    with_length_margin,
+)
+from tests.conftest import ROOT
+from tests.workspace import change
+
+PAIRS = [
+    TokenPair([2, 10, 11, 1, 3], [20, 21, 1], [30, 1], False),
+    TokenPair([2, 12, 1, 3], [22, 1], [31, 32, 33, 1], False),
+]
+LIMITS = {"max_batch": 2, "max_padded": 99, "description": "t"}
+
+
+def test_a_share_of_the_labels_is_flipped():
+    pairs = [TokenPair([1], [number], [100 + number], False) for number in range(50)]
+    some = flipped(pairs, 0.2, seed=1)
+    turned = [number for number, pair in enumerate(some) if pair.chosen_ids[0] >= 100]
+    assert len(turned) == 10 and all(some[number].rejected_ids == [number] for number in turned)
+    assert flipped(pairs, 0.2, seed=1) == some != flipped(pairs, 0.2, seed=2)
+    assert flipped(pairs, 0.0, seed=1) == pairs
+
+
+def test_the_length_term_is_fitted():
+    rng = np.random.default_rng(1)
+    difference = rng.normal(size=4000)
+    # Chosen with odds exp(1.5 difference): where the other one was, the difference has the other sign.
+    signed = np.where(rng.random(4000) < 1 / (1 + np.exp(-1.5 * difference)), difference, -difference)
+    assert length_coefficient(signed) == pytest.approx(1.5, abs=0.12)
+    assert length_coefficient([0.0, 0.0]) == 0.0
+
+
+def test_the_margin_is_the_length_term_taken_off():
+    made = with_length_margin(reward_rows(PAIRS * 3 + PAIRS[:1] * 3), weight=2.0)
+    b = length_coefficient([math.log1p(row["chosen_tokens"]) - math.log1p(row["rejected_tokens"]) for row in made])
+    assert b > 0  # the longer is chosen in six of nine
+    assert made[0]["margin"] == pytest.approx(-2 * b * (math.log(4) - math.log(3)))
+    assert made[1]["margin"] > 0  # the shorter was chosen: it must win by more, to make up for its length
+
+
+def trainer_of(variant: str, section: Reward, model, folder: Path, tokenizer) -> RewardPairTrainer:
+    loss = VARIANTS[variant].pair_loss
+    settings = {"output_dir": str(folder), "use_cpu": True, "bf16": False, "report_to": "none", "remove_unused_columns": False}
+    return RewardPairTrainer(
+        model=model,
+        args=RewardConfig(**settings, max_length=None),
+        data_collator=Collator(tokenizer.pad_token_id),
+        train_dataset=Dataset.from_list(VARIANTS[variant].rows(reward_rows(PAIRS), section)),
+        processing_class=tokenizer,
+        pair_loss=loss(section) if loss else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variant", "loss"),
+    [
+        ("standard", None),
+        ("length_margin", None),
+        ("noise_robust", "conservative"),
+        ("noise_robust", "unbiased"),
+        ("product_of_experts", "likelihood"),
+        ("product_of_experts", "difference"),
+    ],
+)
+def test_a_variants_loss_in_training_and_in_validation(variant, loss, model_folder, tokenizer, tmp_path):
+    model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
+    with torch.no_grad():
+        model.score.weight.mul_(30)  # margins far from zero
+    margins = np.array([c - r for c, r in pair_rewards(model.eval(), PAIRS, **LIMITS)])
+    section = load_params(ROOT / "params/tiny.yaml").reward
+    if loss:
+        section = section.model_copy(update={variant: getattr(section, variant).model_copy(update={"loss": loss})})
+    made = VARIANTS[variant].rows(reward_rows(PAIRS), section)
+    if variant == "product_of_experts":
+        model.bias_only = BiasOnly([3, 2, 2, 4])
+        with torch.no_grad():
+            chosen, rejected = (model.bias_only(torch.tensor(side)) for side in ([3.0, 2.0], [2.0, 4.0]))
+        bias = section.product_of_experts.bias_weight * (chosen - rejected).numpy()
+        shifted, alone = margins + bias, np.logaddexp(0, -bias).mean()
+    else:
+        shifted, alone = margins - np.array([row.get("margin", 0.0) for row in made]), 0.0
+    plain = np.logaddexp(0, -margins).mean()
+    by_hand = np.logaddexp(0, -shifted).mean() + alone
+    if loss == "difference":  # of the shares s and 1 - s, s being the sigmoid of both margins' sum
+        by_hand = np.logaddexp(0, 1 - 2 / (1 + np.exp(-shifted))).mean() + alone
+    if variant == "noise_robust":
+        right, wrong = np.logaddexp(0, -margins), np.logaddexp(0, margins)
+        by_hand = {"conservative": 0.8 * right + 0.2 * wrong, "unbiased": (0.8 * right - 0.2 * wrong) / 0.6}[loss].mean()
+    trainer = trainer_of(variant, section, model, tmp_path, tokenizer)
+    model.train()
+    assert trainer.compute_loss(model, trainer.data_collator(made)).item() == pytest.approx(by_hand, abs=1e-4)
+    assert (abs(by_hand - plain) > 1e-3) == (variant != "standard")
+    model.eval()
+    assert trainer.compute_loss(model, trainer.data_collator(reward_rows(PAIRS))).item() == pytest.approx(plain, abs=1e-4)
+
+
+def test_the_bias_only_expert_is_not_moved_by_the_product(model_folder):
+    """Whatever the main expert says, the bias-only one learns which length wins."""
+    model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
+    model.bias_only = BiasOnly([3, 2, 2, 4])
+    pair_loss = VARIANTS["product_of_experts"].pair_loss(load_params(ROOT / "params/tiny.yaml").reward)
+    gradients = []
+    for margin in (-9.0, 9.0):
+        rewards = torch.tensor([[margin, 0.0]], requires_grad=True)
+        model.bias_only.zero_grad()
+        pair_loss(model, rewards, torch.tensor([[4.0, 2.0]])).backward()
+        gradients.append(model.bias_only.network[2].weight.grad.clone())
+        assert rewards.grad.abs().sum() > 0
+    assert torch.equal(*gradients) and gradients[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_both_experts_learn_and_only_the_main_one_scores(folder, rank, monkeypatch):
+    change(folder, reward={"lora_rank": rank, "variants": ["standard", "product_of_experts"]})
+    weights = []
+
+    class Seen(BiasOnly):
+        def __init__(self, tokens):
+            super().__init__(tokens)
+            weights.append(self.network[0].weight.detach().clone())
+
+    numbers = stages.train_reward.bias_numbers
+    monkeypatch.setattr(stages.train_reward, "BiasOnly", Seen)
+    monkeypatch.setattr(
+        stages.train_reward,
+        "bias_numbers",
+        lambda expert, *more: weights.append(expert.network[0].weight.detach().clone()) or numbers(expert, *more),
+    )
+    stages.train_reward.main("product_of_experts")
+    before, after = weights
+    assert (before != after).any()
+    trained = folder / "models/reward/product_of_experts"
+    names = [name for file in trained.glob("*.safetensors") for name in load_file(file)]
+    assert any("score" in name for name in names) and not any("bias_only" in name for name in names)
+    learned = read_json("metrics/train_reward/product_of_experts.json")["bias_only"]
+    assert learned["length_correlation"]["n"] == learned["accuracy"]["n"] == 20
+    pairs = encode_pairs(load_tokenizer("models/base"), read_table("data/prepared/val.parquet"), 96)
+    assert np.ptp(pair_rewards(load_judge("models/base", trained), pairs, **LIMITS)) > 0
+
+
+def test_the_bias_only_expert_learns_which_length_wins():
+    torch.manual_seed(1)
+    expert = BiasOnly([3, 4, 20, 30])
+    optimizer = torch.optim.AdamW(expert.parameters(), lr=1e-2)
+    chosen, rejected = torch.tensor([30.0, 20.0, 25.0]), torch.tensor([3.0, 4.0, 5.0])
+    for _ in range(50):
+        loss = -torch.nn.functional.logsigmoid(expert(chosen) - expert(rejected)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (expert(chosen) > expert(rejected)).all() and loss.item() < 0.4
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_an_ensemble_is_its_members_centred_and_summed_up(folder, rank):
+    change(folder, reward={"lora_rank": rank, "variants": ["standard", "ensemble"], "judge": "ensemble"})
+    stages.train_reward.main("ensemble")
+    trained = folder / "models/reward/ensemble"
+    pairs = encode_pairs(load_tokenizer("models/base"), read_table("data/prepared/val.parquet"), 96)[:2]
+    kind = {"dtype": torch.float32}
+    means = {member["folder"]: member["mean_reward"] for member in read_json(trained / "members.json")}
+    assert list(means) == ["member_1", "member_2"]
+    alone = [np.array(pair_rewards(load_reward("models/base", trained / m, **kind), pairs, **LIMITS)) - means[m] for m in means]
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3  # they differ
+    ways = {"mean": np.mean(alone, axis=0), "worst": np.min(alone, axis=0)}
+    for way, by_hand in ways.items():
+        judge = load_judge("models/base", trained, {"by": way, "spread_weight": 1.0}, **kind)
+        assert np.allclose(pair_rewards(judge, pairs, **LIMITS), by_hand, atol=1e-3)
+    apart = np.array(pair_rewards(load_judge("models/base", trained, **kind), pairs, **LIMITS))
+    assert np.allclose(apart, np.stack(alone, axis=-1), atol=1e-3)
+
+    # As what RLOO trains against, it says itself how it is summed up.
+    stages.judge_for.main("rloo")
+    copied = load_judge("models/base", folder / "models/judge_for/rloo", **kind)
+    assert np.allclose(pair_rewards(copied, pairs, **LIMITS), ways["worst"], atol=1e-3)
+
+    for file in (trained / "member_2").glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(BadModel, match="member_2"):
+        load_judge("models/base", trained)
