@@ -26,8 +26,8 @@ repro: setup
 SMALL := -S data.max_train=640 -S data.max_val=200 -S reward.evaluations=2
 
 sweep: setup
-	PATH="$(BIN):$$PATH" dvc exp run --queue $(SMALL) -S 'reward.learning_rate=4e-4,8e-4,1.6e-3' score_pairs
-	PATH="$(BIN):$$PATH" dvc exp run --queue $(SMALL) -S 'reward.gradient_accumulation_steps=2,4' score_pairs
+	PATH="$(BIN):$$PATH" dvc exp run --queue $(SMALL) -S 'reward.learning_rate=4e-4,8e-4,1.6e-3' analyse_reward
+	PATH="$(BIN):$$PATH" dvc exp run --queue $(SMALL) -S 'reward.gradient_accumulation_steps=2,4' analyse_reward
 	PATH="$(BIN):$$PATH" dvc exp run --run-all
 	PATH="$(BIN):$$PATH" dvc exp show --only-changed --drop /
 	PATH="$(BIN):$$PATH" python -m experiments.rank --pictures docs

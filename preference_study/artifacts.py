@@ -53,4 +53,4 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
 def write_png(path: str | Path, figure: Any) -> None:
     """Write a matplotlib figure as PNG, without the version that would make two equal figures differ."""
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png", metadata={"Software": None})
+        figure.savefig(temporary, dpi="figure", format="png", metadata={"Software": None})

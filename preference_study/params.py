@@ -4,20 +4,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 
-Count = Annotated[int, Field(gt=0)]
-Limit = Annotated[int, Field(gt=0)] | None
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Aggregate = Literal["mean", "worst", "mean_minus_spread"]
-MethodName = Literal["dpo", "ipo", "kto", "simpo", "orpo", "rloo"]
-ONLINE = ("rloo",)  # methods that train against the reward model
-VariantName = Literal["standard", "product_of_experts", "length_margin", "ensemble", "noise_robust"]
+from preference_study.aggregates import AGGREGATES
+from preference_study.methods import METHODS
+from preference_study.sections import Count, Limit, MethodSection, Positive, Section, Training
+from preference_study.variants import VARIANTS
 
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+AggregateName = Literal[tuple(AGGREGATES)]
+MethodName = Literal[tuple(METHODS)]
+VariantName = Literal[tuple(VARIANTS)]
 
 
 class HubSource(Section):
@@ -39,60 +35,29 @@ class Data(Section):
 class Model(Section):
     name: str
     revision: str | None
+    watched: str
     system_prompt: str | None
 
-
-class Training(Section):
-    epochs: Positive
-    batch_size: Count
-    gradient_accumulation_steps: Count
-    warmup: Share
-    max_length: Annotated[int, Field(ge=8)]
-    lora_rank: Annotated[int, Field(ge=0)]
-    lora_layers: Limit
-    gradient_checkpointing: bool
-    save_steps: Count
-    evaluations: Annotated[int, Field(ge=0)]
-
-
-class Standard(Section):
-    """Nothing of its own."""
-
-
-class ProductOfExperts(Section):
-    loss: Literal["difference", "likelihood"]
-    bias_weight: Positive
-
-
-class LengthMargin(Section):
-    weight: Positive
-
-
-class EnsembleSize(Section):
-    members: Annotated[int, Field(ge=2)]
-
-
-class NoiseRobust(Section):
-    loss: Literal["conservative", "unbiased"]
-    flip_rate: Annotated[float, Field(ge=0, lt=0.5)]
+    @model_validator(mode="after")
+    def folders_are_watched(self):
+        if Path(self.name).is_dir() and Path(self.name) != Path(self.watched):
+            raise ValueError(f"name {self.name!r} is a folder: write it under model.watched too, so that new weights are noticed")
+        return self
 
 
 class Aggregation(Section):
-    by: Aggregate
+    by: AggregateName
     spread_weight: Annotated[float, Field(ge=0)]
 
 
-class Reward(Training):
+class RewardTraining(Training):
+    """The reward section but for the variants' own: each has one of its name."""
+
     learning_rate: Positive
     variants: Annotated[list[VariantName], Field(min_length=1)]
     judge: VariantName
     flipped: Annotated[float, Field(ge=0, lt=0.5)]
     aggregate: Aggregation
-    standard: Standard
-    product_of_experts: ProductOfExperts
-    length_margin: LengthMargin
-    ensemble: EnsembleSize
-    noise_robust: NoiseRobust
 
     @model_validator(mode="after")
     def judge_is_trained(self):
@@ -100,59 +65,34 @@ class Reward(Training):
             raise ValueError(f"judge {self.judge!r} is not one of reward.variants {self.variants}")
         return self
 
-
-class Aligning(Section):
-    """The parameters of one method."""
-
-    learning_rate: Positive
-    beta: Positive
+    def own(self, variant: str) -> Section:
+        """The parameters of one variant."""
+        return getattr(self, variant)
 
 
-class Kto(Aligning):
-    desirable_weight: Positive
-    undesirable_weight: Positive
+class PolicyTraining(Training):
+    """The policy section but for the methods' own: each has one of its name."""
 
-
-class Simpo(Aligning):
-    gamma: Annotated[float, Field(ge=0)]
-
-
-class Rloo(Aligning):
-    steps: Count
-    batch_size: Count
-    steps_per_generation: Count
-    generations: Annotated[int, Field(ge=2)]
-    max_new_tokens: Count
-    temperature: Positive
-    missing_eos_penalty: Annotated[float, Field(ge=0)]
-
-
-class Policy(Training):
     methods: Annotated[list[MethodName], Field(min_length=1)]
     max_train: Limit
-    dpo: Aligning
-    ipo: Aligning
-    kto: Kto
-    simpo: Simpo
-    orpo: Aligning
-    rloo: Rloo
 
     @model_validator(mode="after")
-    def checkpoints_lie_between_generations(self):
-        if "rloo" in self.methods and self.save_steps % self.rloo.steps_per_generation:
-            raise ValueError(
-                f"save_steps {self.save_steps} is no multiple of rloo.steps_per_generation {self.rloo.steps_per_generation}: "
-                "a killed run could not go on where it was"
-            )
+    def methods_go_with_the_section(self):
+        for method in self.methods:
+            METHODS[method].check(self, self.own(method))
         return self
 
-    def own(self, method: str) -> Aligning:
+    def own(self, method: str) -> MethodSection:
         """The parameters of one method."""
         return getattr(self, method)
 
     def shared(self) -> dict:
         """The parameters that every method has."""
-        return self.model_dump(exclude={"methods", "dpo", "ipo", "kto", "simpo", "orpo", "rloo"})
+        return self.model_dump(exclude={"methods", *METHODS})
+
+
+Reward = create_model("Reward", __base__=RewardTraining, **{name: variant.section for name, variant in VARIANTS.items()})
+Policy = create_model("Policy", __base__=PolicyTraining, **{name: method.section for name, method in METHODS.items()})
 
 
 class Generate(Section):
@@ -210,9 +150,10 @@ class Params(Section):
 
     @model_validator(mode="after")
     def batches_divide(self):
-        sections = (("reward", self.reward), ("policy", self.policy), ("policy.rloo", self.policy.rloo))
-        for name, section in sections:
-            if section.batch_size % self.launch.processes:
+        sections = {"reward": self.reward, "policy": self.policy}
+        sections |= {f"policy.{method}": self.policy.own(method) for method in METHODS}
+        for name, section in sections.items():
+            if getattr(section, "batch_size", 0) % self.launch.processes:
                 raise ValueError(
                     f"{name}.batch_size {section.batch_size} cannot be shared by launch.processes "
                     f"{self.launch.processes}: make it a multiple"

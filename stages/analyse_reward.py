@@ -1,4 +1,6 @@
-"""What the judge's rewards of the validation pairs go by -> metrics/reward_analysis.json and plots/reward/.
+"""The judge's rewards of the validation pairs: how often they are right, and what they go by.
+
+-> metrics/reward.json, metrics/summary/reward.json, metrics/reward_analysis.json and plots/reward/
 
 python -m stages.analyse_reward
 """
@@ -7,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from preference_study.analysis.reward import analyse_reward, favoured_and_other
+from preference_study.analysis.baselines import tfidf_margins
+from preference_study.analysis.reward import analyse_reward, favoured_and_other, reward_metrics, reward_row
 from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
 from preference_study.params import load_params
 from preference_study.report import figures
@@ -55,7 +58,10 @@ def write_keywords(sides: pd.DataFrame, training: list[str]) -> dict:
 def main() -> None:
     params = load_params()
     scored = pd.DataFrame(read_json("data/scores/Rm_model_mark_on_val_1k.json"))
-    train = read_table("data/prepared/train.parquet")
+    train, val = (read_table(f"data/prepared/{split}.parquet") for split in ("train", "val"))
+    reward = reward_metrics(scored, tfidf_margins(train, val, params.seed), params.seed)
+    write_json("metrics/reward.json", reward)
+    write_json("metrics/summary/reward.json", reward_row(reward))
     sides = favoured_and_other(scored)
     grades, left_out = reading_grades([*sides["favoured"], *sides["other"]])
     sides = sides.assign(favoured_grade=grades[: len(sides)], other_grade=grades[len(sides) :])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from preference_study.analysis.best_of_n import compare_best_of_n
-from preference_study.analysis.scorers import scorer_name, scorers
+from preference_study.analysis.scorers import is_ensemble, scorer_name, scorers
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
 from preference_study.params import load_params
 from preference_study.report import figures
@@ -23,15 +23,16 @@ PLOTS = Path("plots/best_of_n")
 def main() -> None:
     params = load_params()
     samples = pd.DataFrame(read_json("data/responses/samples.json"))
-    scored, metrics = {}, {}
+    scored, metrics, judge = {}, {}, params.reward.judge
     for variant in params.best_of_n.variants:
         rows = pd.DataFrame(read_json(f"data/scores/best_of_n/{variant}.json"))
         scored |= scorers(variant, rows, ["reward"], params.reward.aggregate.spread_weight)
+        if variant == params.reward.judge and is_ensemble(rows, ["reward"]):
+            judge = scorer_name(variant, params.reward.aggregate.by)
     if scored:
         samples["words"] = [len(words(text)) for text in samples["response"]]
         if checkable(samples):
             samples["obeyed"] = [obeys(*row) for row in samples[["instruction", "response"]].itertuples(index=False)]
-        judge = scorer_name(params.reward.judge, params.reward.aggregate.by)
         metrics = compare_best_of_n(samples, scored, judge, params.seed)
     write_json("metrics/best_of_n.json", metrics)
     rows = figures.best_of_n_rows(metrics)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from preference_study.analysis.scorers import is_ensemble, members, scorers
-from preference_study.analysis.stress import compare_stress
-from preference_study.analysis.variants import ensemble_on_perturbations
+from preference_study.analysis.stress import compare_stress, ensemble_on_perturbations
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
 from preference_study.params import load_params
 from preference_study.report import figures

@@ -2,7 +2,8 @@
 
 python -m stages.compare_variants
 
-Empty where `stress.variants` names none: they are compared by the plain answers' rewards that stress_reward leaves.
+Empty where `stress.variants` names none: they are compared by the plain answers' rewards that stress_reward leaves. What every
+variant was before training, and its bias-only expert beside it, goes to metrics/reward_training.json.
 """
 
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from preference_study.analysis.scorers import scorers
-from preference_study.analysis.variants import compare_variants
+from preference_study.analysis.variants import before_and_beside_training, compare_variants
 from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
 from preference_study.params import load_params
 from preference_study.report import figures
@@ -21,15 +22,19 @@ PLOTS = Path("plots/variants")
 def main() -> None:
     params = load_params()
     pairs = read_table("data/prepared/val.parquet").set_index("id")[["chosen_words", "rejected_words"]]
+    trained = {
+        variant: before_and_beside_training(read_json(f"data/scores/training/{variant}.json"), params.seed)
+        for variant in params.reward.variants
+    }
     scored, bias_only = {}, {}
     for variant in params.stress.variants:
         rows = pd.DataFrame(read_json(f"data/scores/stress/{variant}.json"))
         plain = rows[rows["perturbation"] == "none"].set_index("id").join(pairs).loc[pairs.index]
         scored |= scorers(variant, plain, ["chosen_reward", "rejected_reward"], params.reward.aggregate.spread_weight)
-        learned = read_json(f"metrics/train_reward/{variant}.json")
-        bias_only |= {variant: learned["bias_only"]} if "bias_only" in learned else {}
+        bias_only |= {variant: trained[variant]["bias_only"]} if "bias_only" in trained[variant] else {}
     metrics = compare_variants(scored, bias_only, params.seed)
     write_json("metrics/variants.json", metrics)
+    write_json("metrics/reward_training.json", trained)
     rows = figures.variant_rows(metrics)
     write_csv(PLOTS / "accuracy.csv", rows)
     if metrics:

@@ -5,21 +5,31 @@ python -m stages.judge_for rloo
 So a change of the reward model trains those policies again that were trained against it, and no others.
 """
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
 from preference_study.aggregates import AGGREGATE, MEMBERS
 from preference_study.artifacts import write_json
-from preference_study.params import ONLINE, load_params
+from preference_study.methods import METHODS
+from preference_study.params import load_params
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """A second name of the same file, or a copy where the file system has no such names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def main(name: str) -> None:
     params = load_params()
     target = Path("models/judge_for") / name
     shutil.rmtree(target, ignore_errors=True)
-    if name in ONLINE:
-        shutil.copytree(Path("models/reward") / params.reward.judge, target)
+    if METHODS[name].needs_reward_model:
+        shutil.copytree(Path("models/reward") / params.reward.judge, target, copy_function=link_or_copy)
         if (target / MEMBERS).exists():
             write_json(target / AGGREGATE, params.reward.aggregate.model_dump())
     else:

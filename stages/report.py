@@ -35,6 +35,7 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
         "data": read_json(folder / "metrics/data.json"),
         "reward": read_json(folder / "metrics/reward.json"),
         "train_reward": read_json(folder / f"metrics/train_reward/{variant}.json"),
+        "reward_training": read_json(folder / "metrics/reward_training.json")[variant],
         "train_policy": {method: read_json(folder / f"metrics/train_policy/{method}.json") for method in methods},
         "policies": read_json(folder / "metrics/policies.json"),
         "reward_analysis": read_json(path) if (path := optional("metrics/reward_analysis.json")) else None,

@@ -2,7 +2,7 @@
 
 python -m stages.train_policy dpo
 
-The methods are in preference_study/training/methods.py.
+The methods are in preference_study/methods/.
 """
 
 import sys
@@ -13,19 +13,22 @@ from datasets import Dataset
 from transformers import Trainer
 
 from preference_study.artifacts import read_json, read_table, write_json
+from preference_study.methods import METHODS, Method, Recipe
 from preference_study.models.language_models import TokenPair, device, encode_pairs, load_causal, load_tokenizer, pair_logps
 from preference_study.models.reward_models import load_judge
-from preference_study.params import Policy, load_params
+from preference_study.params import PolicyTraining, load_params
 from preference_study.processes import check_processes
-from preference_study.training.methods import METHODS, Method, judging
 from preference_study.training.run import BetterThanChance, arguments, fingerprint, lora, peak_memory, train, training_counts
+from preference_study.training.trainers import judging
 
 PROBED = 8  # validation pairs looked at in training, to see that the policy still has a language
 
 
-def training_rows(method: Method, section: Policy, seed: int, pairs: list[TokenPair], ids: list[str], split: str) -> Dataset:
+def training_rows(
+    method: Method, recipe: Recipe, section: PolicyTraining, seed: int, pairs: list[TokenPair], ids: list[str], split: str
+) -> Dataset:
     """A split as the method's trainer takes it, with the reference's log-probabilities where it takes those."""
-    made = method.rows(pairs, section, seed)
+    made = recipe.rows(pairs, section, seed)
     if method.given_reference:
         logps = {row["id"]: row for row in read_json(f"data/logps/base/{split}.json")}
         for row, id in zip(made, ids, strict=True):
@@ -33,15 +36,15 @@ def training_rows(method: Method, section: Policy, seed: int, pairs: list[TokenP
     return Dataset.from_list(made)
 
 
-def method_facts(method: Method, section: Policy, name: str, trainer: Trainer) -> dict:
+def method_facts(method: Method, section: PolicyTraining, name: str, trainer: Trainer) -> dict:
     """What the method needs, and how much it was trained on: examples and tokens, each counted as often as it was trained on.
 
     Examples are what a step's loss is made of: pairs, single answers or sampled answers. Tokens are those of prompts and answers,
     without padding and without the passes of a reference model.
     """
-    state, dataset = trainer.state, trainer.train_dataset
+    state, dataset, own = trainer.state, trainer.train_dataset, section.own(name)
     if method.needs_reward_model:
-        sampled = section.rloo.batch_size * section.gradient_accumulation_steps * section.rloo.generations
+        sampled = own.batch_size * section.gradient_accumulation_steps * own.generations
         seen = {"examples": state.global_step * sampled, "tokens": int(state.num_input_tokens_seen)}
     else:
         seen = {"examples": round(state.epoch * len(dataset)), "tokens": round(state.epoch * sum(dataset["tokens"]))}
@@ -49,24 +52,24 @@ def method_facts(method: Method, section: Policy, name: str, trainer: Trainer) -
         "needs_reference": method.needs_reference,
         "needs_reward_model": method.needs_reward_model,
         "needs_pairs": method.needs_pairs,
-        "implicit_beta": section.own(name).beta if method.needs_reference else None,
+        "implicit_beta": own.beta if method.needs_reference else None,
     }
 
 
 def main(name: str) -> None:
     params = load_params()
-    section, method = params.policy, METHODS[name]
+    section, method, own = params.policy, METHODS[name], params.policy.own(name)
+    recipe = method.recipe()
     state = check_processes(params.launch.processes)
     tokenizer = load_tokenizer("models/base")
     pairs, encoded, datasets = {}, {}, {}
     for split, limit in (("train", section.max_train), ("val", None)):
         pairs[split] = read_table(f"data/prepared/{split}.parquet")[:limit]
         encoded[split] = encode_pairs(tokenizer, pairs[split], section.max_length)
-        datasets[split] = training_rows(method, section, params.seed, encoded[split], pairs[split]["id"], split)
+        datasets[split] = training_rows(method, recipe, section, params.seed, encoded[split], pairs[split]["id"], split)
     start = time.perf_counter()
     # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
     model = load_causal("models/base", dtype="float32" if section.lora_rank == 0 else "bfloat16")
-    own = section.own(name)
     models, rewarded, judged = [model], {}, {}
     if method.needs_reward_model:
         models.append(load_judge("models/base", f"models/judge_for/{name}"))
@@ -75,9 +78,9 @@ def main(name: str) -> None:
     checkpoints, target = Path("checkpoints/train_policy") / name, Path("models/policy") / name
     run = fingerprint(models, datasets["train"], section.shared() | own.model_dump() | judged, params.seed)
     configuration = arguments(section, own.learning_rate, params.seed, checkpoints)
-    trainer = method.trainer(
+    trainer = recipe.trainer(
         model=model,
-        args=method.config(**configuration | method.configure(section, state.num_processes)),
+        args=recipe.config(**configuration | method.configure(section, own, state.num_processes)),
         train_dataset=datasets["train"],
         eval_dataset=datasets["val"] if section.evaluations and not method.needs_reward_model else None,
         processing_class=tokenizer,

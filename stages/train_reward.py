@@ -2,7 +2,8 @@
 
 python -m stages.train_reward standard
 
-The variants are in preference_study/training/variants.py.
+The variants are in preference_study/variants/. Of the validation pairs the rewards before training, and those of a bias-only
+expert, go to data/scores/training/<variant>.json.
 """
 
 import sys
@@ -16,7 +17,6 @@ from transformers import PreTrainedTokenizerBase
 from trl import RewardConfig
 
 from preference_study.aggregates import MEMBERS
-from preference_study.analysis.statistics import paired_rank_correlation, pairwise_accuracy
 from preference_study.artifacts import read_table, write_json
 from preference_study.models.language_models import (
     TokenPair,
@@ -30,29 +30,21 @@ from preference_study.models.language_models import (
 from preference_study.models.reward_models import drop_bias_only
 from preference_study.params import Params, load_params
 from preference_study.processes import check_processes
+from preference_study.training.reward_trainer import BiasOnly, Collator, RewardPairTrainer, flipped, reward_rows
 from preference_study.training.run import arguments, fingerprint, lora, train, training_counts
-from preference_study.training.variants import (
-    VARIANTS,
-    BiasOnly,
-    Collator,
-    RewardPairTrainer,
-    RewardVariant,
-    flipped,
-    reward_rows,
-)
+from preference_study.variants import VARIANTS, RewardVariant
 
 CENTRING = 100  # training pairs whose mean reward is taken for a member's origin
 
 
-def bias_numbers(bias_only: BiasOnly, pairs: list[TokenPair], seed: int) -> dict:
-    """What the bias-only expert has learned: accuracy on these pairs, and Spearman's correlation of its rewards with length."""
-    tokens = [[len(p.chosen_ids) for p in pairs], [len(p.rejected_ids) for p in pairs]]
+def bias_only_rows(bias_only: BiasOnly, pairs: list[TokenPair]) -> list[dict]:
+    """Per pair what the bias-only expert sees and gives: {chosen_tokens, rejected_tokens, chosen_reward, rejected_reward}."""
+    tokens = {"chosen": [len(p.chosen_ids) for p in pairs], "rejected": [len(p.rejected_ids) for p in pairs]}
+    columns = {f"{side}_tokens": counts for side, counts in tokens.items()}
     with torch.inference_mode():
-        rewards = [bias_only(torch.tensor(side, dtype=torch.float, device=device())).tolist() for side in tokens]
-    return {
-        "accuracy": pairwise_accuracy(*rewards),
-        "length_correlation": paired_rank_correlation(rewards, tokens, seed),
-    }
+        for side, counts in tokens.items():
+            columns[f"{side}_reward"] = bias_only(torch.tensor(counts, dtype=torch.float, device=device())).tolist()
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def train_one(
@@ -62,14 +54,19 @@ def train_one(
     seed: int,
     tokenizer: PreTrainedTokenizerBase,
     encoded: dict[str, list[TokenPair]],
-) -> dict:
-    """Train one model, or one member of an ensemble, into models/reward/<name> and return its numbers.
+) -> tuple[dict, dict]:
+    """Train one model, or one member of an ensemble, into models/reward/<name>.
 
     Args:
+        name: of its folder; an ensemble's member has its variant's name before its own.
         seed: of its head, its adapters and the order of the data.
         encoded: the pairs by split.
+
+    Returns:
+        What it was trained on, and its rows of data/scores/training.
     """
     section = params.reward
+    own = section.own(name.split("/")[0])
     full = section.lora_rank == 0
     # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
     model = new_reward_model("models/base", seed, dtype="float32" if full else "bfloat16").to(device())
@@ -78,7 +75,7 @@ def train_one(
     made = reward_rows(encoded["train"])
     if variant.bias_only:
         model.bias_only = BiasOnly([row[f"{side}_tokens"] for row in made for side in ("chosen", "rejected")]).to(device())
-    dataset = Dataset.from_list(variant.rows(made, section))
+    dataset = Dataset.from_list(variant.rows(made, own))
     checkpoints = Path("checkpoints/train_reward") / name
     run = fingerprint([model], dataset, section.model_dump(), seed)
     trainer = RewardPairTrainer(
@@ -101,26 +98,31 @@ def train_one(
             task_type="SEQ_CLS",
             modules_to_save=["score", "bias_only"] if variant.bias_only else ["score"],
         ),
-        pair_loss=variant.pair_loss(section) if variant.pair_loss else None,
+        pair_loss=variant.pair_loss(own) if variant.pair_loss else None,
     )
     log, target = Path("plots/train_reward") / name, Path("models/reward") / name
     train(trainer, checkpoints, run, log, target, untrained_loss=float(np.logaddexp(0, rejected - chosen).mean()))
-    numbers = {"untrained_accuracy": pairwise_accuracy(chosen, rejected)} | training_counts(trainer, encoded)
+    rows = {"untrained": [{"chosen_reward": c, "rejected_reward": r} for c, r in scores]}
     if variant.bias_only:
-        learned = trainer.accelerator.unwrap_model(trainer.model).bias_only
-        numbers["bias_only"] = bias_numbers(learned, encoded["val"], seed)
+        rows["bias_only"] = bias_only_rows(trainer.accelerator.unwrap_model(trainer.model).bias_only, encoded["val"])
         if trainer.is_world_process_zero():
             drop_bias_only(target)
-    return numbers
+    return training_counts(trainer, encoded), rows
 
 
-def train_ensemble(params: Params, variant: RewardVariant, name: str, tokenizer, encoded: dict[str, list[TokenPair]]) -> dict:
-    """Train an ensemble's members, which differ by seed and order of the data, and write the mean that each is centred by."""
-    numbers, members = {}, []
-    for number in range(variant.members(params.reward)):
+def train_ensemble(
+    params: Params, variant: RewardVariant, name: str, tokenizer: PreTrainedTokenizerBase, encoded: dict[str, list[TokenPair]]
+) -> tuple[dict, dict]:
+    """Train an ensemble's members, which differ by seed and order of the data, and write the mean that each is centred by.
+
+    Returns:
+        As `train_one`: sums over the members, and each one's own.
+    """
+    numbers, rows, members = {}, {}, []
+    for number in range(variant.members(params.reward.own(name))):
         member = f"member_{number + 1}"
         seed = (1000 * (params.seed + 1) + number) % 2**32  # away from the seeds that a user compares
-        numbers[member] = train_one(params, variant, f"{name}/{member}", seed, tokenizer, encoded)
+        numbers[member], rows[member] = train_one(params, variant, f"{name}/{member}", seed, tokenizer, encoded)
         model = load_reward("models/base", f"models/reward/{name}/{member}")
         some = encoded["train"][:CENTRING]
         scores = pair_rewards(model, some, **params.scoring.model_dump(), description=f"{member} on training pairs")
@@ -129,7 +131,7 @@ def train_ensemble(params: Params, variant: RewardVariant, name: str, tokenizer,
         write_json(f"models/reward/{name}/{MEMBERS}", members)
     of_each = list(numbers.values())
     totals = {name: sum(member[name] for member in of_each) for name in ("trained_parameters", "steps")}
-    return of_each[0] | {"untrained_accuracy": None} | totals | {"members": numbers}
+    return of_each[0] | totals | {"members": numbers}, {"members": rows}
 
 
 def main(name: str) -> None:
@@ -145,11 +147,12 @@ def main(name: str) -> None:
     encoded["train"] = flipped(before, section.flipped, params.seed)
     turned = sum(one is not other for one, other in zip(before, encoded["train"], strict=True))
     if variant.members:
-        numbers = train_ensemble(params, variant, name, tokenizer, encoded)
+        numbers, rows = train_ensemble(params, variant, name, tokenizer, encoded)
     else:
-        numbers = train_one(params, variant, name, params.seed, tokenizer, encoded)
+        numbers, rows = train_one(params, variant, name, params.seed, tokenizer, encoded)
     if state.is_main_process:
         write_json(f"metrics/train_reward/{name}.json", numbers | {"train_pairs_flipped": turned})
+        write_json(f"data/scores/training/{name}.json", rows)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,10 @@ from preference_study.params import Launch, load_params
 from tests.conftest import ROOT
 
 FILES = ("params.yaml", "params/align_anything.yaml", "params/tiny.yaml")
-# They only check, carry or start: what a stage computes does not depend on them.
-NO_DEPENDENCY = {
-    "preference_study/params.py",
-    "preference_study/artifacts.py",
-    "preference_study/processes.py",
-    "preference_study/launch.py",
-}
-# launch and scoring say how fast; save_steps how often; the rest is of data that another stage brings as a file.
-NO_RESULT = {"launch", "scoring", "reward.save_steps", "policy.save_steps", "reward.variants"}
+# They only check, carry, find or start: what a stage computes does not depend on them.
+NO_DEPENDENCY = {f"preference_study/{name}.py" for name in ("params", "sections", "registry", "artifacts", "processes", "launch")}
+# launch and scoring say how fast; save_steps how often.
+NO_RESULT = {"launch", "scoring", "reward.save_steps", "policy.save_steps"}
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -33,7 +28,7 @@ def test_every_parameter_file_is_right(file):
         ({"policy": {"dpo": {"learning_rate": 1e-6, "beta": -1}}}, r"policy.dpo.beta: .* greater than 0, but it is -1"),
         ({"policy": {"methods": ["dppo"]}}, "policy.methods.0: .*'dpo'.*, but it is 'dppo'"),
         ({"reward": {"judge": "other"}}, "reward.judge"),
-        ({"stress": {"variants": ["other"]}}, "stress.variants.0: .*'standard', .*, but it is 'other'"),
+        ({"stress": {"variants": ["other"]}}, "stress.variants.0: .*'ensemble', .*, but it is 'other'"),
         ({"stress": {"max_pairs": -1}}, "stress.max_pairs: .* greater than or equal to 0, but it is -1"),
         ({"best_of_n": {"variants": ["ensemble"]}}, "best_of_n.variants: ensemble not in reward.variants"),
         ({"reward": {"flipped": 0.5}}, "reward.flipped: .* less than 0.5, but it is 0.5"),
@@ -62,16 +57,30 @@ def test_a_missing_parameter_is_named(tmp_path):
         load_params(tmp_path / "params.yaml")
 
 
-def imported(file: Path) -> set[str]:
-    """The project's own modules that a file imports, directly or through one another."""
+def module_file(module: str, name: str) -> str | None:
+    """The file of the project's own that `from <module> import <name>` reads."""
+    path = Path(module.replace(".", "/"))
+    for file in (path / f"{name}.py", path.with_suffix(".py"), path / "__init__.py"):
+        if (ROOT / file).exists():
+            return file.as_posix()
+    return None
+
+
+def imported(file: Path, entries: bool = False) -> set[str]:
+    """The project's own modules that a file imports, directly or through one another, but for those in `NO_DEPENDENCY`.
+
+    Args:
+        entries: also what the entries of a registry import in what they do, such as a method's trainer.
+    """
     found: set[str] = set()
     todo = [file]
     while todo:
-        for node in ast.walk(ast.parse(todo.pop().read_text())):
+        current = todo.pop()
+        if current.name == "__init__.py" and entries:
+            todo += [entry for entry in current.parent.glob("*.py") if not entry.name.startswith("_")]
+        for node in ast.walk(ast.parse(current.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("preference_study"):
-                path = Path(node.module.replace(".", "/"))
-                inside = [path / f"{a.name}.py" for a in node.names] if (ROOT / path).is_dir() else [path.with_suffix(".py")]
-                names = {name.as_posix() for name in inside} - found
+                names = {module_file(node.module, alias.name) for alias in node.names} - found - NO_DEPENDENCY
                 found |= names
                 todo += [ROOT / name for name in names]
     return found
@@ -87,10 +96,20 @@ def module_of(stage: dict) -> str:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_declares_the_code_it_runs(name):
+    """A registry as its folder; or, in a matrix over it, by what all entries share and the one entry that the stage is of."""
     stage = STAGES[name]
     file = f"stages/{module_of(stage)}.py"
-    declared = {dep for dep in stage["deps"] if dep.endswith(".py")}
-    assert declared == ({file} | imported(ROOT / file)) - NO_DEPENDENCY
+    source = (ROOT / file).read_text()
+    wanted = {file} | imported(ROOT / file, entries=".recipe()" in source or ".pair_loss" in source)
+    for kind in ("method", "variant"):
+        registry = f"preference_study/{kind}s"
+        if f"{registry}/__init__.py" in wanted:
+            own = f"{registry}/${{item.{kind}}}.py"
+            wanted |= {own} if own in stage["deps"] else {registry}
+            wanted -= {f"{registry}/__init__.py"} if registry in wanted else set()
+    registries = ("preference_study/methods", "preference_study/variants")
+    declared = {dep for dep in stage["deps"] if dep.endswith(".py") or dep in registries}
+    assert declared == wanted
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -178,6 +197,7 @@ def test_the_readme_says_what_a_parameter_reruns():
             name
             for name, stage in STAGES.items()
             if parameter in stage["params"]
+            or f"${{{parameter}}}" in stage["deps"]
             or (name != "report" and section in stage["params"])
             or (
                 isinstance(schema[section], dict)

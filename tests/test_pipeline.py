@@ -137,7 +137,7 @@ def test_a_grid_is_run_shown_and_ranked(repository):
     run(repository, "git", "commit", "-qm", "before the grid", "--allow-empty")
     run(
         repository, "dvc", "exp", "run", "--queue", "-S", "reward.learning_rate=1e-3,3e-3",
-        "-S", "reward.gradient_accumulation_steps=1,2", "score_pairs",
+        "-S", "reward.gradient_accumulation_steps=1,2", "analyse_reward",
     )  # fmt: skip
     run(repository, "dvc", "exp", "run", "--run-all")
     table = list(csv.DictReader(io.StringIO(run(repository, "dvc", "exp", "show", "--csv", "--only-changed").split("\n\n")[0])))

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from preference_study.analysis.statistics import holm, mcnemar, pairwise_accuracy, proportion, sign_test
-from preference_study.analysis.verdicts import BETTER, NAMES, NO_EVIDENCE, WORSE, direction
+from preference_study.analysis.verdicts import BETTER, NO_EVIDENCE, WORSE, direction
+from preference_study.methods import METHODS
+from preference_study.variants import VARIANTS
 
 TRAINING = ("needs_reference", "needs_reward_model", "needs_pairs", "examples", "tokens", "steps", "trained_parameters")
 GIB = 2**30
@@ -25,11 +27,13 @@ def flat(params: dict, prefix: str = "") -> dict:
 def _bears_on(name: str, method: str, judge: str | None) -> bool:
     """Whether a parameter can change what a method's training comes to under this judge, seeds apart."""
     section, *rest = name.split(".")
-    of_other_method = section == "policy" and len(rest) > 1 and rest[0] in NAMES and rest[0] != method
-    how_it_runs = section in ("launch", "scoring") or name.endswith(".save_steps")
+    of_other_method = section == "policy" and len(rest) > 1 and rest[0] in METHODS and rest[0] != method
+    how_it_runs = section in ("launch", "scoring") or name.endswith((".save_steps", "model.watched"))
     of_reward_models = section in ("stress", "best_of_n") or name == "reward.variants"
-    owner = {"aggregate": "ensemble"}.get(rest[0], rest[0]) if section == "reward" and len(rest) > 1 else judge
-    return not (name in ("seed", "policy.methods") or how_it_runs or of_other_method or of_reward_models or owner != judge)
+    of_other_variant = section == "reward" and len(rest) > 1 and rest[0] in VARIANTS and rest[0] != judge
+    no_members = name.startswith("reward.aggregate.") and (judge not in VARIANTS or VARIANTS[judge].members is None)
+    of_others = of_other_method or of_other_variant or no_members or of_reward_models
+    return not (name in ("seed", "policy.methods") or how_it_runs or of_others)
 
 
 def spread_over_seeds(stability: dict, params: dict, method: str) -> dict | None:

@@ -14,6 +14,7 @@ from preference_study.analysis.statistics import (
     pairwise_accuracy,
     rank_correlation,
     reliability,
+    standard_deviation,
     unpaired_t,
 )
 
@@ -126,3 +127,41 @@ def grouping_columns(scored: pd.DataFrame) -> list[str]:
 
 def _mean_or_null(values: pd.Series | np.ndarray) -> dict | None:
     return mean(values) if len(values) else None
+
+
+def reward_metrics(scored: pd.DataFrame, tfidf: np.ndarray, seed: int) -> dict:
+    """metrics/reward.json from the scored validation pairs.
+
+    Args:
+        scored: chosen_reward, rejected_reward, chosen_words, rejected_words per pair.
+        tfidf: the TF-IDF baseline's margin per pair.
+
+    `reward_mean` and `reward_std` are of all rewards, chosen and rejected; `length_correlation` is Spearman's of reward
+    and words over all answers, pairs resampled whole. A subset without pairs is null.
+    """
+    longer = scored["chosen_words"] > scored["rejected_words"]
+    shorter = scored["chosen_words"] < scored["rejected_words"]
+    rewards, words = ([scored[f"{side}_{what}"] for side in ("chosen", "rejected")] for what in ("reward", "words"))
+
+    def accuracy(rows: pd.DataFrame) -> dict | None:
+        return pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"]) if len(rows) else None
+
+    return {
+        "accuracy": accuracy(scored),
+        "accuracy_longer_chosen": accuracy(scored[longer]),
+        "accuracy_shorter_chosen": accuracy(scored[shorter]),
+        "reward_mean": mean(np.concatenate(rewards)),
+        "reward_std": standard_deviation(np.concatenate(rewards), seed),
+        "length_correlation": paired_rank_correlation(rewards, words, seed),
+        "baselines": {
+            "longer": pairwise_accuracy(scored["chosen_words"], scored["rejected_words"]),
+            "tfidf": pairwise_accuracy(tfidf, np.zeros(len(tfidf))),
+        },
+    }
+
+
+def reward_row(metrics: dict) -> dict:
+    """The few numbers of `reward_metrics` that stand in a row of `dvc exp show`."""
+    accuracy, shorter = metrics["accuracy"], metrics["accuracy_shorter_chosen"]
+    row = {"accuracy": accuracy["value"], "accuracy_low": accuracy["low"], "accuracy_high": accuracy["high"]}
+    return row | ({"accuracy_shorter_chosen": shorter["value"]} if shorter else {})

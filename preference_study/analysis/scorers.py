@@ -1,17 +1,14 @@
 """What scores answers: a reward model, or one of the ways to sum up an ensemble's members."""
 
-from typing import get_args
-
 import numpy as np
 import pandas as pd
 
-from preference_study.aggregates import aggregate
-from preference_study.params import Aggregate
+from preference_study.aggregates import AGGREGATES, aggregate
 
 
-def scorer_name(variant: str, by: Aggregate) -> str:
-    """What `scorers` calls a variant as a judge: with the way its members are summed up, where it is an ensemble."""
-    return f"{variant} ({by.replace('_', ' ')})" if variant == "ensemble" else variant
+def scorer_name(variant: str, by: str) -> str:
+    """What `scorers` calls a variant of several members summed up `by` one of the ways."""
+    return f"{variant} ({by.replace('_', ' ')})"
 
 
 def scorers(variant: str, scored: pd.DataFrame, columns: list[str], spread_weight: float) -> dict[str, pd.DataFrame]:
@@ -22,16 +19,16 @@ def scorers(variant: str, scored: pd.DataFrame, columns: list[str], spread_weigh
         spread_weight: as `aggregate` takes it.
 
     Returns:
-        {variant: scored} of a single model; of an ensemble {"ensemble (worst)": ..., ...} with numbers in `columns`, one per way
+        {variant: scored} of a single model; of an ensemble {"<variant> (worst)": ..., ...} with numbers in `columns`, one per way
         to sum up.
     """
     if not is_ensemble(scored, columns):
         return {variant: scored}
     return {
-        scorer_name("ensemble", by): scored.assign(
+        scorer_name(variant, by): scored.assign(
             **{column: aggregate(np.array(scored[column].tolist()), by, spread_weight) for column in columns}
         )
-        for by in get_args(Aggregate)
+        for by in AGGREGATES
     }
 
 

@@ -11,7 +11,15 @@ reward model that follows it is no worse for it. Where the truth is known, such 
 import numpy as np
 import pandas as pd
 
-from preference_study.analysis.statistics import bootstrapped, holm, mcnemar, mean, pairwise_accuracy, proportion
+from preference_study.analysis.statistics import (
+    bootstrapped,
+    holm,
+    mcnemar,
+    mean,
+    paired_mean_change,
+    pairwise_accuracy,
+    proportion,
+)
 from preference_study.texts.perturbations import PERTURBATIONS
 
 PLAIN = "none"
@@ -110,9 +118,41 @@ def effect_of_perturbation(plain: pd.DataFrame, perturbed: pd.DataFrame, strengt
     )
 
 
+def ensemble_on_perturbations(aggregated: dict[str, pd.DataFrame], members: list[pd.DataFrame], seed: int) -> dict:
+    """Is an ensemble's worst member a better judge than a member by itself, and where?
+
+    Args:
+        aggregated: per way to sum up the ensemble's scored, rows as `compare_stress` takes them.
+        members: the same of each member.
+
+    Returns:
+        Per perturbation, on the perturbed pairs whose truth it keeps: {n, member: mean accuracy of the members, and per way its
+        accuracy minus that, a mean over pairs with p, and p_holm over the whole table}.
+    """
+    by_name = dict(list(members[0].groupby("perturbation", sort=False)))
+    perturbed = set(by_name[next(name for name in by_name if name != PLAIN)]["id"])
+    found = {}
+    for name, rows in by_name.items():
+        kept = rows.index[rows["truth_kept"] & rows["id"].isin(perturbed)]
+        if not len(kept):
+            continue
+        alone = np.mean([_points(member.loc[kept]) for member in members], axis=0)
+        found[name] = {"n": len(kept), "member": mean(alone)} | {
+            way: paired_mean_change(_points(table.loc[kept]) - alone, seed) for way, table in aggregated.items()
+        }
+    changes = [row[way] for row in found.values() for way in aggregated]
+    for change, corrected in zip(changes, holm([change["p"] for change in changes]), strict=True):
+        change["p_holm"] = corrected
+    return found
+
+
 def _margins(pairs: pd.DataFrame) -> np.ndarray:
     return (pairs["chosen_reward"] - pairs["rejected_reward"]).to_numpy()
 
 
 def _lowest_mean(*points: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.nanmin([np.nanmean(column, axis=axis) for column in points], axis=0)
+
+
+def _points(pairs: pd.DataFrame) -> np.ndarray:
+    return (np.sign(_margins(pairs)) + 1) / 2

@@ -8,13 +8,11 @@ from preference_study.analysis.statistics import (
     bootstrapped_change,
     holm,
     mcnemar,
-    mean,
-    paired_mean_change,
+    paired_rank_correlation,
     pairwise_accuracy,
     rank_correlation,
 )
-
-STANDARD, PLAIN = "standard", "none"
+from preference_study.variants import STANDARD
 
 
 def compare_variants(scored: dict[str, pd.DataFrame], bias_only: dict[str, dict], seed: int) -> dict:
@@ -80,31 +78,31 @@ def scorer_against_standard(standard: pd.DataFrame, other: pd.DataFrame, seed: i
     }
 
 
-def ensemble_on_perturbations(aggregated: dict[str, pd.DataFrame], members: list[pd.DataFrame], seed: int) -> dict:
-    """Is an ensemble's worst member a better judge than a member by itself, and where?
+def before_and_beside_training(scores: dict, seed: int) -> dict:
+    """What a variant's rows of data/scores/training say of the validation pairs.
 
     Args:
-        aggregated: per way to sum up the ensemble's scored, rows as in `stress.analyse`.
-        members: the same of each member.
+        scores: untrained and, where there is one, bias_only: rows a pair, as stages.train_reward writes them; or members, the
+            same of each.
+        seed: of the bootstrap.
 
     Returns:
-        Per perturbation, on the perturbed pairs whose truth it keeps: {n, member: mean accuracy of the members, and per way its
-        accuracy minus that, a mean over pairs with p, and p_holm over the whole table}.
+        untrained_accuracy: of the model with its head as it was drawn; null for an ensemble, whose members have their own.
+        bias_only: of the bias-only expert its accuracy, and Spearman's correlation of its rewards with the number of tokens.
+        members: the same of each member.
     """
-    by_name = dict(list(members[0].groupby("perturbation", sort=False)))
-    perturbed = set(by_name[next(name for name in by_name if name != PLAIN)]["id"])
-    found = {}
-    for name, rows in by_name.items():
-        kept = rows.index[rows["truth_kept"] & rows["id"].isin(perturbed)]
-        if not len(kept):
-            continue
-        alone = np.mean([_points(member.loc[kept]) for member in members], axis=0)
-        found[name] = {"n": len(kept), "member": mean(alone)} | {
-            way: paired_mean_change(_points(table.loc[kept]) - alone, seed) for way, table in aggregated.items()
+    if "members" in scores:
+        members = {name: before_and_beside_training(rows, seed) for name, rows in scores["members"].items()}
+        return {"untrained_accuracy": None, "members": members}
+    untrained = pd.DataFrame(scores["untrained"])
+    found = {"untrained_accuracy": pairwise_accuracy(untrained["chosen_reward"], untrained["rejected_reward"])}
+    if "bias_only" in scores:
+        rows = pd.DataFrame(scores["bias_only"])
+        rewards, tokens = ((rows[f"chosen_{what}"], rows[f"rejected_{what}"]) for what in ("reward", "tokens"))
+        found["bias_only"] = {
+            "accuracy": pairwise_accuracy(*rewards),
+            "length_correlation": paired_rank_correlation(rewards, tokens, seed),
         }
-    changes = [row[way] for row in found.values() for way in aggregated]
-    for change, corrected in zip(changes, holm([change["p"] for change in changes]), strict=True):
-        change["p_holm"] = corrected
     return found
 
 
@@ -116,10 +114,6 @@ def margins(scored: pd.DataFrame) -> np.ndarray:
 def length_difference(scored: pd.DataFrame) -> np.ndarray:
     """log(1 + words) of the chosen answer minus the rejected one's."""
     return (np.log1p(scored["chosen_words"]) - np.log1p(scored["rejected_words"])).to_numpy(dtype=float)
-
-
-def _points(scored: pd.DataFrame) -> np.ndarray:
-    return (np.sign(margins(scored)) + 1) / 2
 
 
 def _spearman(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:

@@ -1,9 +1,8 @@
 """What the numbers say about a policy, in words, by rules that are stated here and nowhere else."""
 
+from preference_study.methods import display_name
+
 LEVEL = 0.05
-NAMES = {
-    "base": "base", "dpo": "DPO", "ipo": "IPO", "kto": "KTO", "simpo": "SimPO", "orpo": "ORPO", "rloo": "RLOO",
-}  # fmt: skip
 BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence of a difference"
 GAINED, ONLY_LONGER = "gained at equal length", "only longer"
 LOST, NO_EVIDENCE_AT_EQUAL_LENGTH = "lost at equal length", "no evidence at equal length"
@@ -43,7 +42,7 @@ def verdict(policy: str, comparison: dict) -> dict:
         {reward, length, gold, sentence}: reward goes by the sign test of wins and losses, gold (null without a
         known truth) by the exact McNemar test, both Holm-corrected; the sentence says it with the numbers.
     """
-    name = NAMES.get(policy, policy.upper())
+    name = display_name(policy)
     corrected = {(row["outcome"], row["test"]): row["p_holm"] for row in comparison["tests"]}
     p = corrected.get(("reward", "sign"))
     reward = direction(p, comparison["wins"] - comparison["losses"])

@@ -18,6 +18,7 @@ GROUPS = {
     "favoured": "#0072B2", "other": "#E69F00", "training set": "#000000", "margin": "#0072B2",
 }  # fmt: skip
 BINS, POINTS = 30, 200
+DPI = 120
 OVERLAID = 3  # groups that can be read on top of each other
 
 
@@ -63,7 +64,7 @@ def _finite(groups: dict[str, Sequence[float]]) -> dict[str, np.ndarray]:
 
 
 def _axes(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=DPI)
     return figure, figure.subplots()
 
 
@@ -86,7 +87,7 @@ def histogram(bins: pd.DataFrame, title: str, x_label: str, unit: str) -> Figure
     """The bins of `histogram_rows` as steps, of many groups each in a panel; `unit` is what is counted, such as pairs."""
     groups = list(bins.groupby("group", sort=False))
     panels = len(groups) if len(groups) > OVERLAID else 1
-    figure = Figure(figsize=(6.4, max(3.6, 1.1 * panels)), layout="constrained")
+    figure = Figure(figsize=(6.4, max(3.6, 1.1 * panels)), layout="constrained", dpi=DPI)
     axes = figure.subplots(panels, sharex=True, sharey=True, squeeze=False)[:, 0]
     for place, (group, rows) in enumerate(groups):
         edges = [*rows["low"], rows["high"].iloc[-1]]
@@ -126,7 +127,7 @@ def scatter(base: Sequence[float], others: dict[str, Sequence[float]], methods: 
     """Rewards of base's answer and of a method's to the same prompt, a panel a method; above the diagonal the method wins."""
     columns = min(3, len(methods))
     rows = -(-len(methods) // columns)
-    figure = Figure(figsize=(1 + 3.6 * columns, 1 + 3.6 * rows), layout="constrained")
+    figure = Figure(figsize=(1 + 3.6 * columns, 1 + 3.6 * rows), layout="constrained", dpi=DPI)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
     for (method, rewards), panel in zip(others.items(), panels, strict=False):
         panel.scatter(base, rewards, s=12, alpha=0.6, color=colour(method, methods), label=method)
@@ -343,7 +344,7 @@ def best_of_n(rows: pd.DataFrame) -> Figure:
     """The rows of `best_of_n_rows`: against n, on a logarithmic scale, each scorer's own reward and what it stands for."""
     labels = {"reward": "own reward, from n = 1", "gold": "share that obeys", "judge": "judge's reward", "words": "words"}
     measures = [name for name in labels if name in set(rows["measure"])]
-    figure = Figure(figsize=(3.4 * len(measures), 4.0), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(measures), 4.0), layout="constrained", dpi=DPI)
     for axes, measure in zip(np.atleast_1d(figure.subplots(1, len(measures))), measures, strict=True):
         for place, (scorer, own) in enumerate(rows[rows["measure"] == measure].groupby("scorer", sort=False)):
             # Rewards have no common origin: each begins at zero.

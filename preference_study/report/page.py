@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from preference_study.analysis.methods import pair_matrix
 from preference_study.analysis.statistics import proportion
-from preference_study.analysis.verdicts import NAMES
+from preference_study.methods import display_name
 from preference_study.report.figures import colour
 from preference_study.texts.instructions import checkable, obeys
 from preference_study.texts.words import words
@@ -226,7 +226,7 @@ def render(study: dict, params: dict, made_on: dict[str, str]) -> str:
         params=params,
         machine=made_on,
         colours={policy: colour(policy, study["methods"]) for policy in policies},
-        spelling=NAMES,
+        spelling={policy: display_name(policy) for policy in policies},
         matrices={outcome: pair_matrix(pairs, policies, outcome) for outcome in outcomes},
         cases=cases(study["responses"]),
         original=beside_original(original, metrics | {"params": params}),

@@ -195,7 +195,8 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
         folder / "metrics/reward.json",
         reward | {"accuracy_shorter_chosen": None, "baselines": {"longer": share, "tfidf": share}},
     )
-    write_json(folder / "metrics/train_reward/standard.json", training | {"untrained_accuracy": share})
+    write_json(folder / "metrics/train_reward/standard.json", training)
+    write_json(folder / "metrics/reward_training.json", {"standard": {"untrained_accuracy": share}})
     methods_inputs(folder, methods, training)
     write_json(folder / "metrics/policies.json", policies_metrics(rows, methods, rng))
     write_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", rows)

@@ -20,6 +20,7 @@ import stages.reference_logps
 import stages.train_policy
 import stages.train_reward
 from preference_study.artifacts import read_json, read_table
+from preference_study.methods import METHODS
 from preference_study.models.language_models import (
     TokenPair,
     encode_pairs,
@@ -31,7 +32,6 @@ from preference_study.models.language_models import (
     pair_rewards,
 )
 from preference_study.processes import check_processes
-from preference_study.training.methods import METHODS
 from preference_study.training.run import BetterThanChance, EpochSampler, StepLog, last_complete, lora, nats_per_token
 from tests.conftest import ROOT
 from tests.workspace import change, stage

@@ -1,18 +1,17 @@
-"""The methods that align a policy: for each one TRL's trainer, its configuration, the form of data it takes and what it needs."""
+"""TRL's trainers of policies, made to take tokens, and the rows they train on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel, Trainer, TrainingArguments
-from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RLOOConfig, RLOOTrainer
-from trl.experimental.cpo import CPOConfig, CPOTrainer
-from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+from transformers import PreTrainedModel
+from trl import DPOTrainer, KTOTrainer, RLOOTrainer
+from trl.experimental.cpo import CPOTrainer
+from trl.experimental.orpo import ORPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from preference_study.models.language_models import TokenPair, batch_rewards
-from preference_study.params import Policy
+from preference_study.sections import Training
 from preference_study.training.run import REMEDY, EpochSampler, PairedByLength
 
 
@@ -89,7 +88,7 @@ class RLOO(RLOOTrainer):
             ) from None
 
 
-def pair_rows(pairs: Sequence[TokenPair], section: Policy, seed: int) -> list[dict]:
+def pair_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> list[dict]:
     """{prompt_ids, chosen_ids, rejected_ids, length, tokens} per pair, what the paired methods train on."""
     return [
         {
@@ -103,7 +102,7 @@ def pair_rows(pairs: Sequence[TokenPair], section: Policy, seed: int) -> list[di
     ]
 
 
-def unpaired_rows(pairs: Sequence[TokenPair], section: Policy, seed: int) -> list[dict]:
+def unpaired_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> list[dict]:
     """{prompt_ids, completion_ids, label, KL_completion_ids, tokens} per answer; label: whether it was the chosen one.
 
     The rows stand in the order they are trained in, batches of similar length in shuffled order. KTO's z_0 (Ethayarajh et al.
@@ -124,7 +123,7 @@ def unpaired_rows(pairs: Sequence[TokenPair], section: Policy, seed: int) -> lis
     return rows
 
 
-def prompt_rows(pairs: Sequence[TokenPair], section: Policy, seed: int) -> list[dict]:
+def prompt_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> list[dict]:
     """{prompt} per different prompt, as tokens: the policy makes its own answers."""
     return [{"prompt": list(ids)} for ids in dict.fromkeys(tuple(p.prompt_ids) for p in pairs)]
 
@@ -144,95 +143,3 @@ def judging(model: PreTrainedModel, end_of_turn: int, missing_eos_penalty: float
         return [score - missing_eos_penalty * cut for score, cut in zip(scores, cut_off, strict=True)]
 
     return reward
-
-
-@dataclass(frozen=True)
-class Method:
-    """How a policy is aligned.
-
-    Attributes:
-        trainer, config: TRL's, or a thin class over it.
-        rows: training pairs -> the rows it trains on.
-        configure: the method's part of `config`, from the policy section and the number of processes.
-        needs_reference: whether the loss has a reference model. Where it has, beta (log pi - log pi_ref) is its implicit reward.
-        given_reference: whether its rows take the log-probabilities of data/logps/base; the others' trainers make what they need.
-        needs_reward_model: whether answers are sampled in training and a reward model scores them.
-        needs_pairs: whether chosen and rejected must answer the same prompt.
-    """
-
-    trainer: type[Trainer]
-    config: type[TrainingArguments]
-    rows: Callable[[Sequence[TokenPair], Policy, int], list[dict]]
-    configure: Callable[[Policy, int], dict[str, Any]]
-    needs_reference: bool = False
-    given_reference: bool = False
-    needs_reward_model: bool = False
-    needs_pairs: bool = True
-
-
-def _dpo(loss: str, beta: float) -> dict[str, Any]:
-    return {"max_length": None, "loss_type": [loss], "beta": beta, "precompute_ref_log_probs": True}
-
-
-def _kto(policy: Policy, processes: int) -> dict[str, Any]:
-    rows = 2 * policy.batch_size // processes
-    return {
-        "max_length": None,
-        "beta": policy.kto.beta,
-        "desirable_weight": policy.kto.desirable_weight,
-        "undesirable_weight": policy.kto.undesirable_weight,
-        "precompute_ref_log_probs": True,
-        "train_sampling_strategy": "sequential",
-        "per_device_train_batch_size": rows,
-        "per_device_eval_batch_size": rows,
-    }
-
-
-def _simpo(policy: Policy, processes: int) -> dict[str, Any]:
-    own = policy.simpo
-    return {
-        "max_length": policy.max_length,
-        "loss_type": "simpo",
-        "cpo_alpha": 0.0,
-        "beta": own.beta,
-        # TRL's gamma is the paper's: the target margin between rewards, already multiplied by beta.
-        "simpo_gamma": own.gamma,
-    }
-
-
-def _rloo(policy: Policy, processes: int) -> dict[str, Any]:
-    own = policy.rloo
-    return {
-        "beta": own.beta,
-        "max_steps": own.steps,
-        "num_generations": own.generations,
-        # Sampled together, for a few steps at a time: later ones are weighted by what the policy has moved since (TRL).
-        "steps_per_generation": own.steps_per_generation * policy.gradient_accumulation_steps,
-        "max_completion_length": own.max_new_tokens,
-        "temperature": own.temperature,
-        "per_device_train_batch_size": own.batch_size * own.generations // processes,
-        "eval_strategy": "no",  # there is no loss on validation pairs
-        "eval_steps": None,
-    }
-
-
-METHODS = {
-    # Rafailov et al. 2023
-    "dpo": Method(
-        DPO, DPOConfig, pair_rows, lambda policy, _: _dpo("sigmoid", policy.dpo.beta), needs_reference=True, given_reference=True
-    ),
-    # Azar et al. 2023
-    "ipo": Method(
-        DPO, DPOConfig, pair_rows, lambda policy, _: _dpo("ipo", policy.ipo.beta), needs_reference=True, given_reference=True
-    ),
-    # Ethayarajh et al. 2024
-    "kto": Method(KTO, KTOConfig, unpaired_rows, _kto, needs_reference=True, needs_pairs=False),
-    # Meng et al. 2024
-    "simpo": Method(SimPO, CPOConfig, pair_rows, _simpo),
-    # Hong et al. 2024
-    "orpo": Method(
-        ORPO, ORPOConfig, pair_rows, lambda policy, _: {"max_length": policy.max_length, "beta": policy.orpo.beta}
-    ),
-    # Ahmadian et al. 2024
-    "rloo": Method(RLOO, RLOOConfig, prompt_rows, _rloo, needs_reference=True, needs_reward_model=True, needs_pairs=False),
-}  # fmt: skip

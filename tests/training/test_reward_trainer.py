@@ -22,16 +22,9 @@ from preference_study.models.language_models import (
 )
 from preference_study.models.reward_models import load_judge
 from preference_study.params import Reward, load_params
-from preference_study.training.variants import (
-    VARIANTS,
-    BiasOnly,
-    Collator,
-    RewardPairTrainer,
-    flipped,
-    length_coefficient,
-    reward_rows,
-    with_length_margin,
-)
+from preference_study.training.reward_trainer import BiasOnly, Collator, RewardPairTrainer, flipped, reward_rows
+from preference_study.variants import VARIANTS
+from preference_study.variants.length_margin import LengthMarginSection, length_coefficient, with_length_margin
 from tests.conftest import ROOT
 from tests.workspace import change
 
@@ -61,7 +54,7 @@ def test_the_length_term_is_fitted():
 
 
 def test_the_margin_is_the_length_term_taken_off():
-    made = with_length_margin(reward_rows(PAIRS * 3 + PAIRS[:1] * 3), weight=2.0)
+    made = with_length_margin(reward_rows(PAIRS * 3 + PAIRS[:1] * 3), LengthMarginSection(weight=2.0))
     b = length_coefficient([math.log1p(row["chosen_tokens"]) - math.log1p(row["rejected_tokens"]) for row in made])
     assert b > 0  # the longer is chosen in six of nine
     assert made[0]["margin"] == pytest.approx(-2 * b * (math.log(4) - math.log(3)))
@@ -75,9 +68,9 @@ def trainer_of(variant: str, section: Reward, model, folder: Path, tokenizer) ->
         model=model,
         args=RewardConfig(**settings, max_length=None),
         data_collator=Collator(tokenizer.pad_token_id),
-        train_dataset=Dataset.from_list(VARIANTS[variant].rows(reward_rows(PAIRS), section)),
+        train_dataset=Dataset.from_list(VARIANTS[variant].rows(reward_rows(PAIRS), section.own(variant))),
         processing_class=tokenizer,
-        pair_loss=loss(section) if loss else None,
+        pair_loss=loss(section.own(variant)) if loss else None,
     )
 
 
@@ -100,7 +93,7 @@ def test_a_variants_loss_in_training_and_in_validation(variant, loss, model_fold
     section = load_params(ROOT / "params/tiny.yaml").reward
     if loss:
         section = section.model_copy(update={variant: getattr(section, variant).model_copy(update={"loss": loss})})
-    made = VARIANTS[variant].rows(reward_rows(PAIRS), section)
+    made = VARIANTS[variant].rows(reward_rows(PAIRS), section.own(variant))
     if variant == "product_of_experts":
         model.bias_only = BiasOnly([3, 2, 2, 4])
         with torch.no_grad():
@@ -128,7 +121,7 @@ def test_the_bias_only_expert_is_not_moved_by_the_product(model_folder):
     """Whatever the main expert says, the bias-only one learns which length wins."""
     model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
     model.bias_only = BiasOnly([3, 2, 2, 4])
-    pair_loss = VARIANTS["product_of_experts"].pair_loss(load_params(ROOT / "params/tiny.yaml").reward)
+    pair_loss = VARIANTS["product_of_experts"].pair_loss(load_params(ROOT / "params/tiny.yaml").reward.product_of_experts)
     gradients = []
     for margin in (-9.0, 9.0):
         rewards = torch.tensor([[margin, 0.0]], requires_grad=True)
@@ -149,11 +142,11 @@ def test_both_experts_learn_and_only_the_main_one_scores(folder, rank, monkeypat
             super().__init__(tokens)
             weights.append(self.network[0].weight.detach().clone())
 
-    numbers = stages.train_reward.bias_numbers
+    numbers = stages.train_reward.bias_only_rows
     monkeypatch.setattr(stages.train_reward, "BiasOnly", Seen)
     monkeypatch.setattr(
         stages.train_reward,
-        "bias_numbers",
+        "bias_only_rows",
         lambda expert, *more: weights.append(expert.network[0].weight.detach().clone()) or numbers(expert, *more),
     )
     stages.train_reward.main("product_of_experts")
@@ -162,9 +155,11 @@ def test_both_experts_learn_and_only_the_main_one_scores(folder, rank, monkeypat
     trained = folder / "models/reward/product_of_experts"
     names = [name for file in trained.glob("*.safetensors") for name in load_file(file)]
     assert any("score" in name for name in names) and not any("bias_only" in name for name in names)
-    learned = read_json("metrics/train_reward/product_of_experts.json")["bias_only"]
-    assert learned["length_correlation"]["n"] == learned["accuracy"]["n"] == 20
+    rows = read_json("data/scores/training/product_of_experts.json")["bias_only"]
     pairs = encode_pairs(load_tokenizer("models/base"), read_table("data/prepared/val.parquet"), 96)
+    assert [(row["chosen_tokens"], row["rejected_tokens"]) for row in rows] == [
+        (len(pair.chosen_ids), len(pair.rejected_ids)) for pair in pairs
+    ]
     assert np.ptp(pair_rewards(load_judge("models/base", trained), pairs, **LIMITS)) > 0
 
 

@@ -9,10 +9,11 @@ import torch
 import trl
 from datasets import Dataset
 
+from preference_study.methods import METHODS
 from preference_study.models.language_models import TokenPair, load_causal, new_reward_model, pair_logps, rewards
-from preference_study.params import ONLINE, MethodName, load_params
-from preference_study.training.methods import METHODS, RLOO, judging, pair_rows, prompt_rows, unpaired_rows
+from preference_study.params import MethodName, load_params
 from preference_study.training.run import lora
+from preference_study.training.trainers import RLOO, judging, pair_rows, prompt_rows, unpaired_rows
 from tests.conftest import ROOT
 
 PAIRS = [
@@ -28,10 +29,13 @@ def with_own(name: str, **own) -> object:
 
 def trainer(name: str, rows: list[dict], folder: Path, model, tokenizer, policy=POLICY, **extra):
     method = METHODS[name]
+    recipe = method.recipe()
     settings = {"output_dir": str(folder), "use_cpu": True, "bf16": False, "report_to": "none", "remove_unused_columns": False}
-    settings |= {"per_device_train_batch_size": 2, "train_sampling_strategy": "random"} | method.configure(policy, 1)
-    return method.trainer(
-        model=model, args=method.config(**settings), train_dataset=Dataset.from_list(rows), processing_class=tokenizer, **extra
+    settings |= {"per_device_train_batch_size": 2, "train_sampling_strategy": "random"} | method.configure(
+        policy, policy.own(name), 1
+    )
+    return recipe.trainer(
+        model=model, args=recipe.config(**settings), train_dataset=Dataset.from_list(rows), processing_class=tokenizer, **extra
     )
 
 
@@ -234,4 +238,4 @@ def test_the_vocabulary_is_worked_through_for_answers_alone(model, tokenizer, tm
 
 
 def test_the_online_methods_are_those_that_need_a_reward_model():
-    assert {name for name, method in METHODS.items() if method.needs_reward_model} == set(ONLINE)
+    assert {name for name, method in METHODS.items() if method.needs_reward_model} == {"rloo"}
