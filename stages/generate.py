@@ -7,8 +7,9 @@ python -m stages.generate dpo
 import sys
 
 from preference_study.artifacts import write_json
-from preference_study.data.preferences import BadInput, read_table_file
+from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
+from preference_study.errors import BadInput
 from preference_study.models.generation import complete
 from preference_study.models.language_models import load_causal, load_tokenizer
 from preference_study.params import load_params

@@ -7,7 +7,10 @@ import pandas as pd
 
 from preference_study.analysis.statistics import mean, proportion
 from preference_study.artifacts import write_json, write_table
-from preference_study.data.preferences import BadInput, read_table_file, to_pairs, usable_pairs
+from preference_study.data.files import read_table_file
+from preference_study.data.pairs import usable_pairs
+from preference_study.errors import BadInput
+from preference_study.formats import to_pairs
 from preference_study.params import load_params
 
 

@@ -6,8 +6,9 @@ python -m preference_study.launch sample_answers
 import os
 
 from preference_study.artifacts import write_json
-from preference_study.data.preferences import BadInput, read_table_file
+from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
+from preference_study.errors import BadInput
 from preference_study.params import Params, load_params
 
 

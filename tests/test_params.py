@@ -11,7 +11,9 @@ from tests.conftest import ROOT
 
 FILES = ("params.yaml", "params/align_anything.yaml", "params/tiny.yaml")
 # They only check, carry, find or start: what a stage computes does not depend on them.
-NO_DEPENDENCY = {f"preference_study/{name}.py" for name in ("params", "sections", "registry", "artifacts", "processes", "launch")}
+NO_DEPENDENCY = {
+    f"preference_study/{name}.py" for name in ("params", "sections", "registry", "errors", "artifacts", "processes", "launch")
+}
 # launch and scoring say how fast; save_steps how often.
 NO_RESULT = {"launch", "scoring", "reward.save_steps", "policy.save_steps"}
 
@@ -101,13 +103,13 @@ def test_a_stage_declares_the_code_it_runs(name):
     file = f"stages/{module_of(stage)}.py"
     source = (ROOT / file).read_text()
     wanted = {file} | imported(ROOT / file, entries=".recipe()" in source or ".pair_loss" in source)
-    for kind in ("method", "variant"):
+    for kind in ("method", "variant", "format"):
         registry = f"preference_study/{kind}s"
         if f"{registry}/__init__.py" in wanted:
             own = f"{registry}/${{item.{kind}}}.py"
             wanted |= {own} if own in stage["deps"] else {registry}
             wanted -= {f"{registry}/__init__.py"} if registry in wanted else set()
-    registries = ("preference_study/methods", "preference_study/variants")
+    registries = tuple(f"preference_study/{kind}" for kind in ("methods", "variants", "formats"))
     declared = {dep for dep in stage["deps"] if dep.endswith(".py") or dep in registries}
     assert declared == wanted
 

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from preference_study.data.preferences import BadInput, pair_id
+from preference_study.data.pairs import pair_id
+from preference_study.errors import BadInput
 
 
 def choose_prompts(table: pd.DataFrame, limit: int | None, seed: int, source: str) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def test_a_data_set_that_is_not_there_is_named(folder):
 
 
 def test_a_model_folder_becomes_the_base_model(folder, model_folder):
-    change(folder, model={"name": str(model_folder)})
+    change(folder, model={"name": str(model_folder), "watched": str(model_folder)})
     stages.prepare_model.main()
     assert (folder / "models/base/model.safetensors").exists()
     assert not list((folder / "models/base").glob("*.bin"))
@@ -52,7 +52,7 @@ def test_a_model_folder_becomes_the_base_model(folder, model_folder):
 def test_a_system_prompt_takes_the_place_of_the_models_own(folder, model_folder):
     alone = [{"role": "user", "content": "Hi"}]
     for text in ("", "Say \"yes\", 'no' or {{ 7 * 7 }} 😀."):
-        change(folder, model={"name": str(model_folder), "system_prompt": text})
+        change(folder, model={"name": str(model_folder), "watched": str(model_folder), "system_prompt": text})
         stages.prepare_model.main()
         tokenizer = load_tokenizer("models/base")
         written = tokenizer.apply_chat_template(alone, tokenize=False)
@@ -66,7 +66,7 @@ def test_a_model_that_takes_no_system_turn_is_named(folder, model_folder):
     strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
     template = folder / "strict/chat_template.jinja"
     template.write_text(strict + template.read_text())
-    change(folder, model={"name": "strict", "system_prompt": ""})
+    change(folder, model={"name": "strict", "watched": "strict", "system_prompt": ""})
     with pytest.raises(SystemExit, match=r"takes no system turn .*set model\.system_prompt to null"):
         stages.prepare_model.main()
     assert not (folder / "models").exists()
@@ -83,7 +83,7 @@ def test_a_model_that_cannot_be_loaded_is_named(folder, name):
 def test_a_model_without_chat_template_is_refused(folder, model_folder):
     shutil.copytree(model_folder, folder / "plain")
     (folder / "plain/chat_template.jinja").unlink()
-    change(folder, model={"name": "plain"})
+    change(folder, model={"name": "plain", "watched": "plain"})
     with pytest.raises(SystemExit, match="no chat template"):
         stages.prepare_model.main()
 

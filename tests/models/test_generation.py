@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from preference_study.data.preferences import BadInput
 from preference_study.data.prompts import choose_prompts
+from preference_study.errors import BadInput
 from preference_study.models.generation import complete
 from preference_study.models.language_models import load_causal, prompt_text
 

@@ -5,7 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preference_study.data.preferences import BadInput, pair_id, read_table_file, to_pairs, usable_pairs
+from preference_study.data.files import read_table_file
+from preference_study.data.pairs import pair_id, usable_pairs
+from preference_study.errors import BadInput
+from preference_study.formats import to_pairs
 from stages.prepare_data import prepare
 
 STUDY = {"question": ["q1", "q2"], "response_1": ["a", "c"], "response_2": ["b", "d"], "overall_response": [1, 2]}
