@@ -167,12 +167,50 @@ def test_outputs_are_shared_through_a_remote(repository, tmp_path):
     assert (tmp_path / "elsewhere/models/policy/dpo/adapter_model.safetensors").exists()
 
 
-def test_a_method_more_leaves_the_others_alone(repository):
-    """RLOO, because it needs the reward model besides: every stage has to bring its part."""
-    change(repository, policy={"methods": ["dpo", "rloo"]})
+HINGE = """
+from preference_study.methods import Method, Recipe
+from preference_study.sections import MethodSection
+
+
+def recipe():
+    from trl import DPOConfig
+
+    from preference_study.training.trainers import DPO, pair_rows
+
+    return Recipe(DPO, DPOConfig, pair_rows)
+
+
+def configure(policy, own, processes):
+    return {"max_length": None, "loss_type": ["hinge"], "beta": own.beta, "precompute_ref_log_probs": True}
+
+
+METHOD = Method("Hinge", MethodSection, recipe, configure, needs_reference=True, given_reference=True)
+"""
+TWINS = """
+from preference_study.variants import RewardVariant
+
+VARIANT = RewardVariant(members=lambda own: 2)
+"""
+
+
+def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(repository):
+    """Those of docs/extending.md; and RLOO, because it needs the reward model besides: every stage has to bring its part."""
+    (repository / "preference_study/methods/hinge.py").write_text(HINGE)
+    (repository / "preference_study/variants/twins.py").write_text(TWINS)
+    change(repository, policy={"methods": ["dpo", "rloo", "hinge"], "hinge": {"learning_rate": 1e-4, "beta": 0.1}})
+    measured = ["standard", "twins"]
+    change(repository, reward={"variants": measured, "twins": {}}, stress={"variants": measured})
     ran = stages_run(run(repository, "dvc", "repro"))
-    alone = {f"{stage}@rloo" for stage in ("judge_for", "train_policy", "generate")}
-    assert ran == alone | {"score_responses", "compare_policies", "compare_methods", "report"}
+    alone = {f"{stage}@{method}" for stage in ("judge_for", "train_policy", "generate") for method in ("rloo", "hinge")}
+    alone |= {"train_reward@twins", "stress_reward@twins", "compare_stress", "compare_variants", "score_responses"}
+    assert ran == alone | {"compare_policies", "compare_methods", "report"}  # and no model that was there is trained again
     table = json.loads((repository / "metrics/methods.json").read_text())
-    assert list(table["methods"]) == ["dpo", "rloo"] and len(table["pairs"]) == 3
+    assert list(table["methods"]) == ["dpo", "rloo", "hinge"] and len(table["pairs"]) == 6
     assert table["methods"]["rloo"]["needs_reward_model"] and not table["methods"]["dpo"]["needs_reward_model"]
+    assert set(json.loads((repository / "metrics/variants.json").read_text())) == {
+        "standard", "twins (mean)", "twins (worst)", "twins (mean minus spread)",
+    }  # fmt: skip
+    page = (repository / "reports/index.html").read_text()
+    assert "Hinge" in page and "twins (worst)" in page
+    listed = run(repository, sys.executable, "-m", "preference_study.methods")
+    assert listed.strip() == "[dpo,hinge,ipo,kto,orpo,rloo,simpo]"
