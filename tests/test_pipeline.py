@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,32 @@ def run(folder: Path, *command: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+ACTIVATE = ROOT / ".venv/bin/activate"
+
+
+def commands(file: str) -> list[str]:
+    """The commands in the blocks of shell of README or docs, as they stand there; those over several lines joined."""
+    found, shell = [], False
+    for line in (ROOT / file).read_text().replace("\\\n", " ").splitlines():
+        if line.startswith("```"):
+            shell = not shell and line in ("```bash", "```")
+        elif shell and re.match(r"(git|cd|make|source|dvc|python) ", line):
+            found.append(line)
+    return found
+
+
+def type_in(folder: Path, *lines: str) -> str:
+    """Type commands into a clean shell, which knows nothing of this one's environment, and return what they print."""
+    script = "\n".join(["set -e", *lines])
+    clean = [
+        f"HOME={os.environ.get('HOME', folder)}",
+        "PATH=/usr/local/bin:/usr/bin:/bin",
+        "OMP_NUM_THREADS=1",
+        "HF_HUB_OFFLINE=1",
+    ]
+    return run(folder, "env", "-i", *clean, "bash", "-c", script)
 
 
 def stages_run(output: str) -> set[str]:
@@ -132,39 +159,73 @@ def test_bad_parameters_stop_before_any_work(repository):
         (repository / "params.yaml").write_text(before)
 
 
+@pytest.mark.skipif(not ACTIVATE.exists(), reason="make setup has made no environment")
 def test_a_grid_is_run_shown_and_ranked(repository):
+    """The commands of docs/pipeline.md."""
     run(repository, "git", "add", "-A")
     run(repository, "git", "commit", "-qm", "before the grid", "--allow-empty")
-    run(
-        repository, "dvc", "exp", "run", "--queue", "-S", "reward.learning_rate=1e-3,3e-3",
-        "-S", "reward.gradient_accumulation_steps=1,2", "analyse_reward",
-    )  # fmt: skip
-    run(repository, "dvc", "exp", "run", "--run-all")
-    table = list(csv.DictReader(io.StringIO(run(repository, "dvc", "exp", "show", "--csv", "--only-changed").split("\n\n")[0])))
-    rows = [row for row in table if row["typ"] in ("branch_commit", "branch_base")]
-    grid = {(float(row["reward.learning_rate"]), int(row["reward.gradient_accumulation_steps"])): row for row in rows}
-    assert set(grid) == {(1e-3, 1), (1e-3, 2), (3e-3, 1), (3e-3, 2)} and len(rows) == 4
-    assert not any(name.startswith("policy.") for name in table[0])  # what does not differ is not shown
+    typed = commands("docs/pipeline.md")
+    queue, run_all, show, rank = typed[:4]
+    assert all(word in line for word, line in zip(("--queue", "--run-all", "exp show", "experiments.rank"), typed, strict=False))
+    type_in(repository, f"source {ACTIVATE}", queue, run_all)
+    table = type_in(repository, f"source {ACTIVATE}", f"{show.split('#')[0]} --csv")
+    rows = list(csv.DictReader(io.StringIO(table.split("\n\n")[0])))
+    assert not any("/" in name or name.startswith("policy.") for name in rows[0])  # what does not differ is not shown
+    rows = [row for row in rows if row["typ"] in ("branch_commit", "branch_base")]
+    grid = {(float(row["reward.learning_rate"]), int(row["seed"])): row for row in rows}
+    assert set(grid) == {(4e-4, 1), (4e-4, 2), (8e-4, 1), (8e-4, 2)} and len(rows) == 4
     everything = csv.DictReader(io.StringIO(run(repository, "dvc", "exp", "show", "--csv")))
     for row in (row for row in everything if row["typ"] in ("branch_commit", "branch_base")):
         assert 0 <= float(row["accuracy_low"]) <= float(row["accuracy"]) <= float(row["accuracy_high"]) <= 1
-    ranking = run(repository, sys.executable, "-m", "experiments.rank", "--pictures", "pictures")
-    assert "Best on validation: reward." in ranking and "n = 20 pairs" in ranking and "Training loss alone" in ranking
-    assert {path.name for path in (repository / "pictures").iterdir()} == {
-        "sweep_learning_rate.png", "sweep_gradient_accumulation_steps.png",
-    }  # fmt: skip
+    ranking = type_in(repository, f"source {ACTIVATE}", f"{rank.split('#')[0]} --pictures pictures")
+    assert (
+        "Best on validation: reward.learning_rate" in ranking and "n = 20 pairs" in ranking and "Training loss alone" in ranking
+    )
+    assert [path.name for path in (repository / "pictures").iterdir()] == ["sweep_learning_rate.png"]
 
 
-def test_outputs_are_shared_through_a_remote(repository, tmp_path):
+@pytest.mark.skipif(not ACTIVATE.exists(), reason="make setup has made no environment")
+def test_a_newcomer_follows_the_readme(repository, tmp_path):
+    """Every command of README in a clean shell, on a clone; the long grids of docs are queued, and their programs asked for help."""
     run(repository, "dvc", "repro")
-    run(repository, "dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
-    run(repository, "git", "add", "-A")
-    run(repository, "git", "commit", "-qm", "remote")
-    run(repository, "dvc", "push")
-    run(tmp_path, "git", "clone", "-q", str(repository), "elsewhere")
-    run(tmp_path / "elsewhere", "dvc", "pull")
-    assert stages_run(run(tmp_path / "elsewhere", "dvc", "repro")) == set()
-    assert (tmp_path / "elsewhere/models/policy/dpo/adapter_model.safetensors").exists()
+    storage = [
+        line.replace("/tmp/preference-study-storage", str(tmp_path / "storage")) for line in commands("docs/pipeline.md")[4:]
+    ]
+    assert [line.split()[1] for line in storage] == ["remote", "commit", "push"]
+    type_in(repository, f"source {ACTIVATE}", "git add -A", "git commit -qm 'For newcomers'", *storage)
+
+    clone, enter, *typed = commands("README.md")
+    assert clone == "git clone <this repository> preference-study" and enter == "cd preference-study"
+    start, compare = typed[:4], typed[4:]
+    assert start[0].startswith("make repro ") and start[1].startswith("source .venv/bin/activate ")
+    folder = tmp_path / "preference-study"
+    type_in(tmp_path, clone.replace("<this repository>", str(repository)), enter)
+    # What the newcomer's make would install is there, and older than nothing; the data come from the remote.
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    type_in(folder, "git config user.name t", "git config user.email t@t", "touch -d 2000-01-01 requirements.txt Makefile")
+    type_in(folder, f"source {ACTIVATE}", "dvc pull -q tiny/train.parquet.dvc tiny/val.parquet.dvc tiny/model.dvc")
+    (folder / "newcomer.txt").write_text("Something to commit.")
+    type_in(folder, *start)
+    assert (folder / "reports/index.html").exists()
+
+    (experiment, show, metrics, plots) = compare
+    shown = type_in(folder, start[1], experiment, show)
+    assert "policy.dpo.beta" in shown and "/" not in "".join(shown.split("policy.dpo.beta")[-1].split("reward."))
+    assert "win_rate" in type_in(folder, start[1], metrics)
+    assert "index.html" in type_in(folder, start[1], plots) and (folder / "dvc_plots/index.html").exists()
+
+    for file in ("docs/results/methods.md", "docs/results/reward_models.md"):
+        for line in commands(file):
+            if "--queue" in line:
+                assert "Queued experiment" in type_in(folder, start[1], line, "dvc queue remove --queued")
+            elif line.startswith("python"):
+                assert "usage:" in type_in(folder, start[1], f"{line.split('#')[0].split(' --output')[0]} --help")
+    for target in ("sweep", "methods", "robustness"):
+        assert "dvc exp run" in type_in(folder, f"make --dry-run {target}")
+    alternative, whole = commands("docs/full_size.md")
+    assert whole == "dvc repro" and "Qwen" in type_in(
+        folder, start[1], alternative, "git diff params.yaml", "git checkout params.yaml"
+    )
 
 
 HINGE = """
