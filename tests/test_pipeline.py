@@ -186,7 +186,7 @@ def test_a_grid_is_run_shown_and_ranked(repository):
 
 @pytest.mark.skipif(not ACTIVATE.exists(), reason="make setup has made no environment")
 def test_a_newcomer_follows_the_readme(repository, tmp_path):
-    """Every command of README in a clean shell, on a clone; the long grids of docs are queued, and their programs asked for help."""
+    """README in a clean shell, on a clone; the long grids of docs are queued, and their programs asked for help."""
     run(repository, "dvc", "repro")
     storage = [
         line.replace("/tmp/preference-study-storage", str(tmp_path / "storage")) for line in commands("docs/pipeline.md")[4:]
