@@ -4,11 +4,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from preference_study.alternative import with_alternative
+from preference_study.analysis.methods import flat
 from preference_study.launch import command
 from preference_study.params import Launch, load_params
 from tests.conftest import ROOT
+from tests.workspace import alternative_params
 
-FILES = ("params.yaml", "params/align_anything.yaml", "params/tiny.yaml")
+ALTERNATIVES = sorted(path.stem for path in (ROOT / "params").glob("*.yaml") if path.stem != "fsdp")
 # They only check, carry, find or start: what a stage computes does not depend on them.
 NO_DEPENDENCY = {
     f"preference_study/{name}.py" for name in ("params", "sections", "registry", "errors", "artifacts", "processes", "launch")
@@ -17,9 +20,17 @@ NO_DEPENDENCY = {
 NO_RESULT = {"launch", "scoring", "reward.save_steps", "policy.save_steps"}
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_every_parameter_file_is_right(file):
-    load_params(ROOT / file)
+def test_the_parameter_file_is_right():
+    load_params(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize("name", ALTERNATIVES)
+def test_an_alternative_holds_what_differs_and_is_right(name):
+    alternative_params(name)
+    wanted = yaml.safe_load((ROOT / f"params/{name}.yaml").read_text())
+    named = [key for key in flat(wanted) if key != "model.revision"]  # said, so that it is seen
+    _, changed = with_alternative(ROOT / "params.yaml", ROOT / f"params/{name}.yaml")
+    assert sorted(named) == sorted(name for name, _, _ in changed)
 
 
 @pytest.mark.parametrize(

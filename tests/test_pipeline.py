@@ -14,7 +14,7 @@ import yaml
 
 from tests.conftest import ROOT
 from tests.tiny import main as make_tiny
-from tests.workspace import change
+from tests.workspace import change, tiny_params
 
 
 def run(folder: Path, *command: str) -> str:
@@ -69,7 +69,7 @@ def repository(tmp_path_factory) -> Path:
         ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((ROOT / name).read_bytes())
-    (folder / "params.yaml").write_text((ROOT / "params/tiny.yaml").read_text())
+    tiny_params(folder)
     make_tiny(folder / "tiny")
     run(folder, "git", "init", "-q")
     run(folder, "git", "config", "user.email", "t@t")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from preference_study.alternative import apply, with_alternative
+from preference_study.params import Params, checked_params
 from tests.conftest import ROOT
 from tests.tiny import main as make_tiny
 
@@ -30,9 +32,21 @@ def stage(folder: Path, module: str, *arguments: str) -> str:
     return done.stdout
 
 
+def alternative_params(name: str) -> Params:
+    """params.yaml with params/<name>.yaml merged into it."""
+    text, _ = with_alternative(ROOT / "params.yaml", ROOT / f"params/{name}.yaml")
+    return checked_params(text, name)
+
+
+def tiny_params(folder: Path) -> None:
+    """The parameters of the tiny study as the folder's params.yaml."""
+    shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
+    apply(ROOT / "params/tiny.yaml", folder / "params.yaml")
+
+
 def prepared(folder: Path) -> Path:
     """A folder in which the data and the model are prepared, and git is there, as DVCLive wants it."""
-    shutil.copy(ROOT / "params/tiny.yaml", folder / "params.yaml")
+    tiny_params(folder)
     make_tiny(folder / "tiny")
     for command in (
         ["git", "init", "-q"],

@@ -3,6 +3,7 @@
 from preference_study.methods import display_name
 
 LEVEL = 0.05
+FEW = 100  # prompts; fewer are a first look
 BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence of a difference"
 GAINED, ONLY_LONGER = "gained at equal length", "only longer"
 LOST, NO_EVIDENCE_AT_EQUAL_LENGTH = "lost at equal length", "no evidence at equal length"
@@ -76,6 +77,8 @@ def verdict(policy: str, comparison: dict) -> dict:
             NO_EVIDENCE: f"In truth there is no evidence that {name} obeys more or fewer instructions than base",
         }[gold]
         sentence += f" {truth} ({change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}], {_p(p)})."
+    if n < FEW:
+        sentence += f" With n = {n} prompts this is a first look: too few to tell."
     return {"reward": reward, "length": length, "gold": gold, "sentence": sentence}
 
 

@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -21,8 +20,8 @@ from preference_study.analysis.methods import (
     training_costs,
 )
 from preference_study.artifacts import read_json, write_json
-from tests.conftest import ROOT
 from tests.report.example import write_example
+from tests.workspace import tiny_params
 
 # Ten prompts. By reward dpo beats base 8 : 1 with a tie, and ipo 8 : 2; base beats ipo 7 : 3.
 REWARDS = {
@@ -220,7 +219,7 @@ def test_costs_by_hand():
 @pytest.mark.parametrize("sandbox", [True, False])
 def test_the_stage_with_one_method(tmp_path, monkeypatch, sandbox):
     write_example(tmp_path, ["dpo"], sandbox=sandbox, whole=False)
-    shutil.copy(ROOT / "params/tiny.yaml", tmp_path / "params.yaml")
+    tiny_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     stages.compare_methods.main()
     first = (tmp_path / "metrics/methods.json").read_text()

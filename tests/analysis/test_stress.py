@@ -15,8 +15,7 @@ from preference_study.models.language_models import encode_pairs, new_reward_mod
 from preference_study.report import figures
 from preference_study.texts.perturbations import PERTURBATIONS
 from stages.stress_reward import perturbed, stress_scores, truth_kept
-from tests.conftest import ROOT
-from tests.workspace import change
+from tests.workspace import change, tiny_params
 
 # Ranked right, a tie, wrong, right; by perturbation (chosen, rejected), and the others change no reward.
 PLAIN = ([2, 1, 0, 1], [1, 1, 1, 0])
@@ -205,7 +204,7 @@ def test_chance_depends_on_seed_pair_and_side_alone():
 @pytest.fixture
 def folder(tmp_path, monkeypatch, model_folder):
     """A study with a reward model, untrained but for its head, and validation pairs."""
-    shutil.copy(ROOT / "params/tiny.yaml", tmp_path / "params.yaml")
+    tiny_params(tmp_path)
     shutil.copytree(model_folder, tmp_path / "models/base")
     new_reward_model(model_folder, seed=1).save_pretrained(tmp_path / "models/reward/standard")
     write_table(tmp_path / "data/prepared/val.parquet", PAIRS)

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from preference_study.artifacts import read_json, write_json
-from preference_study.params import load_params
 from preference_study.report.page import (
     asides,
     beside_original,
@@ -28,8 +27,9 @@ from preference_study.texts.perturbations import PERTURBATIONS
 from stages.report import gather, main
 from tests.conftest import ROOT
 from tests.report.example import HOSTILE, write_example
+from tests.workspace import alternative_params
 
-PARAMS = ROOT / "params/tiny.yaml"
+PARAMS = alternative_params("tiny")
 MADE_ON = {"processor": "one <made up>"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -39,7 +39,7 @@ ARGUMENTS = (
 
 
 def page_of(folder: Path, methods: list[str]) -> str:
-    return render(gather(folder, methods, "standard"), load_params(PARAMS).model_dump(), MADE_ON)
+    return render(gather(folder, methods, "standard"), PARAMS.model_dump(), MADE_ON)
 
 
 def estimate(value, low, high):
@@ -75,7 +75,7 @@ def test_lookup_finds_or_says_none():
 
 def test_every_path_of_the_original_study_exists(tmp_path):
     write_example(tmp_path, ["dpo"])
-    study = gather(tmp_path, ["dpo"], "standard") | {"params": load_params(PARAMS).model_dump()}
+    study = gather(tmp_path, ["dpo"], "standard") | {"params": PARAMS.model_dump()}
     original = read_json(ROOT / "preference_study/report/original_study.json")
     rows = beside_original(original, study)
     assert [row["what"] for row in rows if row["ours"] is None] == []
@@ -498,7 +498,7 @@ def test_five_thousand_prompts_stay_fast(browser, tmp_path):
         for copy in range(125)
         for row in study["responses"]
     ]
-    (tmp_path / "large.html").write_text(render(study, load_params(PARAMS).model_dump(), MADE_ON), encoding="utf-8")
+    (tmp_path / "large.html").write_text(render(study, PARAMS.model_dump(), MADE_ON), encoding="utf-8")
     opened = browser.new_page()
     opened.goto((tmp_path / "large.html").as_uri())
     assert opened.get_by_role("status").inner_text().startswith("5000 of 5000")

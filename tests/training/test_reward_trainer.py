@@ -21,12 +21,11 @@ from preference_study.models.language_models import (
     pair_rewards,
 )
 from preference_study.models.reward_models import load_judge
-from preference_study.params import Reward, load_params
+from preference_study.params import Reward
 from preference_study.training.reward_trainer import BiasOnly, Collator, RewardPairTrainer, flipped, reward_rows
 from preference_study.variants import VARIANTS
 from preference_study.variants.length_margin import LengthMarginSection, length_coefficient, with_length_margin
-from tests.conftest import ROOT
-from tests.workspace import change
+from tests.workspace import alternative_params, change
 
 PAIRS = [
     TokenPair([2, 10, 11, 1, 3], [20, 21, 1], [30, 1], False),
@@ -90,7 +89,7 @@ def test_a_variants_loss_in_training_and_in_validation(variant, loss, model_fold
     with torch.no_grad():
         model.score.weight.mul_(30)  # margins far from zero
     margins = np.array([c - r for c, r in pair_rewards(model.eval(), PAIRS, **LIMITS)])
-    section = load_params(ROOT / "params/tiny.yaml").reward
+    section = alternative_params("tiny").reward
     if loss:
         section = section.model_copy(update={variant: getattr(section, variant).model_copy(update={"loss": loss})})
     made = VARIANTS[variant].rows(reward_rows(PAIRS), section.own(variant))
@@ -121,7 +120,7 @@ def test_the_bias_only_expert_is_not_moved_by_the_product(model_folder):
     """Whatever the main expert says, the bias-only one learns which length wins."""
     model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
     model.bias_only = BiasOnly([3, 2, 2, 4])
-    pair_loss = VARIANTS["product_of_experts"].pair_loss(load_params(ROOT / "params/tiny.yaml").reward.product_of_experts)
+    pair_loss = VARIANTS["product_of_experts"].pair_loss(alternative_params("tiny").reward.product_of_experts)
     gradients = []
     for margin in (-9.0, 9.0):
         rewards = torch.tensor([[margin, 0.0]], requires_grad=True)

@@ -11,16 +11,16 @@ from datasets import Dataset
 
 from preference_study.methods import METHODS
 from preference_study.models.language_models import TokenPair, load_causal, new_reward_model, pair_logps, rewards
-from preference_study.params import MethodName, load_params
+from preference_study.params import MethodName
 from preference_study.training.run import lora
 from preference_study.training.trainers import RLOO, judging, pair_rows, prompt_rows, unpaired_rows
-from tests.conftest import ROOT
+from tests.workspace import alternative_params
 
 PAIRS = [
     TokenPair([2, 10, 11, 1, 3], [20, 21, 1], [30, 1], truncated=False),
     TokenPair([2, 12, 1, 3], [22, 1], [31, 32, 33, 1], truncated=False),
 ]
-POLICY = load_params(ROOT / "params/tiny.yaml").policy.model_copy(update={"batch_size": 2, "max_length": 64})
+POLICY = alternative_params("tiny").policy.model_copy(update={"batch_size": 2, "max_length": 64})
 
 
 def with_own(name: str, **own) -> object:
