@@ -16,8 +16,8 @@ from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.reward import analyse_reward, favoured_and_other
 from preference_study.analysis.scorers import members, scorers
 from preference_study.analysis.statistics import mean, proportion
-from preference_study.analysis.stress import compare_stress
-from preference_study.analysis.variants import compare_variants, ensemble_on_perturbations
+from preference_study.analysis.stress import compare_stress, ensemble_on_perturbations
+from preference_study.analysis.variants import compare_variants
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
 from preference_study.report import figures
 from preference_study.texts.instructions import INSTRUCTIONS, obeys

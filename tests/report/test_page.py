@@ -27,7 +27,7 @@ from preference_study.texts.perturbations import PERTURBATIONS
 from stages.report import gather, main
 from tests.conftest import ROOT
 from tests.report.example import HOSTILE, write_example
-from tests.workspace import alternative_params
+from tests.workspace import alternative_params, tiny_params
 
 PARAMS = alternative_params("tiny")
 MADE_ON = {"processor": "one <made up>"}
@@ -110,7 +110,7 @@ def test_cases_pair_the_answers_by_prompt():
 
 def test_the_stage_writes_the_page(tmp_path, monkeypatch):
     write_example(tmp_path, ["dpo"])
-    shutil.copy(PARAMS, tmp_path / "params.yaml")
+    tiny_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     main()
     page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
