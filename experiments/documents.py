@@ -14,6 +14,7 @@ import yaml
 
 from preference_study.artifacts import read_json, whole_file
 from preference_study.methods import display_name
+from preference_study.texts.instructions import with_obeyed
 
 RESULTS = Path("experiments/results")
 SHOWN = 420  # characters of a response
@@ -62,9 +63,7 @@ def default_run() -> str:
 def one_prompt() -> str:
     """The first prompt of the default run that DPO gained, with both responses, as they are."""
     scored = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
-    from preference_study.texts.instructions import obeys
-
-    scored["obeyed"] = [obeys(*row) for row in scored[["instruction", "response"]].itertuples(index=False)]
+    scored = with_obeyed(scored)
     by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", "dpo")}
     base, dpo = by_policy["base"], by_policy["dpo"].loc[by_policy["base"].index]
     first = base.index[(dpo["obeyed"] & ~base["obeyed"] & dpo["finished"]).to_numpy()][0]

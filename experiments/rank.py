@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from experiments.ranking import Run, conclusion, differing, rank
 from preference_study.analysis.methods import flat
+from preference_study.analysis.statistics import half_ties
 from preference_study.artifacts import write_png
 from preference_study.report.figures import PALETTE
 
@@ -50,8 +51,7 @@ def load(revision: str) -> Run:
             columns[name] = table.set_index("step")[name]
     except (DvcException, FileNotFoundError) as error:
         raise SystemExit(f"{revision}: {error}; run the experiment as far as score_pairs, or dvc pull its outputs") from None
-    chosen, rejected = scored["chosen_reward"], scored["rejected_reward"]
-    right = pd.Series(((chosen > rejected) + (chosen == rejected) / 2).to_numpy(), index=scored["id"])
+    right = pd.Series(half_ties((scored["chosen_reward"] - scored["rejected_reward"]).to_numpy()), index=scored["id"])
     return Run(revision, params, right, pd.DataFrame(columns))
 
 

@@ -11,7 +11,7 @@ from preference_study.analysis.methods import compare_methods, pair_matrix, trai
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
 from preference_study.params import load_params
 from preference_study.report import figures
-from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.instructions import with_obeyed
 
 PLOTS = Path("plots/methods")
 SERIES = {"loss": "loss", "reward": "reward", "kl": "kl", "length": "completions_mean_length"}
@@ -19,8 +19,7 @@ SERIES = {"loss": "loss", "reward": "reward", "kl": "kl", "length": "completions
 
 def answers_by_policy(scored: pd.DataFrame, methods: list[str]) -> dict[str, pd.DataFrame]:
     """The methods' scored responses and, last, base's, in the same order of prompts; on the sandbox with obeyed."""
-    if checkable(scored):
-        scored = scored.assign(obeyed=[obeys(*row) for row in scored[["instruction", "response"]].itertuples(index=False)])
+    scored = with_obeyed(scored)
     by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in (*methods, "base")}
     return {policy: rows.loc[by_policy["base"].index] for policy, rows in by_policy.items()}
 

@@ -11,7 +11,7 @@ from preference_study.analysis.policies import compare_policies
 from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
 from preference_study.params import load_params
 from preference_study.report import figures
-from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.instructions import with_obeyed
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.readability import reading_grades
 from preference_study.texts.responses import refuses, repetition
@@ -35,9 +35,7 @@ def measured(answers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
         repetition=[repetition(text) for text in texts],
         refuses=[refuses(text) for text in texts],
     )
-    if checkable(answers):
-        answers["obeyed"] = [obeys(*row) for row in answers[["instruction", "response"]].itertuples(index=False)]
-    return answers, left_out
+    return with_obeyed(answers), left_out
 
 
 def draw_policies(answers: dict[str, pd.DataFrame], metrics: dict, methods: list[str]) -> None:

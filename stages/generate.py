@@ -9,7 +9,6 @@ import sys
 from preference_study.artifacts import write_json
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
-from preference_study.errors import BadInput
 from preference_study.models.generation import complete
 from preference_study.models.language_models import load_causal, load_tokenizer
 from preference_study.params import load_params
@@ -20,10 +19,7 @@ def main(policy: str) -> None:
     params = load_params()
     settings = params.generate
     state = check_processes(params.launch.processes)
-    try:
-        prompts = choose_prompts(read_table_file(settings.prompts), settings.max_prompts, params.seed, settings.prompts)
-    except BadInput as error:
-        raise SystemExit(str(error)) from None
+    prompts = choose_prompts(read_table_file(settings.prompts), settings.max_prompts, params.seed, settings.prompts)
     model = load_causal("models/base", None if policy == "base" else f"models/policy/{policy}")
     # For one new token at a time PyTorch's fused attention is faster than plain, on a CPU too: benchmarks/attention.py.
     model.set_attn_implementation("sdpa")

@@ -8,7 +8,6 @@ import os
 from preference_study.artifacts import write_json
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
-from preference_study.errors import BadInput
 from preference_study.params import Params, load_params
 
 
@@ -22,10 +21,7 @@ def sample(params: Params) -> list[dict]:
     settings = params.best_of_n
     generate = params.generate
     check_processes(params.launch.processes)
-    try:
-        prompts = choose_prompts(read_table_file(generate.prompts), settings.max_prompts, params.seed, generate.prompts)
-    except BadInput as error:
-        raise SystemExit(str(error)) from None
+    prompts = choose_prompts(read_table_file(generate.prompts), settings.max_prompts, params.seed, generate.prompts)
     model = load_causal("models/base")
     model.set_attn_implementation("sdpa")
     completions = complete(

@@ -6,7 +6,7 @@ python -m stages.score_responses
 import pandas as pd
 
 from preference_study.artifacts import read_json, write_json
-from preference_study.models.language_models import BadModel, load_tokenizer, rewards
+from preference_study.models.language_models import load_tokenizer, rewards
 from preference_study.models.reward_models import encode_answers, load_judge
 from preference_study.params import load_params
 from preference_study.processes import check_processes
@@ -17,10 +17,7 @@ def main() -> None:
     state = check_processes(params.launch.processes)
     policies = ["base", *params.policy.methods]
     rows = [row for policy in policies for row in read_json(f"data/responses/generated/{policy}.json")]
-    try:
-        model = load_judge("models/base", f"models/reward/{params.reward.judge}", params.reward.aggregate.model_dump())
-    except BadModel as error:
-        raise SystemExit(str(error)) from None
+    model = load_judge("models/base", f"models/reward/{params.reward.judge}", params.reward.aggregate.model_dump())
     sequences = encode_answers(load_tokenizer("models/base"), pd.DataFrame(rows), params.reward.max_length)
     scores = rewards(model, sequences, **params.scoring.model_dump(), description="responses")
     if state.is_main_process:

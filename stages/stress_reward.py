@@ -10,7 +10,7 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preference_study.artifacts import read_table, write_json
-from preference_study.models.language_models import BadModel, encode_pairs, load_tokenizer, rewards
+from preference_study.models.language_models import encode_pairs, load_tokenizer, rewards
 from preference_study.models.reward_models import Ensemble, load_judge
 from preference_study.params import load_params
 from preference_study.processes import check_processes
@@ -94,10 +94,7 @@ def main(variant: str) -> None:
     params = load_params()
     state = check_processes(params.launch.processes)
     pairs = read_table("data/prepared/val.parquet")
-    try:
-        model = load_judge("models/base", f"models/reward/{variant}")
-    except BadModel as error:
-        raise SystemExit(str(error)) from None
+    model = load_judge("models/base", f"models/reward/{variant}")
     batching = params.scoring.model_dump() | {"description": f"perturbed answers, {variant}"}
     tokenizer = load_tokenizer("models/base")
     scored = stress_scores(

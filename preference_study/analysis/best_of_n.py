@@ -5,7 +5,14 @@ from math import comb, log
 import numpy as np
 import pandas as pd
 
-from preference_study.analysis.statistics import holm, length_controlled_win_rate, mean, paired_tests, pairwise_accuracy
+from preference_study.analysis.statistics import (
+    half_ties,
+    holm_in_place,
+    length_controlled_win_rate,
+    mean,
+    paired_tests,
+    pairwise_accuracy,
+)
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -92,7 +99,7 @@ def best_against_one(rewards: np.ndarray, outcome: np.ndarray, words: np.ndarray
     difference = best - outcome[:, 0]
     return {
         "win_rate": pairwise_accuracy(best, outcome[:, 0]),
-        "win_rate_length_controlled": length_controlled_win_rate((np.sign(difference) + 1) / 2, best_words - words[:, 0], seed),
+        "win_rate_length_controlled": length_controlled_win_rate(half_ties(difference), best_words - words[:, 0], seed),
         "words_difference": mean(best_words - words[:, 0]),
     }
 
@@ -123,7 +130,5 @@ def compare_best_of_n(samples: pd.DataFrame, scored: dict[str, pd.DataFrame], ju
             "gains": {name: best_of_n_gains(rewards, outcome) for name, outcome in outcomes.items()},
             "against_one": {name: best_against_one(rewards, outcome, words, seed) for name, outcome in outcomes.items()},
         }
-    family = [found for numbers in metrics.values() for found in numbers["gains"].values()]
-    for found, corrected in zip(family, holm([found["p"] for found in family]), strict=True):
-        found["p_holm"] = corrected
+    holm_in_place((found, "p") for numbers in metrics.values() for found in numbers["gains"].values())
     return metrics

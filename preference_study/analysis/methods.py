@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from preference_study.analysis.statistics import holm, mcnemar, pairwise_accuracy, proportion, sign_test
+from preference_study.analysis.statistics import half_ties, holm_in_place, mcnemar, pairwise_accuracy, proportion, sign_test
 from preference_study.analysis.verdicts import BETTER, NO_EVIDENCE, WORSE, direction
 from preference_study.methods import METHODS
 from preference_study.variants import VARIANTS
@@ -110,12 +110,7 @@ def compare_pairs(answers: dict[str, pd.DataFrame]) -> list[dict]:
             change = mcnemar(answers[b]["obeyed"], answers[a]["obeyed"])
             pair |= {f"gold_{name}": change[name] for name in ("difference", "gained", "lost", "p")}
         pairs.append(pair)
-    family = [(pair, name) for pair in pairs for name in ("reward_p", "gold_p") if name in pair]
-    testable = [(pair, name) for pair, name in family if pair[name] is not None]
-    for pair, name in family:
-        pair[f"{name}_holm"] = None
-    for (pair, name), corrected in zip(testable, holm([pair[name] for pair, name in testable]), strict=True):
-        pair[f"{name}_holm"] = corrected
+    holm_in_place((pair, name) for pair in pairs for name in ("reward_p", "gold_p") if name in pair)
     return pairs
 
 
@@ -161,7 +156,7 @@ def mean_win_rate(answers: dict[str, pd.DataFrame], policy: str) -> dict:
     """
     own = answers[policy]["reward"].to_numpy()
     others = np.array([rows["reward"] for other, rows in answers.items() if other != policy])
-    return proportion(((np.sign(own - others) + 1) / 2).mean(axis=0).sum(), len(own))
+    return proportion(half_ties(own - others).mean(axis=0).sum(), len(own))
 
 
 def compare_methods(

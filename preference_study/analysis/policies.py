@@ -5,7 +5,8 @@ import pandas as pd
 
 from preference_study.analysis.statistics import (
     effect_size,
-    holm,
+    half_ties,
+    holm_in_place,
     length_controlled_win_rate,
     mcnemar,
     mean,
@@ -76,7 +77,7 @@ def policy_against_base(
         "losses": losses,
         "ties": len(difference) - wins - losses,
         "win_rate": pairwise_accuracy(policy["reward"], base["reward"]),
-        "win_rate_length_controlled": length_controlled_win_rate((np.sign(difference) + 1) / 2, words, seed),
+        "win_rate_length_controlled": length_controlled_win_rate(half_ties(difference), words, seed),
         "reward_difference": mean(difference),
         "effect_size": effect_size(difference, seed),
         "words_difference": mean(words),
@@ -121,12 +122,7 @@ def correct_tests(comparisons: dict[str, dict], unpaired: dict[str, dict | None]
         comparisons: per method what `policy_against_base` returned.
         unpaired: per method the unpaired t-test of its rewards and base's; it is reported and is no part of the family.
     """
-    family = [row for comparison in comparisons.values() for row in comparison["tests"]]
-    testable = [row for row in family if row["p"] is not None]
-    for row in family:
-        row["p_holm"] = None
-    for row, corrected in zip(testable, holm([row["p"] for row in testable]), strict=True):
-        row["p_holm"] = corrected
+    holm_in_place((row, "p") for comparison in comparisons.values() for row in comparison["tests"])
     for method, comparison in comparisons.items():
         comparison["verdict"] = verdict(method, comparison)
         result = unpaired[method] or {"statistic": None, "p": None}

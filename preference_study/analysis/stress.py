@@ -13,7 +13,8 @@ import pandas as pd
 
 from preference_study.analysis.statistics import (
     bootstrapped,
-    holm,
+    half_ties,
+    holm_in_place,
     mcnemar,
     mean,
     paired_mean_change,
@@ -36,9 +37,7 @@ def compare_stress(scored: dict[str, pd.DataFrame], seed: int) -> dict:
         seed: of the bootstrap.
     """
     metrics = {variant: scorer_under_stress(rows, seed) for variant, rows in scored.items()}
-    changes = [found["change"] for numbers in metrics.values() for found in numbers["perturbations"].values()]
-    for change, p in zip(changes, holm([change["p"] for change in changes]), strict=True):
-        change["p_holm"] = p
+    holm_in_place((found["change"], "p") for numbers in metrics.values() for found in numbers["perturbations"].values())
     return metrics
 
 
@@ -63,7 +62,7 @@ def scorer_under_stress(rows: pd.DataFrame, seed: int) -> dict:
     accuracies = {PLAIN: pairwise_accuracy(plain["chosen_reward"], plain["rejected_reward"])}
     accuracies |= {name: row["accuracy"] for name, row in found.items()}
     versions = [plain, *perturbed.values()]
-    points = [np.where(pairs["truth_kept"], (np.sign(_margins(pairs)) + 1) / 2, np.nan) for pairs in versions]
+    points = [np.where(pairs["truth_kept"], half_ties(_margins(pairs)), np.nan) for pairs in versions]
     always = np.all([(_margins(pairs) > 0) | ~pairs["truth_kept"].to_numpy() for pairs in versions], axis=0)
     return {
         "n": len(plain),
@@ -136,13 +135,11 @@ def ensemble_on_perturbations(aggregated: dict[str, pd.DataFrame], members: list
         kept = rows.index[rows["truth_kept"] & rows["id"].isin(perturbed)]
         if not len(kept):
             continue
-        alone = np.mean([_points(member.loc[kept]) for member in members], axis=0)
+        alone = np.mean([half_ties(_margins(member.loc[kept])) for member in members], axis=0)
         found[name] = {"n": len(kept), "member": mean(alone)} | {
-            way: paired_mean_change(_points(table.loc[kept]) - alone, seed) for way, table in aggregated.items()
+            way: paired_mean_change(half_ties(_margins(table.loc[kept])) - alone, seed) for way, table in aggregated.items()
         }
-    changes = [row[way] for row in found.values() for way in aggregated]
-    for change, corrected in zip(changes, holm([change["p"] for change in changes]), strict=True):
-        change["p_holm"] = corrected
+    holm_in_place((row[way], "p") for row in found.values() for way in aggregated)
     return found
 
 
@@ -152,7 +149,3 @@ def _margins(pairs: pd.DataFrame) -> np.ndarray:
 
 def _lowest_mean(*points: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.nanmin([np.nanmean(column, axis=axis) for column in points], axis=0)
-
-
-def _points(pairs: pd.DataFrame) -> np.ndarray:
-    return (np.sign(_margins(pairs)) + 1) / 2

@@ -6,7 +6,7 @@ from scipy import stats
 
 from preference_study.analysis.statistics import (
     bootstrapped_change,
-    holm,
+    holm_in_place,
     mcnemar,
     paired_rank_correlation,
     pairwise_accuracy,
@@ -34,9 +34,8 @@ def compare_variants(scored: dict[str, pd.DataFrame], bias_only: dict[str, dict]
         for scorer, rows in scored.items():
             if scorer != STANDARD:
                 metrics[scorer]["against_standard"] = scorer_against_standard(scored[STANDARD], rows, seed)
-    tests = [row[name] for n in metrics.values() if (row := n.get("against_standard")) for name in ("right", "length")]
-    for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
-        test["p_holm"] = corrected
+    against = [numbers["against_standard"] for numbers in metrics.values() if "against_standard" in numbers]
+    holm_in_place((row[name], "p") for row in against for name in ("right", "length"))
     return metrics
 
 

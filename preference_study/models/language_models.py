@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
 
 ADAPTER = "adapter_config.json"
@@ -28,10 +29,6 @@ ADAPTER = "adapter_config.json"
 for _name in ("cos", "sin", "exp", "log", "log1p", "expm1", "sqrt", "tanh", "erf"):
     for _dtype in (torch.float32, torch.float64):
         getattr(torch, _name)(torch.ones(1, dtype=_dtype))
-
-
-class BadModel(Exception):
-    """A model folder that must not be used; the message says why."""
 
 
 def device() -> torch.device:

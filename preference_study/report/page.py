@@ -16,7 +16,7 @@ from preference_study.analysis.methods import pair_matrix
 from preference_study.analysis.statistics import proportion
 from preference_study.methods import display_name
 from preference_study.report.figures import colour
-from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.instructions import with_obeyed
 from preference_study.texts.words import words
 
 HERE = Path(__file__).parent
@@ -155,14 +155,10 @@ def cases(rows: list[dict]) -> list[dict]:
     Args:
         rows: the scored responses; with an `instruction` that can be checked, each answer also says whether it obeyed.
     """
-    known = checkable(pd.DataFrame(rows))
     answers: dict[str, dict[str, dict]] = defaultdict(dict)
-    for row in rows:
+    for row in with_obeyed(pd.DataFrame(rows)).to_dict("records"):
         answer = {"text": row["response"], "words": len(words(row["response"]))}
-        answer |= {"reward": row["reward"], "finished": row["finished"]}
-        if known:
-            answer["obeyed"] = obeys(row["instruction"], row["response"])
-        answers[row["id"]][row["policy"]] = answer
+        answers[row["id"]][row["policy"]] = answer | {key: row[key] for key in ("reward", "finished", "obeyed") if key in row}
     return [{"prompt": row["prompt"], "answers": answers[row["id"]]} for row in rows if row["policy"] == "base"]
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from preference_study.errors import BadModel
 from preference_study.models.language_models import (
-    BadModel,
     encode_pairs,
     fit,
     load_causal,

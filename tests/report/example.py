@@ -20,7 +20,7 @@ from preference_study.analysis.stress import compare_stress, ensemble_on_perturb
 from preference_study.analysis.variants import compare_variants
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
 from preference_study.report import figures
-from preference_study.texts.instructions import INSTRUCTIONS, obeys
+from preference_study.texts.instructions import INSTRUCTIONS, with_obeyed
 from preference_study.texts.perturbations import PERTURBATIONS
 from preference_study.texts.words import words
 
@@ -65,8 +65,7 @@ def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Genera
     table["words"] = [len(words(text)) for text in table["response"]]
     table["reading_grade"] = np.where(table["words"] > 5, rng.normal(6, 2, len(table)), np.nan)
     table["repetition"], table["refuses"] = rng.uniform(0, 0.3, len(table)), rng.random(len(table)) < 0.05
-    if "instruction" in table:
-        table["obeyed"] = [obeys(*row) for row in table[["instruction", "response"]].itertuples(index=False)]
+    table = with_obeyed(table)
     policies = ["base", *methods]
     by_policy = {policy: table[table["policy"] == policy].set_index("id") for policy in policies}
     logps = {policy: pd.DataFrame(rng.normal(-50, 9, (40, 2)), columns=["chosen_logp", "rejected_logp"]) for policy in policies}
@@ -99,8 +98,7 @@ def methods_inputs(folder: Path, methods: list[str], training: dict) -> None:
 def methods_outputs(folder: Path, methods: list[str], rows: list[dict]) -> None:
     """metrics/methods.json, metrics/methods_cost.json and plots/methods/ of what `methods_inputs` and the others wrote."""
     table = pd.DataFrame(rows)
-    if "instruction" in table:
-        table["obeyed"] = [obeys(*row) for row in table[["instruction", "response"]].itertuples(index=False)]
+    table = with_obeyed(table)
     answers = {policy: table[table["policy"] == policy].set_index("id") for policy in (*methods, "base")}
     training = {method: read_json(folder / f"metrics/train_policy/{method}.json") for method in methods}
     measured = {method: read_json(folder / f"metrics/train_cost/{method}.json") for method in methods}

@@ -11,8 +11,8 @@ from trl import RewardConfig
 import stages.judge_for
 import stages.train_reward
 from preference_study.artifacts import read_json, read_table
+from preference_study.errors import BadModel
 from preference_study.models.language_models import (
-    BadModel,
     TokenPair,
     encode_pairs,
     load_reward,
