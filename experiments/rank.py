@@ -21,6 +21,7 @@ from experiments.ranking import Run, conclusion, differing, rank
 from preference_study.analysis.methods import flat
 from preference_study.analysis.statistics import half_ties
 from preference_study.artifacts import write_png
+from preference_study.numbers import decimal, with_interval
 from preference_study.report.figures import PALETTE
 
 SCORES = "data/scores/Rm_model_mark_on_val_1k.json"
@@ -93,11 +94,11 @@ def table(ranking: pd.DataFrame, names: list[str]) -> str:
         {name: ranking[name] for name in names}
         | {
             "seeds": ranking["seeds"],
-            "accuracy": [f"{a['value']:.3f} [{a['low']:.3f}, {a['high']:.3f}]" for a in ranking["accuracy"]],
-            "std over seeds": [f"{s:.3f}" if pd.notna(s) else "-" for s in ranking["seeds_std"]],
-            "minus best": [f"{d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]" if d else "-" for d in ranking["difference"]],
-            "corrected p": [f"{p:.3f}" if pd.notna(p) else "-" for p in ranking["p"]],
-            "training loss": [f"{loss:.3f}" for loss in ranking["final_loss"]],
+            "accuracy": [with_interval(accuracy, 3) for accuracy in ranking["accuracy"]],
+            "std over seeds": [decimal(std, 3) if pd.notna(std) else "-" for std in ranking["seeds_std"]],
+            "minus best": [with_interval(found, 3, signed=True) if found else "-" for found in ranking["difference"]],
+            "corrected p": [decimal(p, 3) if pd.notna(p) else "-" for p in ranking["p"]],
+            "training loss": [decimal(loss, 3) for loss in ranking["final_loss"]],
         }
     )
     return rows.to_string(index=False)

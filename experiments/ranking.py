@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from preference_study.analysis.statistics import holm, mcnemar, mean, paired_tests, proportion
+from preference_study.numbers import decimal, with_interval
 
 LEVEL = 0.05
 
@@ -105,13 +106,12 @@ def conclusion(ranking: pd.DataFrame, names: Sequence[str]) -> str:
     def setting(row: pd.Series) -> str:
         return ", ".join(f"{name}={row[name]}" for name in names) or row["names"][0]
 
-    def share(estimate: dict) -> str:
-        return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-
     best = ranking.iloc[0]
     others = ranking.iloc[1:]
     alike = others[~others["apart"].astype(bool)]
-    lines = [f"Best on validation: {setting(best)}, accuracy {share(best['accuracy'])}, n = {best['accuracy']['n']} pairs."]
+    lines = [
+        f"Best on validation: {setting(best)}, accuracy {with_interval(best['accuracy'], 3)}, n = {best['accuracy']['n']} pairs."
+    ]
     if len(alike):
         lines.append("It cannot be told from: " + "; ".join(setting(row) for _, row in alike.iterrows()) + ".")
     elif len(others):
@@ -120,9 +120,9 @@ def conclusion(ranking: pd.DataFrame, names: Sequence[str]) -> str:
     if by_loss["names"] != best["names"]:
         told = "worse on validation" if by_loss["apart"] else "not to be told from it on validation"
         lines.append(
-            f"Training loss alone would have chosen {setting(by_loss)} (final training loss {by_loss['final_loss']:.3f} "
-            f"against {best['final_loss']:.3f}), which is {told} (difference {share(by_loss['difference'])}, "
-            f"corrected p = {by_loss['p']:.3f})."
+            f"Training loss alone would have chosen {setting(by_loss)} (final training loss {decimal(by_loss['final_loss'], 3)} "
+            f"against {decimal(best['final_loss'], 3)}), which is {told} (difference {with_interval(by_loss['difference'], 3)}, "
+            f"corrected p = {decimal(by_loss['p'], 3)})."
         )
     else:
         lines.append("Training loss alone would have chosen the same.")

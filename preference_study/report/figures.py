@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
+from preference_study.numbers import decimal
+
 GREY = "#999999"
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 GROUPS = {
@@ -239,7 +241,7 @@ def win_matrix(matrix: list[dict]) -> Figure:
     cells = [(i, j, cell) for i, row in enumerate(matrix) for j, cell in enumerate(row["cells"]) if cell is not None]
     for i, j, cell in cells:
         value = cell["estimate"]["value"]
-        text = f"{value:.2f}{'*' if cell['better'] is not None else ''}"
+        text = f"{decimal(value)}{'*' if cell['better'] is not None else ''}"
         axes.text(j, i, text, ha="center", va="center", color="white" if abs(value - 0.5) > 0.3 else "black")
     places = range(len(policies))
     axes.set(xticks=places, xticklabels=policies, yticks=places, yticklabels=policies, xlabel="* corrected p < 0.05")

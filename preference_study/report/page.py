@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from preference_study.analysis.methods import pair_matrix
+from preference_study.analysis.methods import flat, pair_matrix
 from preference_study.analysis.statistics import proportion
 from preference_study.methods import display_name
+from preference_study.numbers import decimal
 from preference_study.report.figures import colour
 from preference_study.texts.instructions import with_obeyed
 from preference_study.texts.words import words
@@ -36,8 +37,7 @@ def number(value: float | None, places: int = 2, signed: bool = False) -> str:
         return "–"
     if isinstance(value, int):
         return f"{value:{'+' if signed else ''},}".replace("-", "−")
-    # A small negative number must not come out as minus zero.
-    return f"{round(value, places) + 0.0:{'+' if signed else ''}.{places}f}".replace("-", "−")
+    return decimal(value, places, signed).replace("-", "−")
 
 
 def p_value(p: float) -> str:
@@ -220,8 +220,11 @@ def render(study: dict, params: dict, made_on: dict[str, str]) -> str:
     return environment.get_template("report.html").render(
         study,
         params=params,
+        settings={"all stages": {k: v for k, v in params.items() if not isinstance(v, dict)}}
+        | {section: flat(values) for section, values in params.items() if isinstance(values, dict)},
         machine=made_on,
         colours={policy: colour(policy, study["methods"]) for policy in policies},
+        with_reference=[policy for policy in study["methods"] if study["train_policy"][policy]["needs_reference"]],
         spelling={policy: display_name(policy) for policy in policies},
         matrices={outcome: pair_matrix(pairs, policies, outcome) for outcome in outcomes},
         cases=cases(study["responses"]),

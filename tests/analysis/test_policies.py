@@ -10,6 +10,7 @@ from statsmodels.stats.multitest import multipletests
 
 from preference_study.analysis.policies import UNPAIRED, compare_policies
 from preference_study.analysis.statistics import holm
+from preference_study.numbers import decimal
 
 N = 200
 
@@ -65,7 +66,7 @@ def test_each_verdict_is_reached_where_it_is_true(case, reward, length):
     comparison = made_up(**case)["dpo"]["against_base"]
     verdict = comparison["verdict"]
     assert (verdict["reward"], verdict["length"], verdict["gold"]) == (reward, length, None)
-    assert f"{comparison['win_rate']['value']:.2f}" in verdict["sentence"] and f"n = {N}" in verdict["sentence"]
+    assert decimal(comparison["win_rate"]["value"]) in verdict["sentence"] and f"n = {N}" in verdict["sentence"]
 
 
 @pytest.mark.parametrize(

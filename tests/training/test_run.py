@@ -301,7 +301,7 @@ def test_two_processes_do_what_one_does(folder):
 
     change(folder, launch={"processes": 2})
     for arguments in commands:
-        stage(folder, "launch", *arguments)
+        stage(folder, *arguments)
     two_losses, two_marks, two_responses = results()
     assert two_losses == pytest.approx(one_losses, abs=2e-3)
     assert list(two_marks["id"]) == list(one_marks["id"]) and len(two_marks) == 20

@@ -1,4 +1,18 @@
 "use strict";
+// Tables wider than the page: a word that they scroll, and a place for the keyboard; of the others neither.
+(() => {
+  const look = (box) => {
+    const wide = box.scrollWidth > box.clientWidth + 1;
+    box.previousElementSibling.hidden = !wide;
+    if (!wide) return ["tabindex", "role", "aria-label"].forEach((name) => box.removeAttribute(name));
+    const section = box.closest("section").querySelector("h2").textContent;
+    box.tabIndex = 0;
+    box.setAttribute("role", "region");
+    box.setAttribute("aria-label", `${section}: ${box.dataset.caption}`);
+  };
+  const watching = new ResizeObserver((entries) => entries.forEach((entry) => look(entry.target)));
+  for (const box of document.querySelectorAll(".scroll")) watching.observe(box);
+})();
 // The case browser. Text from the data only ever enters the page as text nodes.
 (() => {
   const PAGE = 10;
