@@ -212,6 +212,13 @@ def wrong_labels() -> str:
     return table(heads, rows)
 
 
+def sweep() -> str:
+    """The ranking that `make sweep` ends with, from experiments/results/sweep.json."""
+    found = read_json(RESULTS / "sweep.json")
+    heads = list(found["settings"][0])
+    return table(heads, [[row[head] for head in heads] for row in found["settings"]]) + f"\n\n{found['conclusion']}"
+
+
 # Per block: the file it stands in, and what makes it.
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "default-run": ("README.md", default_run),
@@ -220,6 +227,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "reruns": ("docs/pipeline.md", reruns),
     "methods-over-seeds": ("docs/results/methods.md", methods_over_seeds),
     "length-cures": ("docs/results/reward_models.md", length_cures),
+    "sweep": ("docs/results/sweep.md", sweep),
     "wrong-labels": ("docs/results/reward_models.md", wrong_labels),
 }
 

@@ -20,7 +20,7 @@ class Run:
 
     Attributes:
         name: of the experiment.
-        params: every parameter, by dotted name.
+        params: every parameter that bears on the reward model, by dotted name, and the seed.
         right: per validation pair, by its id: 1 where the chosen answer got the higher reward, 0.5 at equal rewards, else 0.
         loss: columns step, examples, loss of training and, where it was computed, validation_loss.
     """
@@ -41,6 +41,21 @@ def differing(runs: Sequence[Run], but: Sequence[str] = ("seed",)) -> list[str]:
     """The parameters that are not the same in all runs, without those in `but`."""
     names = dict.fromkeys(name for run in runs for name in run.params)
     return [name for name in names if name not in but and len({repr(run.params.get(name)) for run in runs}) > 1]
+
+
+def distinct(runs: Sequence[Run]) -> tuple[list[Run], dict[str, str]]:
+    """The runs without those that trained the same reward model as one before: same parameters, same seed.
+
+    Returns:
+        The runs, and per run that was left out the name of the one that stands for it.
+    """
+    first: dict[str, Run] = {}
+    left_out = {}
+    for run in runs:
+        same = first.setdefault(repr(sorted(run.params.items())), run)
+        if same is not run:
+            left_out[run.name] = same.name
+    return list(first.values()), left_out
 
 
 def rank(runs: Sequence[Run]) -> pd.DataFrame:

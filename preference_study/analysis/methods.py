@@ -24,16 +24,24 @@ def flat(params: dict, prefix: str = "") -> dict:
     return found
 
 
-def _bears_on(name: str, method: str, judge: str | None) -> bool:
-    """Whether a parameter can change what a method's training comes to under this judge, seeds apart."""
+def bears_on_judge(name: str, judge: str | None) -> bool:
+    """Whether a parameter, by its dotted name, can change what the training of this reward model comes to, seeds apart."""
     section, *rest = name.split(".")
-    of_other_method = section == "policy" and len(rest) > 1 and rest[0] in METHODS and rest[0] != method
-    how_it_runs = section in ("launch", "scoring") or name.endswith((".save_steps", "model.watched"))
-    of_reward_models = section in ("stress", "best_of_n") or name == "reward.variants"
+    how_it_runs = name.endswith((".save_steps", "model.watched"))
     of_other_variant = section == "reward" and len(rest) > 1 and rest[0] in VARIANTS and rest[0] != judge
     no_members = name.startswith("reward.aggregate.") and (judge not in VARIANTS or VARIANTS[judge].members is None)
-    of_others = of_other_method or of_other_variant or no_members or of_reward_models
-    return not (name in ("seed", "policy.methods") or how_it_runs or of_others)
+    return section in ("data", "model", "reward") and not (
+        how_it_runs or of_other_variant or no_members or name == "reward.variants"
+    )
+
+
+def _bears_on(name: str, method: str, judge: str | None) -> bool:
+    """Whether a parameter can change what a method's training and responses come to under this judge, seeds apart."""
+    section, *rest = name.split(".")
+    if section not in ("policy", "generate"):
+        return bears_on_judge(name, judge)
+    of_other_method = section == "policy" and len(rest) > 1 and rest[0] in METHODS and rest[0] != method
+    return not (of_other_method or name in ("policy.methods", "policy.save_steps"))
 
 
 def spread_over_seeds(stability: dict, params: dict, method: str) -> dict | None:

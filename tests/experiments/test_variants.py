@@ -55,7 +55,7 @@ def test_the_table_shows_every_seed_and_interval():
     ]
     assert lines[start + 4] == "  length against standard: -0.150 [-0.785, 0.485], 2 seeds"
     assert "  lost      +0.130 [-0.251, 0.511], 2 seeds" in lines
-    assert "  accuracy against standard: -0.010, one seed" in shown(collect(RUNS[:1])).splitlines()
+    assert "  accuracy against standard: -0.010, 1 seed" in shown(collect(RUNS[:1])).splitlines()
 
 
 @pytest.mark.parametrize(
