@@ -8,8 +8,19 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from preference_study.analysis.policies import UNPAIRED, compare_policies
-from preference_study.analysis.statistics import holm
+from preference_study.analysis.policies import UNPAIRED, compare_policies, describe_policy, policy_against_base
+from preference_study.analysis.statistics import (
+    effect_size,
+    holm,
+    length_controlled_win_rate,
+    mcnemar,
+    mean,
+    paired_tests,
+    proportion,
+    sign_test,
+    standard_deviation,
+    unpaired_t,
+)
 from preference_study.numbers import decimal
 
 N = 200
@@ -140,3 +151,122 @@ def test_equal_policies_are_no_error():
     assert against["verdict"]["reward"] == "no evidence of a difference" and against["ties"] == 5
     assert metrics["dpo"]["reading_grade_mean"] is None and against["reading_grade_difference"] is None
     assert not any(isinstance(row["p"], float) and math.isnan(row["p"]) for row in against["tests"])
+
+
+# Every column differs from every other, in both tables; one prompt is a tie of rewards, and one grade is missing in each.
+BASE = answers(
+    [1.0, 2.0, 0.5, -1.0, 0.0, 3.0],
+    [10, 22, 35, 14, 28, 19],
+    [True, False, False, True, False, False],
+    reading_grade=[5.0, 6.5, np.nan, 7.0, 4.0, 8.0],
+    repetition=[0.1, 0.0, 0.3, 0.2, 0.0, 0.4],
+    finished=[True, True, False, False, True, False],
+    refuses=[False, False, False, True, False, False],
+)
+OTHER = answers(
+    [2.5, 2.0, 1.5, -0.5, -2.0, 4.0],
+    [13, 20, 41, 15, 36, 25],
+    [True, True, True, False, True, False],
+    reading_grade=[5.5, 6.0, 7.0, np.nan, 6.0, 9.0],
+    repetition=[0.0, 0.1, 0.5, 0.2, 0.6, 0.1],
+    finished=[True, False, True, True, True, True],
+    refuses=[True, False, True, True, True, False],
+)
+BASE_LOGPS = pd.DataFrame({"chosen_logp": [-10.0, -20.0, -15.0, -12.0], "rejected_logp": [-11.0, -18.0, -15.5, -13.0]})
+LOGPS = pd.DataFrame({"chosen_logp": [-12.0, -17.0, -16.0, -11.0], "rejected_logp": [-14.0, -19.0, -14.0, -13.0]})
+SEED = 7
+
+
+def test_every_number_of_a_policy_comes_from_its_own_column():
+    implicit = 0.5 * np.array([-2.0, 3.0, -1.0, 1.0, -3.0, -1.0, 1.5, 0.0])
+    assert describe_policy(OTHER, LOGPS, BASE_LOGPS, 0.5, SEED) == {
+        "reward_mean": mean(OTHER["reward"]),
+        "reward_std": standard_deviation(OTHER["reward"], SEED),
+        "words_mean": mean(OTHER["words"]),
+        "reading_grade_mean": mean([5.5, 6.0, 7.0, 6.0, 9.0]),
+        "repetition_mean": mean(OTHER["repetition"]),
+        "finished": proportion(5, 6),
+        "refusals": proportion(4, 6),
+        "implicit_accuracy": proportion(3, 4),
+        "implicit_reward_mean": mean(implicit),
+        "implicit_reward_std": standard_deviation(implicit, SEED),
+        "likelihood_accuracy": proportion(3, 4),
+        "gold_rate": proportion(4, 6),
+    }
+    assert describe_policy(BASE, BASE_LOGPS, BASE_LOGPS, 1.0, SEED)["likelihood_accuracy"] == proportion(3, 4)
+
+
+def test_a_method_without_reference_has_no_implicit_reward_but_an_accuracy():
+    found = describe_policy(OTHER, LOGPS, BASE_LOGPS, None, SEED)
+    assert found["implicit_reward_mean"] is found["implicit_reward_std"] is None
+    assert found["implicit_accuracy"] == proportion(3, 4)
+
+
+def test_every_number_against_base_comes_from_its_own_column():
+    reward = np.array([1.5, 0.0, 1.0, 0.5, -2.0, 1.0])
+    words = np.array([3, -2, 6, 1, 8, 6])
+    grades = np.array([0.5, -0.5, 2.0, 1.0])
+    repetition = OTHER["repetition"].to_numpy() - BASE["repetition"].to_numpy()
+    implicit = np.array([1.0, 4.0, -2.5, 1.0])
+    found = policy_against_base(BASE, OTHER, BASE_LOGPS, LOGPS, SEED)
+    tests = found.pop("tests")
+    likelihood = mcnemar([True, False, True, True], [True, True, False, True])
+    gold = mcnemar(BASE["obeyed"], OTHER["obeyed"])
+    assert found == {
+        "wins": 4,
+        "losses": 1,
+        "ties": 1,
+        "win_rate": proportion(4.5, 6),
+        "win_rate_length_controlled": length_controlled_win_rate([1, 0.5, 1, 1, 0, 1], words, SEED),
+        "reward_difference": mean(reward),
+        "effect_size": effect_size(reward, SEED),
+        "words_difference": mean(words),
+        "reading_grade_difference": mean(grades),
+        "repetition_difference": mean(repetition),
+        "likelihood": likelihood,
+        "gold": gold,
+    }
+    assert (gold["gained"], gold["lost"]) == (3, 1)
+    wanted = {
+        ("reward", "sign"): (sign_test(reward), 5),
+        ("reward", "paired t"): (paired_tests(reward)["paired_t"], 6),
+        ("reward", "Wilcoxon"): (paired_tests(reward)["wilcoxon"], 6),
+        ("words", "Wilcoxon"): (paired_tests(words)["wilcoxon"], 6),
+        ("reading grade", "Wilcoxon"): (paired_tests(grades)["wilcoxon"], 4),
+        ("repetition", "Wilcoxon"): (paired_tests(repetition)["wilcoxon"], 6),
+        ("implicit accuracy", "sign"): (sign_test(implicit), 4),
+        ("likelihood accuracy", "McNemar"): (likelihood, 4),
+        ("finished", "McNemar"): (mcnemar(BASE["finished"], OTHER["finished"]), 6),
+        ("refusals", "McNemar"): (mcnemar(BASE["refuses"], OTHER["refuses"]), 6),
+        ("gold", "McNemar"): (gold, 6),
+    }
+    assert tests == [
+        {"outcome": outcome, "test": test, "statistic": result.get("statistic"), "p": result["p"], "n": n}
+        for (outcome, test), (result, n) in wanted.items()
+    ]
+    assert (mcnemar(BASE["finished"], OTHER["finished"])["gained"], mcnemar(BASE["refuses"], OTHER["refuses"])["gained"]) == (
+        3,
+        3,
+    )
+
+
+def test_the_family_has_eleven_tests_a_policy_and_the_unpaired_one_is_none_of_them():
+    tables = {"base": BASE, "dpo": OTHER, "simpo": OTHER.assign(reward=OTHER["reward"] + 1)}
+    found = compare_policies(tables, dict.fromkeys(tables, LOGPS) | {"base": BASE_LOGPS}, {"dpo": 0.5, "simpo": None}, SEED)
+    tests = [test for method in ("dpo", "simpo") for test in found[method]["against_base"]["tests"]]
+    assert len(tests) == 2 * 12
+    family = [test for test in tests if test["test"] != "unpaired t"]
+    assert [test["p_holm"] for test in family] == holm([test["p"] for test in family])
+    for method, shift in (("dpo", 0), ("simpo", 1)):
+        last = found[method]["against_base"]["tests"][-1]
+        unpaired = unpaired_t(OTHER["reward"] + shift, BASE["reward"])
+        assert last == {"outcome": "reward", "test": "unpaired t", **unpaired, "n": 6, "p_holm": None, "note": UNPAIRED}
+    assert found["base"] == describe_policy(BASE, BASE_LOGPS, BASE_LOGPS, 1.0, SEED)
+    assert found["simpo"]["implicit_reward_mean"] is None and "DPO" in found["dpo"]["against_base"]["verdict"]["sentence"]
+
+
+def test_without_a_known_truth_the_family_is_one_smaller():
+    base, other = BASE.drop(columns="obeyed"), OTHER.drop(columns="obeyed")
+    found = policy_against_base(base, other, BASE_LOGPS, LOGPS, SEED)
+    assert "gold" not in found and len(found["tests"]) == 10
+    assert "gold_rate" not in describe_policy(other, LOGPS, BASE_LOGPS, 0.5, SEED)
