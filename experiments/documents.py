@@ -247,7 +247,12 @@ def written(text: str, name: str, block: str) -> str:
 
 def main() -> None:
     for name, (file, make) in BLOCKS.items():
-        text = written(Path(file).read_text(encoding="utf-8"), name, make())
+        try:
+            block = make()
+        except FileNotFoundError as error:
+            print(f"{file}: {name} stays as it is, for {error.filename} is not there")
+            continue
+        text = written(Path(file).read_text(encoding="utf-8"), name, block)
         with whole_file(file) as path:
             path.write_text(text, encoding="utf-8")
         print(f"{file}: {name}")
