@@ -111,7 +111,7 @@ def downstream(params: dict) -> dict[str, set[str]]:
 
 
 def reruns() -> str:
-    """What runs again where a parameter is changed, parameters of the same answer in one row."""
+    """What runs again where a parameter is changed, parameters of the same response in one row."""
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     after, found = downstream(params), {}
     for section, values in params.items():

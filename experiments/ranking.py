@@ -21,7 +21,7 @@ class Run:
     Attributes:
         name: of the experiment.
         params: every parameter that bears on the reward model, by dotted name, and the seed.
-        right: per validation pair, by its id: 1 where the chosen answer got the higher reward, 0.5 at equal rewards, else 0.
+        right: per validation pair, by its id: 1 where the chosen response got the higher reward, 0.5 at equal rewards, else 0.
         loss: columns step, examples, loss of training and, where it was computed, validation_loss.
     """
 

@@ -1,4 +1,4 @@
-"""What perturbed answers do to the reward models -> metrics/stress.json and plots/stress/; empty where none was measured.
+"""What perturbed responses do to the reward models -> metrics/stress.json and plots/stress/; empty where none was measured.
 
 python -m stages.compare_stress
 """

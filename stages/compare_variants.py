@@ -2,7 +2,7 @@
 
 python -m stages.compare_variants
 
-Empty where `stress.variants` names none: they are compared by the plain answers' rewards that stress_reward leaves. What every
+Empty where `stress.variants` names none: they are compared by the plain responses' rewards that stress_reward leaves. What every
 variant was before training, and its bias-only expert beside it, goes to metrics/reward_training.json.
 """
 

@@ -104,7 +104,7 @@ def test_the_whole_pipeline(repository):
     stress = json.loads((repository / "metrics/stress.json").read_text())["scorers"]["standard"]
     estimates_are_whole(stress["perturbations"])
     assert stress["n"] == stress["always_right"]["n"] == 20 and len(stress["perturbations"]) == 8
-    # The plain answers are scored anew, beside longer ones: the same but for rounding.
+    # The plain responses are scored anew, beside longer ones: the same but for rounding.
     assert stress["accuracy"]["value"] == pytest.approx(
         json.loads((repository / "metrics/reward.json").read_text())["accuracy"]["value"], abs=0.1
     )
@@ -124,7 +124,7 @@ def test_the_whole_pipeline(repository):
 
     change(repository, policy={"dpo": {"learning_rate": 1e-4, "beta": 0.2}})
     ran = stages_run(run(repository, "dvc", "repro"))
-    # What comes after `generate` runs again only where the answers changed.
+    # What comes after `generate` runs again only where the responses changed.
     assert (
         {"train_policy@dpo", "generate@dpo"}
         <= ran

@@ -52,14 +52,14 @@ def verdict(policy: str, comparison: dict) -> dict:
     length = at_equal_length(reward, controlled, comparison["words_difference"])
     n = comparison["win_rate"]["n"]
     by_reward = {
-        BETTER: f"The reward model prefers {name}'s answers to base's",
-        WORSE: f"The reward model prefers base's answers to {name}'s",
+        BETTER: f"The reward model prefers {name}'s responses to base's",
+        WORSE: f"The reward model prefers base's responses to {name}'s",
         NO_EVIDENCE: f"The reward model shows no evidence of a difference between {name} and base",
     }[reward]
     by_length = {
         GAINED: "at equal length it still prefers them" if reward == BETTER else f"at equal length it prefers {name}'s",
-        LOST: f"at equal length it prefers base's answers to {name}'s",
-        ONLY_LONGER: "at equal length no difference is left to be seen: what can be shown is that the answers are longer",
+        LOST: f"at equal length it prefers base's responses to {name}'s",
+        ONLY_LONGER: "at equal length no difference is left to be seen: what can be shown is that the responses are longer",
         NO_EVIDENCE_AT_EQUAL_LENGTH: "at equal length there is none either"
         if reward == NO_EVIDENCE
         else "at equal length no difference can be shown",

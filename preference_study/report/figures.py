@@ -25,7 +25,7 @@ OVERLAID = 3  # groups that can be read on top of each other
 
 
 def colour(group: str, methods: Sequence[str] = ()) -> str:
-    """The colour of a group of answers, the same in every figure: grey for base, a method's by its place among the methods."""
+    """The colour of a group of responses, the same in every figure: grey for base, a method's by its place among the methods."""
     if group == "base":
         return GREY
     return PALETTE[list(methods).index(group) % len(PALETTE)] if group in methods else GROUPS[group]
@@ -126,7 +126,7 @@ def _legend(figure: Figure, axes: Axes, entries: int) -> None:
 
 
 def scatter(base: Sequence[float], others: dict[str, Sequence[float]], methods: Sequence[str]) -> Figure:
-    """Rewards of base's answer and of a method's to the same prompt, a panel a method; above the diagonal the method wins."""
+    """Rewards of base's response and of a method's to the same prompt, a panel a method; above the diagonal the method wins."""
     columns = min(3, len(methods))
     rows = -(-len(methods) // columns)
     figure = Figure(figsize=(1 + 3.6 * columns, 1 + 3.6 * rows), layout="constrained", dpi=DPI)
@@ -138,8 +138,8 @@ def scatter(base: Sequence[float], others: dict[str, Sequence[float]], methods: 
         panel.legend()
     for panel in panels:
         panel.set_axis_off()
-    figure.supxlabel("reward of base's answer", fontsize="medium")
-    figure.supylabel("reward of the policy's answer", fontsize="medium")
+    figure.supxlabel("reward of base's response", fontsize="medium")
+    figure.supylabel("reward of the policy's response", fontsize="medium")
     figure.suptitle(f"Same prompts, n = {len(base)}", fontsize="large")
     return figure
 
@@ -254,11 +254,11 @@ STRESS_COLUMNS = ("variant", "perturbation", "label", "value", "low", "high", "n
 
 
 def stress_rows(metrics: dict) -> pd.DataFrame:
-    """Accuracies in metrics/stress.json, in each variant the one of plain answers first, as "none".
+    """Accuracies in metrics/stress.json, in each variant the one of plain responses first, as "none".
 
     Returns:
         {variant, perturbation, label, value, low, high, n, unperturbed, colour}, unperturbed the accuracy of the same pairs'
-        plain answers; no rows where no variant was measured.
+        plain responses; no rows where no variant was measured.
     """
     rows = []
     for variant, numbers in metrics.items():
@@ -286,7 +286,7 @@ def stress(rows: pd.DataFrame) -> Figure:
     labels = [name.replace("_", " ") for name in perturbations]
     axes.set(xlim=(0, 1), yticks=range(len(labels)), yticklabels=labels, xlabel="accuracy, 95% interval")
     figure.legend(loc="outside lower center", ncols=2)
-    _titled(axes, "Answers perturbed", rows.loc[rows["perturbation"] != "none", "n"])
+    _titled(axes, "Responses perturbed", rows.loc[rows["perturbation"] != "none", "n"])
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Made-up answers in which the truth is known, and the verdict that must come out."""
+"""Made-up responses in which the truth is known, and the verdict that must come out."""
 
 import math
 
@@ -26,7 +26,7 @@ from preference_study.numbers import decimal
 N = 200
 
 
-def answers(reward, words, obeyed=None, **columns) -> pd.DataFrame:
+def responses(reward, words, obeyed=None, **columns) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "reward": reward,
@@ -58,7 +58,7 @@ def made_up(better: float, by_length: float, longer: float, seed: int = 0, gold:
     base_reward = quality + by_length * base_words + rng.normal(0, 0.3, N)
     reward = quality + better + by_length * words + rng.normal(0, 0.3, N)
     obeyed = [rng.random(N) < share for share in gold] if gold else [None, None]
-    return compared(answers(base_reward, base_words, obeyed[0]), answers(reward, words, obeyed[1]))
+    return compared(responses(base_reward, base_words, obeyed[0]), responses(reward, words, obeyed[1]))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_the_truth_may_contradict_the_reward_model(gold, expected):
 
 def test_no_verdict_without_correction():
     """Among many tests of nothing, a raw p just below 0.05 must not become a verdict."""
-    base, policy = answers(np.zeros(N), np.full(N, 30)), answers(np.repeat([1.0, -1.0], [115, 85]), np.full(N, 30))
+    base, policy = responses(np.zeros(N), np.full(N, 30)), responses(np.repeat([1.0, -1.0], [115, 85]), np.full(N, 30))
     comparison = compared(base, policy)["dpo"]["against_base"]
     sign = next(row for row in comparison["tests"] if (row["outcome"], row["test"]) == ("reward", "sign"))
     assert sign["n"] == N
@@ -103,7 +103,7 @@ def test_no_verdict_without_correction():
 def test_the_family_is_corrected_once_over_all_policies():
     base = made_up(0, 0, 0)
     rng = np.random.default_rng(3)
-    tables = {p: answers(rng.normal(size=N), rng.integers(20, 40, N)) for p in ("base", "dpo", "ipo")}
+    tables = {p: responses(rng.normal(size=N), rng.integers(20, 40, N)) for p in ("base", "dpo", "ipo")}
     metrics = compare_policies(tables, {"base": logps(0), "dpo": logps(1), "ipo": logps(2)}, {"dpo": 0.1, "ipo": 0.1}, 0)
     rows = [row for m in ("dpo", "ipo") for row in metrics[m]["against_base"]["tests"] if row["p_holm"] is not None]
     expected = multipletests([row["p"] for row in rows], method="holm")[1]
@@ -122,15 +122,15 @@ def test_the_studys_test_is_reported_and_decides_nothing():
 
 
 def test_numbers_of_a_policy_by_hand():
-    base = answers([0.0, 0.0, 0.0, 0.0], [10, 10, 10, 10], reading_grade=[5.0, np.nan, 7.0, 8.0])
-    policy = answers([1.0, 2.0, -1.0, 0.0], [12, 14, 10, 10], reading_grade=[6.0, 7.0, np.nan, 8.0])
+    base = responses([0.0, 0.0, 0.0, 0.0], [10, 10, 10, 10], reading_grade=[5.0, np.nan, 7.0, 8.0])
+    policy = responses([1.0, 2.0, -1.0, 0.0], [12, 14, 10, 10], reading_grade=[6.0, 7.0, np.nan, 8.0])
     metrics = compared(base, policy)
     against = metrics["dpo"]["against_base"]
     assert (against["wins"], against["losses"], against["ties"]) == (2, 1, 1)
     assert against["win_rate"]["value"] == 2.5 / 4
     assert against["tests"][0]["test"] == "sign" and against["tests"][0]["n"] == 3  # the tie is no part of it
     assert against["words_difference"]["value"] == 1.5
-    # Only prompts on which both answers have a reading grade are compared: the first and the last.
+    # Only prompts on which both responses have a reading grade are compared: the first and the last.
     assert (against["reading_grade_difference"]["value"], against["reading_grade_difference"]["n"]) == (0.5, 2)
     assert metrics["dpo"]["reading_grade_mean"] == pytest.approx({"value": 7.0, "n": 3} | interval([6, 7, 8]))
     assert metrics["base"]["implicit_accuracy"]["value"] == 0.5
@@ -145,7 +145,7 @@ def interval(values):
 
 
 def test_equal_policies_are_no_error():
-    table = answers(np.ones(5), np.full(5, 10), np.ones(5, bool), reading_grade=np.nan)
+    table = responses(np.ones(5), np.full(5, 10), np.ones(5, bool), reading_grade=np.nan)
     metrics = compared(table, table)
     against = metrics["dpo"]["against_base"]
     assert against["verdict"]["reward"] == "no evidence of a difference" and against["ties"] == 5
@@ -154,7 +154,7 @@ def test_equal_policies_are_no_error():
 
 
 # Every column differs from every other, in both tables; one prompt is a tie of rewards, and one grade is missing in each.
-BASE = answers(
+BASE = responses(
     [1.0, 2.0, 0.5, -1.0, 0.0, 3.0],
     [10, 22, 35, 14, 28, 19],
     [True, False, False, True, False, False],
@@ -163,7 +163,7 @@ BASE = answers(
     finished=[True, True, False, False, True, False],
     refuses=[False, False, False, True, False, False],
 )
-OTHER = answers(
+OTHER = responses(
     [2.5, 2.0, 1.5, -0.5, -2.0, 4.0],
     [13, 20, 41, 15, 36, 25],
     [True, True, True, False, True, False],

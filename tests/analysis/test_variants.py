@@ -92,7 +92,7 @@ def test_an_ensemble_against_its_members_by_hand():
     assert [row[way]["p_holm"] for row in found.values() for way in row if way.startswith("ensemble")] == holm(ps)
 
 
-def test_plain_answers_count_where_they_were_perturbed_too():
+def test_plain_responses_count_where_they_were_perturbed_too():
     fewer = SCORES.iloc[[0, 1, 2]]
     found = ensemble_on_perturbations(scorers("ensemble", fewer, REWARDS, 1.0), members(fewer, REWARDS), seed=1)
     assert found["none"]["n"] == found["typos"]["n"] == 1

@@ -65,7 +65,7 @@ def test_each_part_comes_from_its_own_test_and_number():
         "reward": BETTER,
         "length": "gained at equal length",
         "gold": BETTER,
-        "sentence": "The reward model prefers KTO's answers to base's (win rate 0.63 [0.55, 0.69], n = 200 prompts, corrected "
+        "sentence": "The reward model prefers KTO's responses to base's (win rate 0.63 [0.55, 0.69], n = 200 prompts, corrected "
         "p = 0.010); at equal length it still prefers them (0.59 [0.52, 0.66]). In truth it is better: KTO obeys more "
         "instructions than base (+0.12 [0.03, 0.20], corrected p = 0.040).",
     }
@@ -76,10 +76,10 @@ def test_each_part_comes_from_its_own_test_and_number():
     [
         ({"p": 0.2, "controlled": (0.4, 0.6, 0.5)}, "shows no evidence of a difference between DPO and base"),
         ({"p": 0.2, "controlled": (0.4, 0.6, 0.5)}, "at equal length there is none either (0.50 [0.40, 0.60])."),
-        ({"wins": 70, "losses": 120, "controlled": (0.3, 0.4, 0.35)}, "prefers base's answers to DPO's (win rate"),
-        ({"wins": 70, "losses": 120, "controlled": (0.3, 0.4, 0.35)}, "at equal length it prefers base's answers to DPO's"),
+        ({"wins": 70, "losses": 120, "controlled": (0.3, 0.4, 0.35)}, "prefers base's responses to DPO's (win rate"),
+        ({"wins": 70, "losses": 120, "controlled": (0.3, 0.4, 0.35)}, "at equal length it prefers base's responses to DPO's"),
         ({"wins": 70, "losses": 120}, "at equal length it prefers DPO's (0.59"),
-        ({"controlled": (0.4, 0.6, 0.5), "words": (2, 5)}, "what can be shown is that the answers are longer"),
+        ({"controlled": (0.4, 0.6, 0.5), "words": (2, 5)}, "what can be shown is that the responses are longer"),
         ({"controlled": (0.4, 0.6, 0.5)}, "at equal length no difference can be shown"),
         ({"p": None, "controlled": (0.4, 0.6, 0.5)}, "n = 200 prompts, no test possible)"),
         ({"p": 0.0009}, "corrected p < 0.001)"),

@@ -189,7 +189,7 @@ def test_every_method_trains_logs_and_counts(referenced, folder, name):
     stages.judge_for.main(name)
     stages.train_policy.main(name)
     told = read_json(folder / f"metrics/train_policy/{name}.json")
-    seen = {"kto": 2 * 24 * 2, "rloo": 3 * 8 * 2}.get(name, 24 * 2)  # answers; sampled answers; pairs, twice
+    seen = {"kto": 2 * 24 * 2, "rloo": 3 * 8 * 2}.get(name, 24 * 2)  # responses; sampled responses; pairs, twice
     assert told["examples"] == seen and told["steps"] == (3 if name == "rloo" else 6)
     tokenizer = load_tokenizer(folder / "models/base")
     pairs = encode_pairs(tokenizer, read_table(folder / "data/prepared/train.parquet")[:24], 96)
