@@ -30,11 +30,11 @@ ACTIVATE = ROOT / ".venv/bin/activate"
 
 def commands(file: str) -> list[str]:
     """The commands in the blocks of shell of README or docs, as they stand there; those over several lines joined."""
-    found, shell = [], False
+    found, fence = [], None
     for line in (ROOT / file).read_text().replace("\\\n", " ").splitlines():
         if line.startswith("```"):
-            shell = not shell and line in ("```bash", "```")
-        elif shell and re.match(r"(git|cd|make|source|dvc|python) ", line):
+            fence = line if fence is None else None
+        elif fence in ("```", "```bash") and re.match(r"(git|cd|make|source|dvc|python) ", line):
             found.append(line)
     return found
 
