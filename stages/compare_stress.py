@@ -29,7 +29,7 @@ def main() -> None:
             ensembles[variant] = ensemble_on_perturbations(summed, members(rows, REWARDS), params.seed)
     write_json("metrics/stress.json", {"scorers": compare_stress(scored, params.seed), "ensembles": ensembles})
     rows = figures.stress_rows(read_json("metrics/stress.json")["scorers"])
-    write_csv(PLOTS / "accuracy.csv", rows)
+    write_csv(PLOTS / "accuracy.csv", figures.or_not_measured(rows))
     if scored:
         write_png(PLOTS / "accuracy.png", figures.stress(rows))
 
