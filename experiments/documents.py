@@ -14,18 +14,11 @@ import yaml
 
 from preference_study.artifacts import read_json, whole_file
 from preference_study.methods import display_name
+from preference_study.numbers import decimal, with_interval
 from preference_study.texts.instructions import with_obeyed
 
 RESULTS = Path("experiments/results")
 SHOWN = 420  # characters of a response
-
-
-def share(estimate: dict, places: int = 2, signed: bool = False) -> str:
-    """An estimate with its interval: 0.76 [0.71, 0.81]."""
-    sign = "+" if signed else ""
-    if estimate["low"] is None:
-        return f"{estimate['value']:{sign}.{places}f}"
-    return f"{estimate['value']:{sign}.{places}f} [{estimate['low']:.{places}f}, {estimate['high']:.{places}f}]"
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
@@ -38,23 +31,24 @@ def default_run() -> str:
     """Three numbers of the default run: the judge, the truth, the judge's preference."""
     reward, policies = read_json("metrics/reward.json"), read_json("metrics/policies.json")
     base, dpo = policies["base"], policies["dpo"]
+    longer, tfidf = (with_interval(reward["baselines"][name]) for name in ("longer", "tfidf"))
     against, gold = dpo["against_base"], dpo["against_base"]["gold"]
     rows = [
         [
             "How often is the reward model right?",
-            f"{share(reward['accuracy'])} of n = {reward['accuracy']['n']} validation pairs",
-            f"“the longer wins” {share(reward['baselines']['longer'])}, TF-IDF {share(reward['baselines']['tfidf'])}",
+            f"{with_interval(reward['accuracy'])} of n = {reward['accuracy']['n']} validation pairs",
+            f"“the longer wins” {longer}, TF-IDF {tfidf}",
         ],
         [
             "How often does DPO do what the prompt asks?",
-            f"{share(dpo['gold_rate'])} of n = {dpo['gold_rate']['n']} prompts",
-            f"base {share(base['gold_rate'])}; {gold['gained']} gained, {gold['lost']} lost",
+            f"{with_interval(dpo['gold_rate'])} of n = {dpo['gold_rate']['n']} prompts",
+            f"base {with_interval(base['gold_rate'])}; {gold['gained']} gained, {gold['lost']} lost",
         ],
         [
             "How often does the reward model prefer DPO to base?",
-            f"{share(against['win_rate'])} of the same prompts",
-            f"at equal length {share(against['win_rate_length_controlled'])}; "
-            f"{share(against['words_difference'], 1, signed=True)} words",
+            f"{with_interval(against['win_rate'])} of the same prompts",
+            f"at equal length {with_interval(against['win_rate_length_controlled'])}; "
+            f"{with_interval(against['words_difference'], 1, signed=True)} words",
         ],
     ]
     return table(["", "default run, 95% intervals", "beside it"], rows)
@@ -69,7 +63,7 @@ def one_prompt() -> str:
     first = base.index[(dpo["obeyed"] & ~base["obeyed"] & dpo["finished"]).to_numpy()][0]
     rows = [("prompt", base.loc[first, "prompt"])]
     rows += [
-        (f"{display_name(policy)}, reward {rows_.loc[first, 'reward']:.1f}", rows_.loc[first, "response"])
+        (f"{display_name(policy)}, reward {decimal(rows_.loc[first, 'reward'], 1)}", rows_.loc[first, "response"])
         for policy, rows_ in (("base", base), ("dpo", dpo))
     ]
     quoted = [f"> **{who}**: {' '.join(text.split())[:SHOWN]}" for who, text in rows]
@@ -117,7 +111,7 @@ def downstream(params: dict) -> dict[str, set[str]]:
 
 
 def reruns() -> str:
-    """What runs again where a parameter is changed, parameters of the same answer in one row."""
+    """What runs again where a parameter is changed, parameters of the same response in one row."""
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
     after, found = downstream(params), {}
     for section, values in params.items():
@@ -155,7 +149,7 @@ def methods_over_seeds() -> str:
         cells = []
         for measure in heads:
             places = 1 if measure == "words_mean" else 2
-            cells.append(", ".join(f"{value:.{places}f}" for value in measures.get(measure, [])))
+            cells.append(", ".join(decimal(value, places) for value in measures.get(measure, [])))
         rows.append([display_name(method), *cells])
     seeds = ", ".join(map(str, found["seeds"]))
     return table(["method", *(f"{head}, seeds {seeds}" for head in heads.values())], rows)
@@ -174,8 +168,8 @@ def length_cures() -> str:
             if scorer == "standard" and file != "length":
                 continue
             against = numbers.get("against_standard")
-            cells = [share(numbers["accuracy"]), share(numbers["length"])]
-            cells += [share(against[k], signed=True) if against else "" for k in ("accuracy", "length_shift", "length")]
+            cells = [with_interval(numbers["accuracy"]), with_interval(numbers["length"])]
+            cells += [with_interval(against[k], signed=True) if against else "" for k in ("accuracy", "length_shift", "length")]
             rows.append([f"`{scorer}`{note}", str(numbers["accuracy"]["n"]), *cells])
     heads = [
         "variant",
@@ -199,9 +193,12 @@ def wrong_labels() -> str:
             cells = []
             for scorer in ("standard", "noise_robust"):
                 own = seeds[(seeds["scorer"] == scorer) & (seeds["flipped"] == float(flips))]
-                cells.append(", ".join(f"{value:.2f}" for value in own["accuracy"]))
+                cells.append(", ".join(decimal(value) for value in own["accuracy"]))
             against = numbers["against_standard"]
-            cells += [share(against["accuracy"], signed=True), share(against["lost"], signed=True) if "lost" in against else ""]
+            cells += [
+                with_interval(against["accuracy"], signed=True),
+                with_interval(against["lost"], signed=True) if "lost" in against else "",
+            ]
             rows.append([loss, f"{float(flips):.0%}", *cells])
     seeds = ", ".join(map(str, sorted(seeds["seed"].unique())))
     heads = [
@@ -215,6 +212,13 @@ def wrong_labels() -> str:
     return table(heads, rows)
 
 
+def sweep() -> str:
+    """The ranking that `make sweep` ends with, from experiments/results/sweep.json."""
+    found = read_json(RESULTS / "sweep.json")
+    heads = list(found["settings"][0])
+    return table(heads, [[row[head] for head in heads] for row in found["settings"]]) + f"\n\n{found['conclusion']}"
+
+
 # Per block: the file it stands in, and what makes it.
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "default-run": ("README.md", default_run),
@@ -223,6 +227,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "reruns": ("docs/pipeline.md", reruns),
     "methods-over-seeds": ("docs/results/methods.md", methods_over_seeds),
     "length-cures": ("docs/results/reward_models.md", length_cures),
+    "sweep": ("docs/results/sweep.md", sweep),
     "wrong-labels": ("docs/results/reward_models.md", wrong_labels),
 }
 
@@ -242,7 +247,12 @@ def written(text: str, name: str, block: str) -> str:
 
 def main() -> None:
     for name, (file, make) in BLOCKS.items():
-        text = written(Path(file).read_text(encoding="utf-8"), name, make())
+        try:
+            block = make()
+        except FileNotFoundError as error:
+            print(f"{file}: {name} stays as it is, for {error.filename} is not there")
+            continue
+        text = written(Path(file).read_text(encoding="utf-8"), name, block)
         with whole_file(file) as path:
             path.write_text(text, encoding="utf-8")
         print(f"{file}: {name}")

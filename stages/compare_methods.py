@@ -17,7 +17,7 @@ PLOTS = Path("plots/methods")
 SERIES = {"loss": "loss", "reward": "reward", "kl": "kl", "length": "completions_mean_length"}
 
 
-def answers_by_policy(scored: pd.DataFrame, methods: list[str]) -> dict[str, pd.DataFrame]:
+def responses_by_policy(scored: pd.DataFrame, methods: list[str]) -> dict[str, pd.DataFrame]:
     """The methods' scored responses and, last, base's, in the same order of prompts; on the sandbox with obeyed."""
     scored = with_obeyed(scored)
     by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in (*methods, "base")}
@@ -42,8 +42,8 @@ def main() -> None:
     policies = read_json("metrics/policies.json")
     trained = {method: read_json(f"metrics/train_policy/{method}.json") for method in methods}
     measured = {method: read_json(f"metrics/train_cost/{method}.json") for method in methods}
-    answers = answers_by_policy(scored, methods)
-    table = compare_methods(answers, policies, trained, read_json("experiments/results/stability.json"), params.model_dump())
+    responses = responses_by_policy(scored, methods)
+    table = compare_methods(responses, policies, trained, read_json("experiments/results/stability.json"), params.model_dump())
     write_json("metrics/methods.json", table)
     write_json("metrics/methods_cost.json", training_costs(measured, {method: trained[method]["tokens"] for method in methods}))
     rows = figures.method_rows(policies, methods)

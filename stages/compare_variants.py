@@ -2,7 +2,7 @@
 
 python -m stages.compare_variants
 
-The comparison is empty where `stress.variants` names none: they are compared by the plain answers' rewards that
+The comparison is empty where `stress.variants` names none: they are compared by the plain responses' rewards that
 stress_reward leaves. What every variant was before training, and its bias-only expert beside it, goes to
 metrics/reward_training.json, and the losses logged in its training to plots/variants/.
 """

@@ -39,8 +39,8 @@ def training_rows(
 def method_facts(method: Method, section: PolicyTraining, name: str, trainer: Trainer) -> dict:
     """What the method needs, and how much it was trained on: examples and tokens, each counted as often as it was trained on.
 
-    Examples are what a step's loss is made of: pairs, single answers or sampled answers. Tokens are those of prompts and answers,
-    without padding and without the passes of a reference model.
+    Examples are what a step's loss is made of: pairs, single responses or sampled ones. Tokens are those of prompts and
+    responses, without padding and without the passes of a reference model.
     """
     state, dataset, own = trainer.state, trainer.train_dataset, section.own(name)
     if method.needs_reward_model:

@@ -53,7 +53,7 @@ def test_the_default_runs_numbers(tmp_path, monkeypatch):
     first, second, third = documents.default_run().splitlines()[2:]
     assert "0.71 [0.70, 0.72] of n = 710" in first and "0.52 [0.51, 0.53], TF-IDF 0.63 [0.62, 0.64]" in first
     assert "0.58 [0.57, 0.59] of n = 580" in second and "base 0.34 [0.33, 0.35]; 67 gained, 14 lost" in second
-    assert "0.81 [0.80, 0.82]" in third and "0.77 [0.76, 0.78]; +4.4 [+4.4, +4.4] words" in third
+    assert "0.81 [0.80, 0.82]" in third and "0.77 [0.76, 0.78]; +4.4 [4.4, 4.4] words" in third
 
 
 @pytest.mark.parametrize("file", FILES)

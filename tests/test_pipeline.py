@@ -105,7 +105,7 @@ def test_the_whole_pipeline(repository):
     stress = json.loads((repository / "metrics/stress.json").read_text())["scorers"]["standard"]
     estimates_are_whole(stress["perturbations"])
     assert stress["n"] == stress["always_right"]["n"] == 20 and len(stress["perturbations"]) == 8
-    # The plain answers are scored anew, beside longer ones: the same but for rounding.
+    # The plain responses are scored anew, beside longer ones: the same but for rounding.
     assert stress["accuracy"]["value"] == pytest.approx(
         json.loads((repository / "metrics/reward.json").read_text())["accuracy"]["value"], abs=0.1
     )
@@ -125,7 +125,7 @@ def test_the_whole_pipeline(repository):
 
     change(repository, policy={"dpo": {"learning_rate": 1e-4, "beta": 0.2}})
     ran = stages_run(run(repository, "dvc", "repro"))
-    # What comes after `generate` runs again only where the answers changed.
+    # What comes after `generate` runs again only where the responses changed.
     assert (
         {"train_policy@dpo", "generate@dpo"}
         <= ran
@@ -200,7 +200,7 @@ def test_a_grid_is_run_shown_and_ranked(repository):
     rows = list(csv.DictReader(io.StringIO(table.split("\n\n")[0])))
     assert not any("/" in name or name.startswith("policy.") for name in rows[0])  # what does not differ is not shown
     rows = [row for row in rows if row["typ"] in ("branch_commit", "branch_base")]
-    grid = {(float(row["reward.learning_rate"]), int(row["seed"])): row for row in rows}
+    grid = {(float(row["reward.learning_rate"]), int(row["params.yaml:seed"])): row for row in rows}
     assert set(grid) == {(4e-4, 1), (4e-4, 2), (8e-4, 1), (8e-4, 2)} and len(rows) == 4
     everything = csv.DictReader(io.StringIO(run(repository, "dvc", "exp", "show", "--csv")))
     for row in (row for row in everything if row["typ"] in ("branch_commit", "branch_base")):
@@ -228,10 +228,10 @@ def test_a_newcomer_follows_the_readme(repository, tmp_path):
     assert start[0].startswith("make repro ") and start[1].startswith("source .venv/bin/activate ")
     folder = tmp_path / "preference-study"
     type_in(tmp_path, clone.replace("<this repository>", str(repository)), enter)
-    # What the newcomer's make would install is there, and older than nothing; the data come from the remote.
+    # What the newcomer's make would install is there; what the study would compute comes from the remote.
     (folder / ".venv").symlink_to(ROOT / ".venv")
     type_in(folder, "git config user.name t", "git config user.email t@t", "touch -d 2000-01-01 requirements.txt Makefile")
-    type_in(folder, f"source {ACTIVATE}", "dvc pull -q tiny/train.parquet.dvc tiny/val.parquet.dvc tiny/model.dvc")
+    type_in(folder, f"source {ACTIVATE}", "dvc pull -q")
     (folder / "newcomer.txt").write_text("Something to commit.")
     type_in(folder, *start)
     assert (folder / "reports/index.html").exists()

@@ -23,10 +23,10 @@ def change(folder: Path, **sections: dict) -> None:
     path.write_text(yaml.safe_dump(params))
 
 
-def stage(folder: Path, module: str, *arguments: str) -> str:
-    """Run a stage's module there in a process of its own and return what it printed; fails where it fails."""
+def stage(folder: Path, *arguments: str) -> str:
+    """Start a stage there, in as many processes as its parameters say, and return what it printed; fails where it fails."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-m", f"stages.{module}", *arguments]
+    command = [sys.executable, "-m", "preference_study.launch", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

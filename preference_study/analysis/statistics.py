@@ -43,7 +43,7 @@ def half_ties(differences: np.ndarray) -> np.ndarray:
 
 
 def pairwise_accuracy(chosen: Sequence[float], rejected: Sequence[float]) -> dict:
-    """The share of pairs in which the chosen answer scores higher; a tie counts half."""
+    """The share of pairs in which the chosen response scores higher; a tie counts half."""
     return proportion(half_ties(np.asarray(chosen) - np.asarray(rejected)).sum(), len(chosen))
 
 
@@ -143,10 +143,10 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int) -> dict:
 
 
 def paired_rank_correlation(x: tuple[Sequence[float], ...], y: tuple[Sequence[float], ...], seed: int) -> dict:
-    """Spearman's rank correlation over all members of groups (both answers of each pair), groups resampled whole.
+    """Spearman's rank correlation over all members of groups (both responses of each pair), groups resampled whole.
 
     Args:
-        x, y: one sequence a member: (of the chosen answers, of the rejected ones). The estimate's n counts groups.
+        x, y: one sequence a member: (of the chosen responses, of the rejected ones). The estimate's n counts groups.
     """
 
     def correlation(*columns, axis=-1):
@@ -267,10 +267,10 @@ CONFIDENCE_BINS = np.linspace(0.5, 1.0, 11)
 
 
 def reliability(margins: Sequence[float]) -> list[dict]:
-    """Whether confidence is earned: ten bins from 0.5 to 1 of sigmoid(|margin|), its belief that the favoured answer is right.
+    """Whether confidence is earned: ten bins from 0.5 to 1 of sigmoid(|margin|), its belief that the favoured response is right.
 
     Args:
-        margins: reward of the chosen answer minus the rejected one's.
+        margins: reward of the chosen response minus the rejected one's.
 
     Returns:
         Per bin that has pairs {low, high, predicted, observed}: mean belief, and share that was right (ties half).
@@ -312,7 +312,7 @@ def calibration_error(margins: Sequence[float], seed: int) -> dict:
 def explained_share(margins: Sequence[float], differences: Sequence[float], seed: int) -> dict:
     """The share of the margins' sum of squares that a line through the origin in `differences` accounts for.
 
-    Through the origin, and about it, because which answer of a pair comes first is arbitrary: swapping both signs of a row
+    Through the origin, and about it, because which response of a pair comes first is arbitrary: swapping both signs of a row
     changes nothing.
     """
 
@@ -330,8 +330,8 @@ def length_controlled_win_rate(wins: Sequence[float], length_differences: Sequen
     that it is finite where every prompt was won or length separates wins from losses.
 
     Args:
-        wins: 1 where the policy's answer won, 0 where it lost, 0.5 for a tie.
-        length_differences: words of the policy's answer minus base's.
+        wins: 1 where the policy's response won, 0 where it lost, 0.5 for a tie.
+        length_differences: words of the policy's response minus base's.
         seed: of the bootstrap.
     """
     differences = np.asarray(length_differences, dtype=float)

@@ -1,10 +1,10 @@
-"""What perturbed answers do to a reward model's accuracy and rewards. Pure: from scored pairs to numbers.
+"""What perturbed responses do to a reward model's accuracy and rewards. Pure: from scored pairs to numbers.
 
 Robust alignment is written as max over policies of min over perturbations U of J(policy, U). Two numbers here are that minimum:
 `worst` is the minimum of the mean, one perturbation for all pairs; `always_right` is the mean of the minimum, for each pair
 the perturbation that hurts it most.
 
-A perturbation that makes an answer break an instruction it obeyed, or obey one it broke, changes which answer is right, and a
+A perturbation that makes a response break an instruction it obeyed, or obey one it broke, changes which response is right, and a
 reward model that follows it is no worse for it. Where the truth is known, such pairs are no part of that perturbation's numbers.
 """
 
@@ -47,7 +47,7 @@ def scorer_under_stress(rows: pd.DataFrame, seed: int) -> dict:
     In an accuracy a tie counts half. Where a pair is either right or not, in `change` and `always_right`, a tie is not right.
 
     Returns:
-        {n, accuracy, perturbations, worst, always_right}, of the pairs that were perturbed: accuracy is of their plain answers;
+        {n, accuracy, perturbations, worst, always_right}, of the pairs that were perturbed: accuracy is of their plain responses;
         always_right is the share of pairs
         ranked right plain and under every perturbation that keeps their truth; worst names the perturbation with the lowest
         accuracy, or "none", with a bootstrap interval of the minimum, pairs resampled whole, in each resample whichever
@@ -85,14 +85,14 @@ def effect_of_perturbation(plain: pd.DataFrame, perturbed: pd.DataFrame, strengt
         strength: how strong it is, in words; handed on.
 
     Returns:
-        changed: share of all answers whose text the perturbation changed.
+        changed: share of all responses whose text the perturbation changed.
         truth_kept: share of all pairs that the other numbers are of.
-        accuracy: of pairs, both answers perturbed.
-        unperturbed_accuracy: of the same pairs' plain answers.
+        accuracy: of pairs, both responses perturbed.
+        unperturbed_accuracy: of the same pairs' plain responses.
         change: McNemar's test of ranked right, plain against perturbed.
         order_flips: share of pairs whose order by reward is another one. A tie is an order too: to or from one is a flip.
-        fooled: share of pairs in which the plain chosen answer beats the plain rejected one and no longer beats the
-            perturbed one; a tie is not beating. Somebody dresses up the worse answer.
+        fooled: share of pairs in which the plain chosen response beats the plain rejected one and no longer beats the
+            perturbed one; a tie is not beating. Somebody dresses up the worse response.
         chosen_shift, rejected_shift: mean of perturbed minus plain reward.
     """
     changed = perturbed[["chosen_changed", "rejected_changed"]].to_numpy()

@@ -40,7 +40,7 @@ def compare_variants(scored: dict[str, pd.DataFrame], bias_only: dict[str, dict]
 
 
 def describe_scorer(scored: pd.DataFrame, seed: int) -> dict:
-    """One reward model's accuracy, on all pairs and by which answer is longer, and its dependence on length.
+    """One reward model's accuracy, on all pairs and by which response is longer, and its dependence on length.
 
     Returns:
         {accuracy, accuracy_longer_chosen, accuracy_shorter_chosen, length_correlation_within_pairs}: the last is Spearman's of
@@ -106,12 +106,12 @@ def before_and_beside_training(scores: dict, seed: int) -> dict:
 
 
 def margins(scored: pd.DataFrame) -> np.ndarray:
-    """Reward of the chosen answer minus the rejected one's."""
+    """Reward of the chosen response minus the rejected one's."""
     return (scored["chosen_reward"] - scored["rejected_reward"]).to_numpy(dtype=float)
 
 
 def length_difference(scored: pd.DataFrame) -> np.ndarray:
-    """log(1 + words) of the chosen answer minus the rejected one's."""
+    """log(1 + words) of the chosen response minus the rejected one's."""
     return (np.log1p(scored["chosen_words"]) - np.log1p(scored["rejected_words"])).to_numpy(dtype=float)
 
 

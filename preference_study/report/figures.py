@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
+from preference_study.numbers import decimal
+
 GREY = "#999999"
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 GROUPS = {
@@ -24,7 +26,7 @@ OVERLAID = 3  # groups that can be read on top of each other
 
 
 def colour(group: str, methods: Sequence[str] = ()) -> str:
-    """The colour of a group of answers, the same in every figure: grey for base, a method's by its place among the methods."""
+    """The colour of a group of responses, the same in every figure: grey for base, a method's by its place among the methods."""
     if group == "base":
         return GREY
     return PALETTE[list(methods).index(group) % len(PALETTE)] if group in methods else GROUPS[group]
@@ -153,7 +155,7 @@ def _legend(figure: Figure, axes: Axes, entries: int) -> None:
 
 
 def scatter(base: Sequence[float], others: dict[str, Sequence[float]], methods: Sequence[str]) -> Figure:
-    """Rewards of base's answer and of a method's to the same prompt, a panel a method; above the diagonal the method wins."""
+    """Rewards of base's response and of a method's to the same prompt, a panel a method; above the diagonal the method wins."""
     columns = min(3, len(methods))
     rows = -(-len(methods) // columns)
     figure = Figure(figsize=(1 + 3.6 * columns, 1 + 3.6 * rows), layout="constrained", dpi=DPI)
@@ -165,8 +167,8 @@ def scatter(base: Sequence[float], others: dict[str, Sequence[float]], methods: 
         panel.legend()
     for panel in panels:
         panel.set_axis_off()
-    figure.supxlabel("reward of base's answer", fontsize="medium")
-    figure.supylabel("reward of the policy's answer", fontsize="medium")
+    figure.supxlabel("reward of base's response", fontsize="medium")
+    figure.supylabel("reward of the policy's response", fontsize="medium")
     figure.suptitle(f"Same prompts, n = {len(base)}", fontsize="large")
     return figure
 
@@ -268,7 +270,7 @@ def win_matrix(matrix: list[dict]) -> Figure:
     cells = [(i, j, cell) for i, row in enumerate(matrix) for j, cell in enumerate(row["cells"]) if cell is not None]
     for i, j, cell in cells:
         value = cell["estimate"]["value"]
-        text = f"{value:.2f}{'*' if cell['better'] is not None else ''}"
+        text = f"{decimal(value)}{'*' if cell['better'] is not None else ''}"
         axes.text(j, i, text, ha="center", va="center", color="white" if abs(value - 0.5) > 0.3 else "black")
     places = range(len(policies))
     axes.set(xticks=places, xticklabels=policies, yticks=places, yticklabels=policies, xlabel="* corrected p < 0.05")
@@ -281,11 +283,11 @@ STRESS_COLUMNS = ("variant", "perturbation", "label", "value", "low", "high", "n
 
 
 def stress_rows(metrics: dict) -> pd.DataFrame:
-    """Accuracies in metrics/stress.json, in each variant the one of plain answers first, as "none".
+    """Accuracies in metrics/stress.json, in each variant the one of plain responses first, as "none".
 
     Returns:
         {variant, perturbation, label, value, low, high, n, unperturbed, colour}, unperturbed the accuracy of the same pairs'
-        plain answers; no rows where no variant was measured.
+        plain responses; no rows where no variant was measured.
     """
     rows = []
     for variant, numbers in metrics.items():
@@ -313,7 +315,7 @@ def stress(rows: pd.DataFrame) -> Figure:
     labels = [name.replace("_", " ") for name in perturbations]
     axes.set(xlim=(0, 1), yticks=range(len(labels)), yticklabels=labels, xlabel="accuracy, 95% interval")
     figure.legend(loc="outside lower center", ncols=2)
-    _titled(axes, "Answers perturbed", rows.loc[rows["perturbation"] != "none", "n"])
+    _titled(axes, "Responses perturbed", rows.loc[rows["perturbation"] != "none", "n"])
     return figure
 
 

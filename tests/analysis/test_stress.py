@@ -62,7 +62,7 @@ def test_by_hand():
     assert found["always_right"]["value"] == 0  # padding loses the first pair, typos the last
 
 
-def test_only_the_better_answer_perturbed_fools_nobody():
+def test_only_the_better_response_perturbed_fools_nobody():
     changed = {"padding": ([0, 0, 0, 0], PLAIN[1])}
     found = compare_stress({"standard": scored(changed=changed)}, seed=1)["standard"]
     assert found["perturbations"]["padding"]["change"]["lost"] == 2
@@ -96,7 +96,7 @@ def test_no_perturbation_is_one_too():
     assert (found["worst"]["perturbation"], found["worst"]["accuracy"]["value"]) == ("none", 0.625)
 
 
-def test_the_truth_is_kept_where_both_answers_obey_as_before():
+def test_the_truth_is_kept_where_both_responses_obey_as_before():
     pairs = pd.DataFrame({"instruction": ["one_sentence"] * 4, "chosen": ["One."] * 4, "rejected": ["One. Two."] * 4})
     version = pairs.assign(chosen=["One!", "One. Two.", "Won.", "O."], rejected=["One. Too.", "One. Two.", "One.", "A. B. C."])
     assert truth_kept(pairs, version) == [True, False, False, True]
@@ -143,7 +143,7 @@ def test_the_figure_and_its_rows():
     assert [text.get_text() for text in axes.get_yticklabels()] == [name.replace("_", " ") for name in PERTURBATIONS][::-1]
     rings = [list(line.get_xdata()) for line in axes.lines if line.get_markerfacecolor() == "none"]
     assert rings == [[numbers["accuracy"]["value"]] * len(PERTURBATIONS) for numbers in metrics.values()] + [[]]
-    assert axes.get_title() == "Answers perturbed, n = 80"
+    assert axes.get_title() == "Responses perturbed, n = 80"
     assert len(figures.stress_rows({})) == 0 and list(figures.stress_rows({}).columns) == list(rows.columns)
 
 
@@ -151,14 +151,14 @@ PAIRS = pd.DataFrame(
     {
         "id": ["a", "b", "c"],
         "prompt": ["Hi", "A longer question, is it not?", "x"],
-        "chosen": ["yes", "A long answer goes on and on. It has two sentences.", "42"],
+        "chosen": ["yes", "A long response goes on and on. It has two sentences.", "42"],
         "rejected": ["no no no", "Short.", "- one more\n- and two more words for it"],
     }
 )
 LIMITS = {"max_batch": 3, "max_padded": 400, "description": "t"}
 
 
-def test_every_answer_is_scored_as_it_stands_and_what_stays_the_same_once(model_folder, tokenizer, monkeypatch):
+def test_every_response_is_scored_as_it_stands_and_what_stays_the_same_once(model_folder, tokenizer, monkeypatch):
     model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
     scored = []
     original = stages.stress_reward.rewards
@@ -182,7 +182,7 @@ def test_every_answer_is_scored_as_it_stands_and_what_stays_the_same_once(model_
     assert stayed > 5 and len(scored) == len({tuple(ids) for ids in scored}) <= 2 * len(rows) - stayed
 
 
-def test_an_answer_that_stays_keeps_its_reward_where_its_partner_outgrows_the_limit(model_folder, tokenizer):
+def test_a_response_that_stays_keeps_its_reward_where_its_partner_outgrows_the_limit(model_folder, tokenizer):
     model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
     pairs = PAIRS[:1].assign(prompt="a prompt " * 5, rejected="no more of this, and no less")
     rows = pd.DataFrame(stress_scores(model, tokenizer, pairs, max_pairs=None, max_length=60, seed=1, **LIMITS)).set_index(

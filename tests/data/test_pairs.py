@@ -39,11 +39,11 @@ def test_a_conversation_becomes_a_transcript():
     wanted = [("Human: hi\n\nAssistant: hello\n\nHuman: q", "a", "b")]
     assert texts({"chosen": [start + "\n\nAssistant: a"], "rejected": [start + "\n\nAssistant: b"]}) == wanted
     turns = [{"role": r, "content": c} for r, c in (("user", "hi"), ("assistant", "hello"), ("user", "q"))]
-    answers = {
+    responses = {
         "chosen": [[*turns, {"role": "assistant", "content": "a"}]],
         "rejected": [[*turns, {"role": "assistant", "content": "b"}]],
     }
-    assert texts(answers) == wanted
+    assert texts(responses) == wanted
 
 
 def test_rows_are_dropped_by_reason_and_counted_once():

@@ -94,7 +94,7 @@ METHODS = ["dpo", "ipo", "kto", "simpo", "orpo", "rloo"]
 
 def test_many_groups_are_not_drawn_over_each_other():
     groups = {policy: [place, place + 1.0] for place, policy in enumerate(["base", *METHODS])}
-    figure = figures.histogram(figures.histogram_rows(groups, METHODS), "Rewards", "reward", "answers")
+    figure = figures.histogram(figures.histogram_rows(groups, METHODS), "Rewards", "reward", "responses")
     assert [panel.get_legend().get_texts()[0].get_text() for panel in figure.axes] == [f"{p} (n = 2)" for p in groups]
     density = figures.kde(figures.kde_rows(groups, METHODS), "Rewards", "reward")
     assert density.axes[0].get_legend() is None and len(density.legends[0].get_texts()) == 7  # beside the curves, not on them

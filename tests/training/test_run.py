@@ -189,7 +189,7 @@ def test_every_method_trains_logs_and_counts(referenced, folder, name):
     stages.judge_for.main(name)
     stages.train_policy.main(name)
     told = read_json(folder / f"metrics/train_policy/{name}.json")
-    seen = {"kto": 2 * 24 * 2, "rloo": 3 * 8 * 2}.get(name, 24 * 2)  # answers; sampled answers; pairs, twice
+    seen = {"kto": 2 * 24 * 2, "rloo": 3 * 8 * 2}.get(name, 24 * 2)  # responses; sampled responses; pairs, twice
     assert told["examples"] == seen and told["steps"] == (3 if name == "rloo" else 6)
     tokenizer = load_tokenizer(folder / "models/base")
     pairs = encode_pairs(tokenizer, read_table(folder / "data/prepared/train.parquet")[:24], 96)
@@ -301,7 +301,7 @@ def test_two_processes_do_what_one_does(folder):
 
     change(folder, launch={"processes": 2})
     for arguments in commands:
-        stage(folder, "launch", *arguments)
+        stage(folder, *arguments)
     two_losses, two_marks, two_responses = results()
     assert two_losses == pytest.approx(one_losses, abs=2e-3)
     assert list(two_marks["id"]) == list(one_marks["id"]) and len(two_marks) == 20

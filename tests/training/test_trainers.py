@@ -80,7 +80,7 @@ def test_dpo(model, tokenizer, tmp_path):
 
 
 def test_ipo(model, tokenizer, tmp_path):
-    """(h - 1 / (2 tau))^2 (Azar et al. 2023, eq. 17), h per token of each answer, as TRL's authors settled with the paper's."""
+    """(h - 1 / (2 tau))^2 (Azar et al. 2023, eq. 17), h per token of each response, as TRL's authors settled with the paper's."""
     by_hand = 0.0
     for pair, (chosen, rejected), (ref_chosen, ref_rejected) in zip(PAIRS, logps(model), REFERENCE, strict=True):
         h = (chosen - ref_chosen) / len(pair.chosen_ids) - (rejected - ref_rejected) / len(pair.rejected_ids)
@@ -90,11 +90,11 @@ def test_ipo(model, tokenizer, tmp_path):
 
 
 def test_kto(model, tokenizer, tmp_path):
-    """w_D (1 - sigmoid(beta (r - z0))) for acceptable answers, w_U (1 - sigmoid(beta (z0 - r))) for others, r = log pi - log ref,
-    z0 the batch's mean of r over prompts with another row's answer, at least 0 (Ethayarajh et al. 2024, eq. 8)."""
+    """w_D (1 - sigmoid(beta (r - z0))) for acceptable ones, w_U (1 - sigmoid(beta (z0 - r))) for others, r = log pi - log ref,
+    z0 the batch's mean of r over prompts with another row's response, at least 0 (Ethayarajh et al. 2024, eq. 8)."""
     rows = unpaired_rows(PAIRS, POLICY, 1)
     own = [TokenPair(row["prompt_ids"], row["completion_ids"], row["KL_completion_ids"], truncated=False) for row in rows]
-    # Log-probabilities of a reference that thinks less of the mismatched answers, so that z0 is above 0.
+    # Log-probabilities of a reference that thinks less of the mismatched responses, so that z0 is above 0.
     references = [(-15.0 - i, -40.0 + i) for i in range(4)]
     r, r_mismatched = zip(
         *[(logp - ref, kl - kl_ref) for (logp, kl), (ref, kl_ref) in zip(logps(model, own), references, strict=True)], strict=True
@@ -113,7 +113,7 @@ def test_kto(model, tokenizer, tmp_path):
     assert made.train_dataset["ref_logps"] == pytest.approx([logp for logp, _ in logps(model, own)], abs=1e-3)
 
 
-def test_kto_rows_are_single_answers_with_another_ones_for_z0():
+def test_kto_rows_are_single_responses_with_another_ones_for_z0():
     pairs = [TokenPair([2, i], [100 + i] * (i + 1), [200 + i], truncated=False) for i in range(6)]
     rows = unpaired_rows(pairs, POLICY, 1)
     assert sorted(row["completion_ids"] for row in rows) == sorted(
@@ -139,7 +139,7 @@ def test_simpo(model, tokenizer, tmp_path):
 
 def test_orpo(model, tokenizer, tmp_path):
     """Negative log-likelihood of the chosen, minus lambda log sigmoid(log odds(chosen) / odds(rejected)), odds = p / (1 - p),
-    log p an answer's mean token log-probability (Hong et al. 2024, eq. 4 to 7). TRL's likelihood is of prompt and answer."""
+    log p a response's mean token log-probability (Hong et al. 2024, eq. 4 to 7). TRL's likelihood is of prompt and response."""
     odds_part, negative, tokens = 0.0, 0.0, 0
     for pair, (chosen, rejected) in zip(PAIRS, logps(model), strict=True):
         p, q = (math.exp(logp / len(ids)) for logp, ids in ((chosen, pair.chosen_ids), (rejected, pair.rejected_ids)))
@@ -155,12 +155,12 @@ def test_orpo(model, tokenizer, tmp_path):
 
 
 def test_rloo(model, tokenizer, tmp_path, monkeypatch):
-    """The gradient is that of -mean(A log pi(answer)), A = (r - beta KL) minus its mean over the prompt's other answers
-    (Ahmadian et al. 2024, eq. 9); KL is log pi - log ref summed over the answer."""
-    answers = [[20, 21, 1], [30, 1], [22, 23, 24, 25], [31, 1]]
+    """The gradient is that of -mean(A log pi(response)), A = (r - beta KL) minus its mean over the prompt's other responses
+    (Ahmadian et al. 2024, eq. 9); KL is log pi - log ref summed over the response."""
+    responses = [[20, 21, 1], [30, 1], [22, 23, 24, 25], [31, 1]]
     scores = [1.0, -0.5, 2.0, 0.25]
     prompts = [PAIRS[0].prompt_ids] * 2 + [PAIRS[1].prompt_ids] * 2
-    monkeypatch.setattr(RLOO, "_generate_single_turn", lambda self, *_: answers)
+    monkeypatch.setattr(RLOO, "_generate_single_turn", lambda self, *_: responses)
     policy = with_own("rloo", beta=0.5, generations=2, batch_size=2)
     made = trainer(
         "rloo", prompt_rows(PAIRS, POLICY, 1), tmp_path, model, tokenizer, policy,
@@ -181,8 +181,8 @@ def test_rloo(model, tokenizer, tmp_path, monkeypatch):
 
     def log_pi() -> torch.Tensor:
         sums = []
-        for prompt, answer in zip(prompts, answers, strict=True):
-            ids = torch.tensor([prompt + answer])
+        for prompt, response in zip(prompts, responses, strict=True):
+            ids = torch.tensor([prompt + response])
             log_p = model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
             sums.append(log_p[len(prompt) - 1 :].sum())
         return torch.stack(sums)
@@ -199,13 +199,13 @@ def test_rloo(model, tokenizer, tmp_path, monkeypatch):
     assert max(gradient.abs().max() for gradient in found.values()) > 1e-3
 
 
-def test_the_judge_scores_sampled_answers_as_ended(model_folder):
+def test_the_judge_scores_sampled_responses_as_ended(model_folder):
     reward_model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
-    score = judging(reward_model, end_of_turn=1, missing_eos_penalty=0.0)
+    score = judging(reward_model, eos_token_id=1, missing_eos_penalty=0.0)
     found = score(prompts=[[2, 10, 3], [2, 3]], completion_ids=[[20, 1], [21, 22]], trainer_state=None)
     wanted = rewards(reward_model, [[2, 10, 3, 20, 1], [2, 3, 21, 22, 1]], max_batch=1, max_padded=9)
     assert found == pytest.approx(wanted, abs=1e-5)
-    score = judging(reward_model, end_of_turn=1, missing_eos_penalty=2.0)
+    score = judging(reward_model, eos_token_id=1, missing_eos_penalty=2.0)
     found = score(prompts=[[2, 10, 3], [2, 3]], completion_ids=[[20, 1], [21, 22]], trainer_state=None)
     assert found == pytest.approx([wanted[0], wanted[1] - 2.0], abs=1e-5)
 
@@ -221,7 +221,7 @@ def test_no_reference_is_loaded_where_none_is_needed(name, model, tokenizer, tmp
     assert calls == [1]  # one pass of one model, over both sides at once
 
 
-def test_the_vocabulary_is_worked_through_for_answers_alone(model, tokenizer, tmp_path, monkeypatch):
+def test_the_vocabulary_is_worked_through_for_responses_alone(model, tokenizer, tmp_path, monkeypatch):
     rows = given(pair_rows(PAIRS, POLICY, 1))
     made = trainer("dpo", rows, tmp_path, model, tokenizer)
     positions = []
