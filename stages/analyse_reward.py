@@ -35,7 +35,7 @@ def draw_reward(scored: pd.DataFrame, sides: pd.DataFrame, metrics: dict) -> Non
     ):
         bins, points = figures.histogram_rows(groups), figures.kde_rows(groups)
         write_csv(PLOTS / f"{name}_histogram.csv", bins)
-        write_csv(PLOTS / f"{name}_kde.csv", points)
+        write_csv(PLOTS / f"{name}_kde.csv", figures.or_not_measured(points))
         write_png(PLOTS / f"{name}_histogram.png", figures.histogram(bins, title, label, unit))
         write_png(PLOTS / f"{name}_kde.png", figures.kde(points, title, label))
     bins = metrics["calibration"]["bins"]

@@ -35,8 +35,7 @@ def main() -> None:
     write_json("metrics/best_of_n.json", metrics)
     rows = figures.best_of_n_rows(metrics)
     write_csv(PLOTS / "curves.csv", rows)
-    if metrics:
-        write_png(PLOTS / "curves.png", figures.best_of_n(rows))
+    write_png(PLOTS / "curves.png", figures.best_of_n(rows))
 
 
 if __name__ == "__main__":

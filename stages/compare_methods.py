@@ -49,7 +49,8 @@ def main() -> None:
     rows = figures.method_rows(policies, methods)
     write_csv(PLOTS / "methods.csv", rows)
     for name, measure in SERIES.items():
-        write_csv(PLOTS / f"training_{name}.csv", figures.training_rows(training(methods, measure), name, methods))
+        steps = figures.training_rows(training(methods, measure), name, methods)
+        write_csv(PLOTS / f"training_{name}.csv", figures.or_not_measured(steps))
     write_png(PLOTS / "methods.png", figures.method_shares(rows))
     write_png(PLOTS / "pairwise.png", figures.win_matrix(pair_matrix(table["pairs"], ["base", *methods], "reward")))
 

@@ -51,7 +51,7 @@ def draw_policies(responses: dict[str, pd.DataFrame], metrics: dict, methods: li
     ):
         bins, points = figures.histogram_rows(groups, methods), figures.kde_rows(groups, methods)
         write_csv(PLOTS / f"{name}_histogram.csv", bins)
-        write_csv(PLOTS / f"{name}_kde.csv", points)
+        write_csv(PLOTS / f"{name}_kde.csv", figures.or_not_measured(points))
         write_png(PLOTS / f"{name}_histogram.png", figures.histogram(bins, title, label, counted))
         write_png(PLOTS / f"{name}_kde.png", figures.kde(points, title, label))
     write_png(PLOTS / "reward_scatter.png", figures.scatter(rewards["base"], {m: rewards[m] for m in methods}, methods))

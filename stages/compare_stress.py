@@ -30,7 +30,7 @@ def main() -> None:
     found = compare_stress(scored, params.seed)
     write_json("metrics/stress.json", {"scorers": found, "ensembles": ensembles})
     rows = figures.stress_rows(found)
-    write_csv(PLOTS / "accuracy.csv", rows)
+    write_csv(PLOTS / "accuracy.csv", figures.or_not_measured(rows))
     if scored:
         write_png(PLOTS / "accuracy.png", figures.stress(rows))
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.plots_page import opened
 from tests.tiny import main as make_tiny
 from tests.workspace import change, tiny_params
 
@@ -65,7 +66,7 @@ def repository(tmp_path_factory) -> Path:
         if (
             (ROOT / name).is_file()
             and name not in ("dvc.lock", ".gitmodules")
-            and not name.startswith((".dvc/cache", "metrics/", "plots/"))
+            and not name.startswith((".dvc/cache", "metrics/"))
         ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((ROOT / name).read_bytes())
@@ -147,6 +148,33 @@ def estimates_are_whole(value: object) -> None:
         else:
             for inner in value.values():
                 estimates_are_whole(inner)
+
+
+def test_every_plot_is_drawn(repository):
+    """Of one run, where some were not measured, and of two, one of which has them."""
+    entries = yaml.safe_load((repository / "plots/dvc.yaml").read_text())["plots"]
+    titles = [next(iter(entry)) for entry in entries if isinstance(entry, dict)]
+    images = [entry for entry in entries if isinstance(entry, str)]
+    rewards = repository / "plots/methods/training_reward.csv"
+    before = rewards.read_text()
+    assert before == "group,examples,reward,colour\nnot measured,,,\n"
+
+    told = run(repository, "dvc", "plots", "show")
+    page = opened(repository / "dvc_plots/index.html")
+    assert "fail" not in told and page.complaints == []
+    assert [chart["title"] for chart in page.charts] == titles and page.images == [True] * len(images)
+    assert [chart["title"] for chart in page.charts if chart["marks"] == 0 or chart["axes"] < 2] == []
+    unmeasured = [chart["title"] for chart in page.charts if "not measured" in chart["texts"]]
+    assert [title for title in unmeasured if not title.endswith("(KDE)")] == [t for t in titles if t.startswith("Online")]
+
+    rewards.write_text("group,examples,reward,colour\nrloo,8,0.5,#0072B2\nrloo,16,0.75,#0072B2\n")
+    told = run(repository, "dvc", "plots", "diff", "HEAD", "workspace")
+    rewards.write_text(before)
+    page = opened(repository / "dvc_plots/index.html")
+    assert "fail" not in told and page.complaints == []
+    assert [chart["title"] for chart in page.charts] == titles and page.images == [True] * 2 * len(images)
+    assert [c["title"] for c in page.charts if c["marks"] == 0 or not {"HEAD", "workspace"} <= set(c["texts"])] == []
+    assert {"rloo", "not measured"} <= set(page.charts[titles.index("Online methods, reward in training")]["texts"])
 
 
 def test_bad_parameters_stop_before_any_work(repository):

@@ -20,6 +20,7 @@ GROUPS = {
     "favoured": "#0072B2", "other": "#E69F00", "training set": "#000000", "margin": "#0072B2",
 }  # fmt: skip
 BINS, POINTS = 30, 200
+NOT_MEASURED = "not measured"
 DPI = 120
 OVERLAID = 3  # groups that can be read on top of each other
 
@@ -31,11 +32,29 @@ def colour(group: str, methods: Sequence[str] = ()) -> str:
     return PALETTE[list(methods).index(group) % len(PALETTE)] if group in methods else GROUPS[group]
 
 
+def bin_edges(values: np.ndarray) -> np.ndarray:
+    """About thirty bins over finite values, at multiples of 1, 2 or 5 times a power of ten: [edges], in the values' unit.
+
+    Values of about the same range get the same edges, so that the histograms of two runs can be compared. Whole numbers, such as
+    counts of words, get bins no narrower than 1, or every other bin would be empty. A value on an edge is in the bin above it.
+    """
+    if not len(values):
+        return np.array([0.0, 1.0])
+    whole = bool(np.all(values == np.round(values)))
+    decimals, width = 0, 1.0
+    if wanted := np.ptp(values) / BINS:
+        power = int(np.floor(np.log10(wanted)))
+        widths = [factor * 10.0 ** (power + more) for factor, more in ((1, 0), (2, 0), (5, 0), (1, 1))]
+        width = min(widths, key=lambda width: abs(np.log(width / wanted)))
+        decimals, width = max(0, -power), max(width, 1.0) if whole else width
+    first, last = np.floor(values.min() / width), np.floor(values.max() / width)
+    return np.round(np.arange(first, last + 2) * width, decimals)
+
+
 def histogram_rows(groups: dict[str, Sequence[float]], methods: Sequence[str] = ()) -> pd.DataFrame:
-    """Thirty bins over all groups together: {group, low, high, count, share, n, colour} per bin and group."""
+    """The bins of `bin_edges` over all groups together: {group, low, high, count, share, n, colour} per bin and group."""
     groups = _finite(groups)
-    everything = np.concatenate([*groups.values(), []])
-    edges = np.histogram_bin_edges(everything, bins=BINS)
+    edges = bin_edges(np.concatenate([*groups.values(), []]))
     rows = [
         (group, low, high, count, count / max(1, len(values)), len(values), colour(group, methods))
         for group, values in groups.items()
@@ -58,6 +77,16 @@ def kde_rows(groups: dict[str, Sequence[float]], methods: Sequence[str] = ()) ->
         for x, y in zip(points, gaussian_kde(values)(points), strict=True)
     ]
     return pd.DataFrame(rows, columns=["group", "x", "density", "n", "colour"])
+
+
+def or_not_measured(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a plot; where there are none, one row whose group or label says so, with nothing else in it.
+
+    `dvc plots` draws a table without rows as a page element without title and axes.
+    """
+    if len(rows):
+        return rows
+    return pd.DataFrame([{name: NOT_MEASURED if name in ("group", "label") else None for name in rows}])
 
 
 def _finite(groups: dict[str, Sequence[float]]) -> dict[str, np.ndarray]:
@@ -343,7 +372,14 @@ def best_of_n_rows(metrics: dict) -> pd.DataFrame:
 
 
 def best_of_n(rows: pd.DataFrame) -> Figure:
-    """The rows of `best_of_n_rows`: against n, on a logarithmic scale, each scorer's own reward and what it stands for."""
+    """The rows of `best_of_n_rows`: against n, on a logarithmic scale, each scorer's own reward and what it stands for.
+
+    Where there are none, the figure says so.
+    """
+    if rows.empty:
+        figure = Figure(figsize=(3.4, 1.0))
+        figure.text(0.5, 0.5, f"Best of n: {NOT_MEASURED}", ha="center", va="center")
+        return figure
     labels = {"reward": "own reward, from n = 1", "gold": "share that obeys", "judge": "judge's reward", "words": "words"}
     measures = [name for name in labels if name in set(rows["measure"])]
     figure = Figure(figsize=(3.4 * len(measures), 4.0), layout="constrained", dpi=DPI)
