@@ -39,7 +39,6 @@ from preference_study.models.language_models import (
 from preference_study.processes import check_processes
 from preference_study.sections import Training
 from preference_study.training.run import (
-    LOGGED,
     BetterThanChance,
     CompleteMark,
     EpochSampler,
@@ -218,7 +217,11 @@ def logged_by(log: StepLog, *logs: dict, history=()) -> dict[str, dict[int, floa
 
 
 def test_each_number_is_logged_under_its_own_name(tmp_path):
-    numbers = {name: 1.5 + place for place, name in enumerate(LOGGED)}
+    names = (
+        "loss", "learning_rate", "grad_norm", "accuracy", "margin", "rewards/accuracies", "rewards/margins", "reward", "kl",
+        "completions/mean_length", "completions/clipped_ratio",
+    )  # fmt: skip
+    numbers = {name: 1.5 + place for place, name in enumerate(names)}
     told = logged_by(
         StepLog(tmp_path, rows=40, untrained_loss=0.875),
         {"step": 3, "epoch": 0.3, "entropy": 9.0, "num_tokens": 8.0} | numbers,
@@ -236,9 +239,10 @@ def test_each_number_is_logged_under_its_own_name(tmp_path):
     assert (last["validation_loss"], last["grad_norm"], last["step"]) == (0.75, numbers["grad_norm"], 4)
 
 
-def test_an_unknown_untrained_loss_is_not_logged(tmp_path):
-    told = logged_by(StepLog(tmp_path, 40, None), {"step": 1, "epoch": 0.1, "loss": 2.0})
-    assert told == {"loss": {1: 2.0}, "examples": {1: 4}}
+def test_an_unknown_untrained_loss_is_not_logged_and_one_of_nothing_is(tmp_path):
+    step = {"step": 1, "epoch": 0.1, "loss": 2.0}
+    assert logged_by(StepLog(tmp_path / "none", 40, None), step) == {"loss": {1: 2.0}, "examples": {1: 4}}
+    assert logged_by(StepLog(tmp_path / "zero", 40, 0.0), step)["validation_loss"] == {0: 0.0}
 
 
 @pytest.mark.parametrize(
