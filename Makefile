@@ -37,7 +37,7 @@ repro: setup unlocked  ## the whole study
 quick: setup unlocked  ## a first look in three minutes: an eighth of the data, too little to tell anything
 	$(IN_VENV) python -m preference_study.alternative params/quick.yaml
 	$(IN_VENV) dvc repro
-	@echo "params.yaml now holds what params/quick.yaml says; git checkout params.yaml metrics dvc.lock goes back to the whole study"
+	@echo "A first look. To go back to the study as it was: mv params.before.yaml params.yaml, then make repro"
 
 SMALL := -S data.max_train=640 -S data.max_val=200 -S reward.evaluations=2
 

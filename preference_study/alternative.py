@@ -2,11 +2,12 @@
 
     python -m preference_study.alternative params/quick.yaml
 
-`git checkout params.yaml` undoes it. A section in the alternative is merged, a list or a value takes the place of the old one.
+params.before.yaml keeps what was there: mv params.before.yaml params.yaml undoes it. A section in the alternative is merged, a list or a value takes the place of the old one.
 """
 
 import argparse
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,17 @@ def with_alternative(params: Path, alternative: Path) -> tuple[str, list[tuple[s
 
 
 def apply(alternative: Path, params: Path = PARAMS) -> list[tuple[str, Any, Any]]:
-    """Write an alternative into a parameter file, and return what `merge` does.
+    """Write an alternative into a parameter file, keep the old one beside it, and return what `merge` does.
 
     Raises:
         SystemExit: as `with_alternative`; or what comes out is not right. The file stays as it was.
     """
     text, changed = with_alternative(params, alternative)
     checked_params(text, f"{params} with {alternative}")
-    with whole_file(params) as path:
-        path.write_text(text, encoding="utf-8")
+    if changed:
+        shutil.copyfile(params, params.with_stem(f"{params.stem}.before"))
+        with whole_file(params) as path:
+            path.write_text(text, encoding="utf-8")
     return changed
 
 
@@ -79,7 +82,7 @@ def main() -> None:
     changed = apply(arguments.alternative)
     for name, before, after in changed:
         print(f"{name}: {before} -> {after}")
-    undo = f"{len(changed)} parameters changed; git checkout {PARAMS} undoes it"
+    undo = f"{len(changed)} parameters changed; mv params.before.yaml {PARAMS} undoes it"
     print(f"{PARAMS}: {undo if changed else 'nothing to change'}")
 
 

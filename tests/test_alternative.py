@@ -28,6 +28,7 @@ def test_what_it_names_changes_and_the_rest_stays(params, tmp_path):
     assert changed == [
         ("seed", 1, 7), ("policy.methods", ["dpo"], ["ipo", "kto"]), ("policy.dpo.beta", 0.1, 0.3), ("data.max_val", 300, None),
     ]  # fmt: skip
+    assert (tmp_path / "params.before.yaml").read_text() == before
     old, new = yaml.safe_load(before), yaml.safe_load(params.read_text())
     assert new["policy"]["dpo"] == {"learning_rate": old["policy"]["dpo"]["learning_rate"], "beta": 0.3}
     old["seed"], old["data"]["max_val"] = 7, None
@@ -65,6 +66,9 @@ def test_it_says_what_it_changed(params, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["alternative", str(made)])
     preference_study.alternative.main()
-    assert capsys.readouterr().out == "seed: 1 -> 7\nparams.yaml: 1 parameters changed; git checkout params.yaml undoes it\n"
+    assert (
+        capsys.readouterr().out
+        == "seed: 1 -> 7\nparams.yaml: 1 parameters changed; mv params.before.yaml params.yaml undoes it\n"
+    )
     preference_study.alternative.main()
     assert "nothing to change" in capsys.readouterr().out

@@ -48,7 +48,7 @@ def test_quick_applies_its_alternative(folder):
     done = make(folder, "quick")
     called = (folder / "log").read_text().splitlines()[2:]
     assert called == ["python -m preference_study.alternative params/quick.yaml", "dvc repro"]
-    assert "git checkout params.yaml" in done.stdout
+    assert "mv params.before.yaml params.yaml" in done.stdout
 
 
 @pytest.mark.parametrize("target", ["repro", "quick", "sweep", "methods", "robustness"])
