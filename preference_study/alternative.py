@@ -2,7 +2,8 @@
 
     python -m preference_study.alternative params/quick.yaml
 
-params.before.yaml keeps what was there: mv params.before.yaml params.yaml undoes it. A section in the alternative is merged, a list or a value takes the place of the old one.
+params.before.yaml keeps what was there: mv params.before.yaml params.yaml undoes it. A section in the alternative is merged,
+a list or a value takes the place of the old one.
 """
 
 import argparse

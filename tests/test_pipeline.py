@@ -252,7 +252,7 @@ def test_a_newcomer_follows_the_readme(repository, tmp_path):
         assert "dvc exp run" in type_in(folder, f"make --dry-run {target}")
     alternative, whole = commands("docs/full_size.md")
     assert whole == "dvc repro" and "Qwen" in type_in(
-        folder, start[1], alternative, "git diff params.yaml", "git checkout params.yaml"
+        folder, start[1], alternative, "git diff params.yaml", "mv params.before.yaml params.yaml"
     )
 
 
