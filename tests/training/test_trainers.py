@@ -298,6 +298,22 @@ def test_the_order_of_prompts_depends_on_seed_and_epoch_alone(rloo):
     assert len(set(orders)) == 5
 
 
+def test_training_goes_by_another_order_in_each_epoch(model, tokenizer, tmp_path):
+    """The samplers are told the epoch: were they not, all epochs would have the first one's order."""
+    rows = pair_rows([TokenPair([2, 10 + i, 3], [20, 1], [30, 31, 1], truncated=False) for i in range(8)], POLICY, 1)
+    made = trainer("simpo", rows, tmp_path, model, tokenizer)
+    made.args.num_train_epochs, made.args.save_strategy, seen = 3, "no", []
+    collate = made.data_collator
+    made.data_collator = lambda batch: seen.extend(row["prompt_ids"][1] for row in batch) or collate(batch)
+    made.train()
+    epochs = [tuple(seen[start : start + 8]) for start in (0, 8, 16)]
+    assert len(seen) == 24 and all(sorted(epoch) == list(range(10, 18)) for epoch in epochs) and len(set(epochs)) == 3
+    for number, epoch in enumerate(epochs):
+        sampler = EpochSampler(2, [6] * 8, made.args.seed)
+        sampler.set_epoch(number)
+        assert epoch == tuple(10 + i for i in sampler)
+
+
 @pytest.mark.parametrize(("said", "stops"), [("probability tensor contains either `inf`", True), ("out of memory", False)])
 def test_probabilities_that_are_no_numbers_stop_a_run_and_other_errors_stay(rloo, monkeypatch, said, stops):
     def failing(*_):
