@@ -128,17 +128,27 @@ def prompt_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> lis
     return [{"prompt": list(ids)} for ids in dict.fromkeys(tuple(p.prompt_ids) for p in pairs)]
 
 
-def judging(model: PreTrainedModel, end_of_turn: int, missing_eos_penalty: float) -> Callable[..., list[float]]:
+def ends_of_answers(model: PreTrainedModel, end_of_turn: int) -> list[int]:
+    """The tokens at which RLOO's sampled answers end: the chat template's end of turn, then others that the model names."""
+    named = model.generation_config.eos_token_id
+    others = named if isinstance(named, list) else [named]
+    return [end_of_turn, *(token for token in others if token not in (None, end_of_turn))]
+
+
+def judging(model: PreTrainedModel, ends: Sequence[int], missing_eos_penalty: float) -> Callable[..., list[float]]:
     """A reward function as RLOO calls it: the reward model's reward of each sampled answer.
 
     An answer that was cut off is scored as if it had ended there, like every other answer in this project, and then loses
     `missing_eos_penalty`, in the reward model's units: no reward model sees that an answer would have gone on (the "EOS trick" of
     Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO").
+
+    Args:
+        ends: the tokens that end an answer. Every answer is scored with the first of them, the chat template's, at its end.
     """
 
     def reward(prompts: list[list[int]], completion_ids: list[list[int]], **_: Any) -> list[float]:
-        cut_off = [ids[-1:] != [end_of_turn] for ids in completion_ids]
-        ended = [[*ids, end_of_turn] if cut else ids for ids, cut in zip(completion_ids, cut_off, strict=True)]
+        cut_off = [not ids or ids[-1] not in ends for ids in completion_ids]
+        ended = [[*(ids if cut else ids[:-1]), ends[0]] for ids, cut in zip(completion_ids, cut_off, strict=True)]
         scores = batch_rewards(model, [prompt + ids for prompt, ids in zip(prompts, ended, strict=True)])
         return [score - missing_eos_penalty * cut for score, cut in zip(scores, cut_off, strict=True)]
 

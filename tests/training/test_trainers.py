@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -14,7 +15,16 @@ from preference_study.methods import METHODS
 from preference_study.models.language_models import TokenPair, load_causal, new_reward_model, pair_logps, rewards
 from preference_study.params import MethodName
 from preference_study.training.run import EpochSampler, arguments, lora
-from preference_study.training.trainers import RLOO, EpochPrompts, SimPO, judging, pair_rows, prompt_rows, unpaired_rows
+from preference_study.training.trainers import (
+    RLOO,
+    EpochPrompts,
+    SimPO,
+    ends_of_answers,
+    judging,
+    pair_rows,
+    prompt_rows,
+    unpaired_rows,
+)
 from tests.workspace import alternative_params
 
 PAIRS = [
@@ -402,18 +412,30 @@ def test_rloo(model, tokenizer, tmp_path, monkeypatch):
 
 def test_the_judge_scores_sampled_answers_as_ended(model_folder):
     reward_model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
-    score = judging(reward_model, end_of_turn=1, missing_eos_penalty=0.0)
+    score = judging(reward_model, ends=[1], missing_eos_penalty=0.0)
     found = score(prompts=[[2, 10, 3], [2, 3]], completion_ids=[[20, 1], [21, 22]], trainer_state=None)
     wanted = rewards(reward_model, [[2, 10, 3, 20, 1], [2, 3, 21, 22, 1]], max_batch=1, max_padded=9)
     assert found == pytest.approx(wanted, abs=1e-5)
-    score = judging(reward_model, end_of_turn=1, missing_eos_penalty=2.0)
+    score = judging(reward_model, ends=[1], missing_eos_penalty=2.0)
     found = score(prompts=[[2, 10, 3], [2, 3]], completion_ids=[[20, 1], [21, 22]], trainer_state=None)
     assert found == pytest.approx([wanted[0], wanted[1] - 2.0], abs=1e-5)
     # The end of the turn is the one given, and the last token counts: an empty answer, or one that goes on, is cut off.
-    other = judging(reward_model, end_of_turn=7, missing_eos_penalty=2.0)
+    other = judging(reward_model, ends=[7], missing_eos_penalty=2.0)
     found = other(prompts=[[2, 3]] * 4, completion_ids=[[20, 1], [7], [], [7, 20]])
     wanted = rewards(reward_model, [[2, 3, 20, 1, 7], [2, 3, 7], [2, 3, 7], [2, 3, 7, 20, 7]], max_batch=1, max_padded=9)
     assert found == pytest.approx([wanted[0] - 2.0, wanted[1], wanted[2] - 2.0, wanted[3] - 2.0], abs=1e-5)
+
+
+def test_an_answer_that_ends_with_another_of_the_models_ends_is_not_cut_off(model_folder, rloo):
+    """Many models name several: sampling stops at each, and so no answer that stopped at one may be penalised."""
+    reward_model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
+    score = judging(reward_model, ends=[1, 8], missing_eos_penalty=2.0)
+    wanted = rewards(reward_model, [[2, 3, 20, 1], [2, 3, 1], [2, 3, 8, 20, 1]], max_batch=1, max_padded=9)
+    found = score(prompts=[[2, 3]] * 3, completion_ids=[[20, 8], [8], [8, 20]])
+    assert found == pytest.approx([wanted[0], wanted[1], wanted[2] - 2.0], abs=1e-5)
+    for named, ends in ((None, [1]), (1, [1]), (8, [1, 8]), ([8, 1, 9], [1, 8, 9])):
+        assert ends_of_answers(SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=named)), 1) == ends
+    assert set(ends_of_answers(rloo.model, 1)) == set(rloo.eos_token_ids)  # those at which TRL stops
 
 
 @pytest.mark.parametrize("name", ["simpo", "orpo"])
