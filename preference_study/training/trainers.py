@@ -128,17 +128,27 @@ def prompt_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> lis
     return [{"prompt": list(ids)} for ids in dict.fromkeys(tuple(p.prompt_ids) for p in pairs)]
 
 
-def judging(model: PreTrainedModel, eos_token_id: int, missing_eos_penalty: float) -> Callable[..., list[float]]:
+def eos_token_ids(model: PreTrainedModel, eos_token_id: int) -> list[int]:
+    """The tokens at which RLOO's sampled responses end: the chat template's end of turn, then others that the model names."""
+    named = model.generation_config.eos_token_id
+    others = named if isinstance(named, list) else [named]
+    return [eos_token_id, *(token for token in others if token not in (None, eos_token_id))]
+
+
+def judging(model: PreTrainedModel, ends: Sequence[int], missing_eos_penalty: float) -> Callable[..., list[float]]:
     """A reward function as RLOO calls it: the reward model's reward of each sampled response.
 
     A response that was cut off is scored as if it had ended there, like every other one in this project, and then loses
     `missing_eos_penalty`, in the reward model's units: no reward model sees that it would have gone on (the "EOS trick" of
     Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO").
+
+    Args:
+        ends: the tokens that end a response. Every response is scored with the first of them, the chat template's, at its end.
     """
 
     def reward(prompts: list[list[int]], completion_ids: list[list[int]], **_: Any) -> list[float]:
-        cut_off = [ids[-1:] != [eos_token_id] for ids in completion_ids]
-        ended = [[*ids, eos_token_id] if cut else ids for ids, cut in zip(completion_ids, cut_off, strict=True)]
+        cut_off = [not ids or ids[-1] not in ends for ids in completion_ids]
+        ended = [[*(ids if cut else ids[:-1]), ends[0]] for ids, cut in zip(completion_ids, cut_off, strict=True)]
         scores = batch_rewards(model, [prompt + ids for prompt, ids in zip(prompts, ended, strict=True)])
         return [score - missing_eos_penalty * cut for score, cut in zip(scores, cut_off, strict=True)]
 

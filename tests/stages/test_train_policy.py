@@ -134,6 +134,8 @@ def test_what_an_online_method_is_trained_with(folder, monkeypatch):
     change(folder, policy={"lora_rank": 0})
     runs = without_training(monkeypatch, stages.train_policy)
     judge, asked = new_reward_model("models/base", 3), []
+    ends = read_json("models/base/generation_config.json") | {"eos_token_id": [1, 9]}
+    write_json("models/base/generation_config.json", ends)
     judge.settings = {"means": {"a": 1.0}, "summed_up": None}
     monkeypatch.setattr(stages.train_policy, "load_judge", lambda *where: asked.append(where) or judge)
 
@@ -145,7 +147,7 @@ def test_what_an_online_method_is_trained_with(folder, monkeypatch):
     stages.train_policy.main("rloo")
     [run] = runs
     section, eos = load_params().policy, load_tokenizer("models/base").eos_token_id
-    assert asked == [("models/base", "models/judge_for/rloo"), (judge, eos, 1.0)]
+    assert asked == [("models/base", "models/judge_for/rloo"), (judge, [eos, 9], 1.0)]
     assert run.models[1] is judge and run.models[0].dtype == torch.float32
     assert run.settings == section.shared() | section.rloo.model_dump() | judge.settings
     assert list(run.trainer.train_dataset) == prompt_rows(encoded("train")[1], section, 1)

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -14,7 +15,16 @@ from preference_study.methods import METHODS
 from preference_study.models.language_models import TokenPair, load_causal, new_reward_model, pair_logps, rewards
 from preference_study.params import MethodName
 from preference_study.training.run import EpochSampler, arguments, lora
-from preference_study.training.trainers import RLOO, EpochPrompts, SimPO, judging, pair_rows, prompt_rows, unpaired_rows
+from preference_study.training.trainers import (
+    RLOO,
+    EpochPrompts,
+    SimPO,
+    eos_token_ids,
+    judging,
+    pair_rows,
+    prompt_rows,
+    unpaired_rows,
+)
 from tests.workspace import alternative_params
 
 PAIRS = [
@@ -298,6 +308,22 @@ def test_the_order_of_prompts_depends_on_seed_and_epoch_alone(rloo):
     assert len(set(orders)) == 5
 
 
+def test_training_goes_by_another_order_in_each_epoch(model, tokenizer, tmp_path):
+    """The samplers are told the epoch: were they not, all epochs would have the first one's order."""
+    rows = pair_rows([TokenPair([2, 10 + i, 3], [20, 1], [30, 31, 1], truncated=False) for i in range(8)], POLICY, 1)
+    made = trainer("simpo", rows, tmp_path, model, tokenizer)
+    made.args.num_train_epochs, made.args.save_strategy, seen = 3, "no", []
+    collate = made.data_collator
+    made.data_collator = lambda batch: seen.extend(row["prompt_ids"][1] for row in batch) or collate(batch)
+    made.train()
+    epochs = [tuple(seen[start : start + 8]) for start in (0, 8, 16)]
+    assert len(seen) == 24 and all(sorted(epoch) == list(range(10, 18)) for epoch in epochs) and len(set(epochs)) == 3
+    for number, epoch in enumerate(epochs):
+        sampler = EpochSampler(2, [6] * 8, made.args.seed)
+        sampler.set_epoch(number)
+        assert epoch == tuple(10 + i for i in sampler)
+
+
 @pytest.mark.parametrize(("said", "stops"), [("probability tensor contains either `inf`", True), ("out of memory", False)])
 def test_probabilities_that_are_no_numbers_stop_a_run_and_other_errors_stay(rloo, monkeypatch, said, stops):
     def failing(*_):
@@ -386,18 +412,30 @@ def test_rloo(model, tokenizer, tmp_path, monkeypatch):
 
 def test_the_judge_scores_sampled_responses_as_ended(model_folder):
     reward_model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
-    score = judging(reward_model, eos_token_id=1, missing_eos_penalty=0.0)
+    score = judging(reward_model, ends=[1], missing_eos_penalty=0.0)
     found = score(prompts=[[2, 10, 3], [2, 3]], completion_ids=[[20, 1], [21, 22]], trainer_state=None)
     wanted = rewards(reward_model, [[2, 10, 3, 20, 1], [2, 3, 21, 22, 1]], max_batch=1, max_padded=9)
     assert found == pytest.approx(wanted, abs=1e-5)
-    score = judging(reward_model, eos_token_id=1, missing_eos_penalty=2.0)
+    score = judging(reward_model, ends=[1], missing_eos_penalty=2.0)
     found = score(prompts=[[2, 10, 3], [2, 3]], completion_ids=[[20, 1], [21, 22]], trainer_state=None)
     assert found == pytest.approx([wanted[0], wanted[1] - 2.0], abs=1e-5)
     # The end of the turn is the one given, and the last token counts: an empty response, or one that goes on, is cut off.
-    other = judging(reward_model, eos_token_id=7, missing_eos_penalty=2.0)
+    other = judging(reward_model, ends=[7], missing_eos_penalty=2.0)
     found = other(prompts=[[2, 3]] * 4, completion_ids=[[20, 1], [7], [], [7, 20]])
     wanted = rewards(reward_model, [[2, 3, 20, 1, 7], [2, 3, 7], [2, 3, 7], [2, 3, 7, 20, 7]], max_batch=1, max_padded=9)
     assert found == pytest.approx([wanted[0] - 2.0, wanted[1], wanted[2] - 2.0, wanted[3] - 2.0], abs=1e-5)
+
+
+def test_an_response_that_ends_with_another_of_the_models_ends_is_not_cut_off(model_folder, rloo):
+    """Many models name several: sampling stops at each, and so no response that stopped at one may be penalised."""
+    reward_model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
+    score = judging(reward_model, ends=[1, 8], missing_eos_penalty=2.0)
+    wanted = rewards(reward_model, [[2, 3, 20, 1], [2, 3, 1], [2, 3, 8, 20, 1]], max_batch=1, max_padded=9)
+    found = score(prompts=[[2, 3]] * 3, completion_ids=[[20, 8], [8], [8, 20]])
+    assert found == pytest.approx([wanted[0], wanted[1], wanted[2] - 2.0], abs=1e-5)
+    for named, ends in ((None, [1]), (1, [1]), (8, [1, 8]), ([8, 1, 9], [1, 8, 9])):
+        assert eos_token_ids(SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=named)), 1) == ends
+    assert set(eos_token_ids(rloo.model, 1)) == set(rloo.eos_token_ids)  # those at which TRL stops
 
 
 @pytest.mark.parametrize("name", ["simpo", "orpo"])
