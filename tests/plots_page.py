@@ -20,7 +20,7 @@ DRAWN = """async () => {
         await made;
         const all = (selector) => [...document.querySelectorAll(`${id} svg ${selector}`)];
         charts.push({
-            title: all(".role-title-text text").map((e) => e.textContent).join(" "),
+            title: all(".role-title-text text").at(-1).textContent, // after the headers of facets
             axes: new Set(all(".role-axis-title text").map((e) => e.textContent)).size,
             marks: all(":is(.mark-line, .mark-rect, .mark-symbol, .mark-rule).role-mark > *").length,
             texts: all("text").map((e) => e.textContent),
