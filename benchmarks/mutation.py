@@ -1,0 +1,175 @@
+"""How many small faults in a module its own tests notice: mutation testing with mutmut, which it installs for itself.
+
+python -m benchmarks.mutation analysis/policies data/pairs stages/compare_policies
+python -m benchmarks.mutation analysis/verdicts --tests tests/analysis/test_policies.py
+
+Per module: how many mutants (the module with one small change each, inside a function), how many made a test fail, and the change
+of each that did not. A survivor is either a test that is missing or a change without effect. Beside mutmut's own changes, columns
+are taken for their neighbours (chosen for rejected, words for repetition) and arguments for each other: the wiring.
+
+Not seen: code outside functions, and functions that tests call only in another process; mutmut calls those "no tests".
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from collections import Counter
+from pathlib import Path
+
+MUTMUT = "mutmut==3.8.1"
+ROOT = Path(__file__).resolve().parent.parent
+# The tool's own environment, which sees the project's packages: mutmut's dependencies are no part of requirements.txt.
+ENVIRONMENT = Path(tempfile.gettempdir()) / f"{MUTMUT.replace('==', '-')}-for-{ROOT.name}"
+CAUGHT = {"killed", "timeout", "segfault", "suspicious"}
+
+TWINS = {
+    "chosen": "rejected", "favoured": "other", "base": "policy", "low": "high", "first": "second", "wins": "losses",
+}  # fmt: skip
+RINGS = (
+    ("reward", "words", "repetition", "reading_grade"),
+    ("finished", "refuses", "obeyed"),
+    ("paired_t", "wilcoxon"),
+    ("statistic", "p", "p_holm"),
+)  # fmt: skip
+
+
+def neighbour(column: str) -> str | None:
+    """The column that `column` could be taken for; None where there is none."""
+    for ring in RINGS:
+        if column in ring:
+            return ring[(ring.index(column) + 1) % len(ring)]
+    for one, other in TWINS.items():
+        for name, twin in ((one, other), (other, one)):
+            if column == name or column.startswith(f"{name}_"):
+                return twin + column.removeprefix(name)
+    return None
+
+
+def mutate() -> None:
+    """Run mutmut in this folder, with the wiring's changes added to its own; runs in the tool's environment."""
+    import libcst as cst
+    from mutmut.__main__ import _run
+    from mutmut.mutation.mutators import mutation_operators
+
+    def other_column(node: cst.SimpleString):
+        if isinstance(node, cst.SimpleString) and isinstance(node.evaluated_value, str):
+            other = neighbour(node.evaluated_value)
+            if other:
+                yield node.with_changes(value=repr(other))
+
+    def other_order(node: cst.Call):
+        """Two neighbouring arguments given without names change places."""
+        for i, (one, other) in enumerate(zip(node.args, node.args[1:], strict=False)):
+            plain = not (one.keyword or other.keyword or one.star or other.star)
+            if plain and not one.value.deep_equals(other.value):
+                swapped = one.with_changes(value=other.value), other.with_changes(value=one.value)
+                yield node.with_changes(args=[*node.args[:i], *swapped, *node.args[i + 2 :]])
+
+    mutation_operators.extend([(cst.SimpleString, other_column), (cst.Call, other_order)])
+    _run([], max_children=1)
+
+
+def environment() -> Path:
+    """The Python that has mutmut, made where it is not there yet."""
+    python = ENVIRONMENT / "bin/python"
+    if not (ENVIRONMENT / "ready").exists():
+        venv.create(ENVIRONMENT, clear=True)
+        purelib = next(ENVIRONMENT.glob("lib/python*/site-packages"))
+        (purelib / "project.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", MUTMUT], check=True)
+        (ENVIRONMENT / "ready").touch()
+    return python
+
+
+def file_of(module: str) -> Path:
+    """The file of a module named by its place: analysis/policies, or stages/generate."""
+    module = module.removesuffix(".py").removeprefix("preference_study/")
+    return Path(f"{module}.py" if module.startswith("stages/") else f"preference_study/{module}.py")
+
+
+def tests_of(file: Path) -> list[str]:
+    """Its own test file; where it has none, all tests of its room."""
+    place = Path("tests") / file.relative_to("preference_study") if file.parts[0] == "preference_study" else Path("tests") / file
+    own = place.with_name(f"test_{place.name}")
+    return [str(own if (ROOT / own).exists() else own.parent)]
+
+
+def copy_of_the_project(folder: Path) -> None:
+    listed = ["git", "ls-files", "-co", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith((".", "plots/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+
+
+def measure(file: Path, tests: list[str], python: Path) -> list[tuple[str, str, str]]:
+    """Per mutant its name, its fate and its diff."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        copy_of_the_project(folder)
+        others = [path.name for path in folder.iterdir() if path.name not in ("preference_study", "stages", "tests")]
+        settings = {
+            "source_paths": ["preference_study", "stages"],
+            "only_mutate": [str(file)],
+            "also_copy": others,
+            "pytest_add_cli_args_test_selection": tests,
+            "pytest_add_cli_args": ["-n0", "-p", "no:cacheprovider", "--durations=0", "-W", "ignore"],
+        }
+        lines = (f"{name} =\n" + "".join(f"    {value}\n" for value in values) for name, values in settings.items())
+        (folder / "setup.cfg").write_text("[mutmut]\n" + "".join(lines))
+        paths = os.pathsep.join([str(folder), str(Path(__file__).parent)])
+        run = subprocess.run(
+            [python, "-c", "import mutation; mutation.mutate()"],
+            cwd=folder, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        data = folder / "mutants" / f"{file}.meta"
+        untested = "could not find any test case" in run.stdout  # and stops: every mutant lives
+        if (run.returncode != 0 and not untested) or not data.exists():
+            raise SystemExit(f"{file}: mutmut did not get through.\n{run.stdout[-3000:]}{run.stderr[-3000:]}")
+        show = (
+            "import json, sys; from mutmut.stats import status_by_exit_code as status\n"
+            "from mutmut.mutation.diff_apply import get_diff_for_mutant as diff\n"
+            "codes = json.load(open(sys.argv[1]))['exit_code_by_key']\n"
+            "print(json.dumps([[k, status[v] if v is not None else 'no tests', diff(k, path=sys.argv[2])] for k, v in codes.items()]))"
+        )
+        shown = subprocess.run(
+            [python, "-c", show, str(data), str(file)], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout
+        return json.loads(shown)
+
+
+def changed_lines(diff: str) -> str:
+    lines = diff.splitlines()
+    return "\n".join(
+        f"    {line[0]} {line[1:].strip()}" for line in lines if line[:1] in ("-", "+") and line[:3] not in ("---", "+++")
+    )
+
+
+def main(modules: list[str], tests: list[str] | None) -> None:
+    python = environment()
+    for module in modules:
+        file = file_of(module)
+        used = tests or tests_of(file)
+        mutants = measure(file, used, python)
+        fates = Counter(fate for _, fate, _ in mutants)
+        for name, fate, diff in mutants:
+            if fate not in CAUGHT:
+                print(f"{name}: {fate}\n{changed_lines(diff)}")
+        caught = sum(fates[fate] for fate in CAUGHT)
+        print(
+            f"{file} | {len(mutants)} mutants | {caught} caught | {caught / max(1, len(mutants)):.0%} | {dict(fates)}", flush=True
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="+", help="analysis/policies, stages/generate")
+    parser.add_argument("--tests", nargs="+", help="test files, in place of the module's own")
+    arguments = parser.parse_args()
+    main(arguments.modules, arguments.tests)
