@@ -20,14 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def made_up(rng: np.random.Generator, sentences: list[str]) -> list[str]:
-    """Answers of 20 to 140 words or so, drawn from real sentences, hardly any two alike."""
+    """Responses of 20 to 140 words or so, drawn from real sentences, hardly any two alike."""
     return [" ".join(rng.choice(sentences, rng.integers(2, 12))) for _ in range(PAIRS)]
 
 
 def main() -> None:
     sandbox = pd.read_parquet(ROOT / "data/sandbox/train.parquet")
-    answers = pd.concat([sandbox["response_1"], sandbox["response_2"]])
-    sentences = sorted({part.strip() + "." for text in answers for part in text.split(".") if 5 < len(part.split()) < 30})
+    responses = pd.concat([sandbox["response_1"], sandbox["response_2"]])
+    sentences = sorted({part.strip() + "." for text in responses for part in text.split(".") if 5 < len(part.split()) < 30})
     rng = np.random.default_rng(0)
     pairs = pd.DataFrame({"prompt": "?", "chosen": made_up(rng, sentences), "rejected": made_up(rng, sentences)})
     pairs["id"] = [str(number) for number in range(PAIRS)]

@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import venv
@@ -126,7 +125,8 @@ def measure(file: Path, tests: list[str], python: Path) -> list[tuple[str, str, 
         paths = os.pathsep.join([str(folder), str(Path(__file__).parent)])
         run = subprocess.run(
             [python, "-c", "import mutation; mutation.mutate()"],
-            cwd=folder, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+            cwd=folder, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
         data = folder / "mutants" / f"{file}.meta"
         untested = "could not find any test case" in run.stdout  # and stops: every mutant lives
@@ -135,8 +135,9 @@ def measure(file: Path, tests: list[str], python: Path) -> list[tuple[str, str, 
         show = (
             "import json, sys; from mutmut.stats import status_by_exit_code as status\n"
             "from mutmut.mutation.diff_apply import get_diff_for_mutant as diff\n"
-            "codes = json.load(open(sys.argv[1]))['exit_code_by_key']\n"
-            "print(json.dumps([[k, status[v] if v is not None else 'no tests', diff(k, path=sys.argv[2])] for k, v in codes.items()]))"
+            "codes = json.load(open(sys.argv[1]))['exit_code_by_key'].items()\n"
+            "fates = ((name, 'no tests' if code is None else status[code]) for name, code in codes)\n"
+            "print(json.dumps([(name, fate, diff(name, path=sys.argv[2])) for name, fate in fates]))"
         )
         shown = subprocess.run(
             [python, "-c", show, str(data), str(file)], cwd=folder, capture_output=True, text=True, check=True
@@ -145,10 +146,9 @@ def measure(file: Path, tests: list[str], python: Path) -> list[tuple[str, str, 
 
 
 def changed_lines(diff: str) -> str:
-    lines = diff.splitlines()
-    return "\n".join(
-        f"    {line[0]} {line[1:].strip()}" for line in lines if line[:1] in ("-", "+") and line[:3] not in ("---", "+++")
-    )
+    """The lines that a diff takes out and puts in, without those around them."""
+    lines = (line for line in diff.splitlines() if line[:1] in ("-", "+") and not line.startswith(("---", "+++")))
+    return "\n".join(f"    {line[0]} {line[1:].strip()}" for line in lines)
 
 
 def main(modules: list[str], tests: list[str] | None) -> None:
@@ -162,9 +162,8 @@ def main(modules: list[str], tests: list[str] | None) -> None:
             if fate not in CAUGHT:
                 print(f"{name}: {fate}\n{changed_lines(diff)}")
         caught = sum(fates[fate] for fate in CAUGHT)
-        print(
-            f"{file} | {len(mutants)} mutants | {caught} caught | {caught / max(1, len(mutants)):.0%} | {dict(fates)}", flush=True
-        )
+        share = f"{caught / max(1, len(mutants)):.0%}"
+        print(f"{file} | {len(mutants)} mutants | {caught} caught | {share} | {dict(fates)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,13 @@ from dvc.exceptions import DvcException
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from experiments.ranking import Run, conclusion, differing, rank
-from preference_study.analysis.methods import flat
-from preference_study.artifacts import write_png
+from experiments.ranking import Run, conclusion, differing, distinct, rank
+from preference_study.analysis.methods import bears_on_judge, flat
+from preference_study.analysis.statistics import half_ties
+from preference_study.artifacts import write_json, write_png
+from preference_study.numbers import decimal, with_interval
 from preference_study.report.figures import PALETTE
+from preference_study.variants import VARIANTS
 
 SCORES = "data/scores/Rm_model_mark_on_val_1k.json"
 SERIES = ("loss", "examples", "validation_loss", "validation_examples")
@@ -38,10 +41,11 @@ def load(revision: str) -> Run:
         SystemExit: it has no scored pairs, because it was not run as far as `score_pairs` or its outputs were not pulled.
     """
     try:
-        params = flat(dvc.api.params_show("params.yaml", rev=revision))
+        every = flat(dvc.api.params_show("params.yaml", rev=revision))
+        judge = every["reward.judge"]
+        params = {name: value for name, value in every.items() if name == "seed" or bears_on_judge(name, judge)}
         scored = pd.DataFrame(json.loads(dvc.api.read(SCORES, rev=revision)))
-        judge = params["reward.judge"]
-        folder = f"plots/train_reward/{judge}{'/member_1' if judge == 'ensemble' else ''}/plots/metrics"
+        folder = f"plots/train_reward/{judge}{'/member_1' if VARIANTS[judge].members else ''}/plots/metrics"
         columns = {}
         for name in SERIES:
             if name.startswith("validation") and not params["reward.evaluations"]:
@@ -50,8 +54,7 @@ def load(revision: str) -> Run:
             columns[name] = table.set_index("step")[name]
     except (DvcException, FileNotFoundError) as error:
         raise SystemExit(f"{revision}: {error}; run the experiment as far as score_pairs, or dvc pull its outputs") from None
-    chosen, rejected = scored["chosen_reward"], scored["rejected_reward"]
-    right = pd.Series(((chosen > rejected) + (chosen == rejected) / 2).to_numpy(), index=scored["id"])
+    right = pd.Series(half_ties((scored["chosen_reward"] - scored["rejected_reward"]).to_numpy()), index=scored["id"])
     return Run(revision, params, right, pd.DataFrame(columns))
 
 
@@ -87,41 +90,57 @@ def overlay(runs: list[Run], name: str) -> Figure:
     return figure
 
 
-def table(ranking: pd.DataFrame, names: list[str]) -> str:
-    """The ranking as lines of text."""
-    rows = pd.DataFrame(
+def table(ranking: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """The ranking with its numbers as people read them."""
+    return pd.DataFrame(
         {name: ranking[name] for name in names}
         | {
             "seeds": ranking["seeds"],
-            "accuracy": [f"{a['value']:.3f} [{a['low']:.3f}, {a['high']:.3f}]" for a in ranking["accuracy"]],
-            "std over seeds": [f"{s:.3f}" if pd.notna(s) else "-" for s in ranking["seeds_std"]],
-            "minus best": [f"{d['value']:+.3f} [{d['low']:+.3f}, {d['high']:+.3f}]" if d else "-" for d in ranking["difference"]],
-            "corrected p": [f"{p:.3f}" if pd.notna(p) else "-" for p in ranking["p"]],
-            "training loss": [f"{loss:.3f}" for loss in ranking["final_loss"]],
+            "accuracy": [with_interval(accuracy, 3) for accuracy in ranking["accuracy"]],
+            "std over seeds": [decimal(std, 3) if pd.notna(std) else "-" for std in ranking["seeds_std"]],
+            "minus best": [with_interval(found, 3, signed=True) if found else "-" for found in ranking["difference"]],
+            "corrected p": [decimal(p, 3) if pd.notna(p) else "-" for p in ranking["p"]],
+            "training loss": [decimal(loss, 3) for loss in ranking["final_loss"]],
         }
     )
-    return rows.to_string(index=False)
+
+
+def picture_names(parameters: list[str]) -> dict[str, str]:
+    """A file name for each parameter: its last part, or its whole name where two have the same last part."""
+    last = [name.rsplit(".", 1)[-1] for name in parameters]
+    return {
+        name: f"sweep_{short if last.count(short) == 1 else name.replace('.', '_')}.png"
+        for name, short in zip(parameters, last, strict=True)
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="experiments, branches or commits; by default every experiment of this commit")
     parser.add_argument("--pictures", type=Path, help="folder for the loss overlays, as sweep_<parameter>.png")
+    parser.add_argument("--output", type=Path, help="file for the ranking, as JSON")
     arguments = parser.parse_args()
     names = arguments.names or current()
     if len(names) < 2:
-        raise SystemExit("fewer than two experiments to rank; dvc exp run --queue -S ... and dvc queue start make some")
-    runs = [load(name) for name in tqdm(names, desc="reading", unit="experiment", leave=False)]
+        raise SystemExit("fewer than two experiments to rank; dvc exp run --queue -S ... and dvc exp run --run-all make some")
+    runs, left_out = distinct([load(name) for name in tqdm(names, desc="reading", unit="experiment", leave=False)])
+    for name, same in left_out.items():
+        print(f"{name}: left out, for its reward model is that of {same}")
+    if len(runs) < 2:
+        raise SystemExit("fewer than two reward models to rank: the experiments differ by what does not touch them")
     try:
         ranking = rank(runs)
     except ValueError as error:
         raise SystemExit(str(error)) from None
     parameters = differing(runs)
-    print(f"{table(ranking, parameters)}\n\n{conclusion(ranking, parameters)}")
-    for name in parameters if arguments.pictures else []:
-        path = arguments.pictures / f"sweep_{name.rsplit('.', 1)[-1]}.png"
-        write_png(path, overlay(runs, name))
-        print(f"drawn: {path}")
+    print(f"{table(ranking, parameters).to_string(index=False)}\n\n{conclusion(ranking, parameters)}")
+    if arguments.output:
+        rows = table(ranking, parameters)
+        found = {"parameters": parameters, "n": ranking["accuracy"][0]["n"], "conclusion": conclusion(ranking, parameters)}
+        write_json(arguments.output, found | {"settings": rows.astype(str).to_dict("records"), "params": runs[0].params})
+    for name, file in picture_names(parameters).items() if arguments.pictures else []:
+        write_png(arguments.pictures / file, overlay(runs, name))
+        print(f"drawn: {arguments.pictures / file}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from preference_study.analysis.statistics import holm, mcnemar, mean, paired_tests, proportion
+from preference_study.numbers import decimal, with_interval
 
 LEVEL = 0.05
 
@@ -19,8 +20,8 @@ class Run:
 
     Attributes:
         name: of the experiment.
-        params: every parameter, by dotted name.
-        right: per validation pair, by its id: 1 where the chosen answer got the higher reward, 0.5 at equal rewards, else 0.
+        params: every parameter that bears on the reward model, by dotted name, and the seed.
+        right: per validation pair, by its id: 1 where the chosen response got the higher reward, 0.5 at equal rewards, else 0.
         loss: columns step, examples, loss of training and, where it was computed, validation_loss.
     """
 
@@ -40,6 +41,21 @@ def differing(runs: Sequence[Run], but: Sequence[str] = ("seed",)) -> list[str]:
     """The parameters that are not the same in all runs, without those in `but`."""
     names = dict.fromkeys(name for run in runs for name in run.params)
     return [name for name in names if name not in but and len({repr(run.params.get(name)) for run in runs}) > 1]
+
+
+def distinct(runs: Sequence[Run]) -> tuple[list[Run], dict[str, str]]:
+    """The runs without those that trained the same reward model as one before: same parameters, same seed.
+
+    Returns:
+        The runs, and per run that was left out the name of the one that stands for it.
+    """
+    first: dict[str, Run] = {}
+    left_out = {}
+    for run in runs:
+        same = first.setdefault(repr(sorted(run.params.items())), run)
+        if same is not run:
+            left_out[run.name] = same.name
+    return list(first.values()), left_out
 
 
 def rank(runs: Sequence[Run]) -> pd.DataFrame:
@@ -105,13 +121,12 @@ def conclusion(ranking: pd.DataFrame, names: Sequence[str]) -> str:
     def setting(row: pd.Series) -> str:
         return ", ".join(f"{name}={row[name]}" for name in names) or row["names"][0]
 
-    def share(estimate: dict) -> str:
-        return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-
     best = ranking.iloc[0]
     others = ranking.iloc[1:]
     alike = others[~others["apart"].astype(bool)]
-    lines = [f"Best on validation: {setting(best)}, accuracy {share(best['accuracy'])}, n = {best['accuracy']['n']} pairs."]
+    lines = [
+        f"Best on validation: {setting(best)}, accuracy {with_interval(best['accuracy'], 3)}, n = {best['accuracy']['n']} pairs."
+    ]
     if len(alike):
         lines.append("It cannot be told from: " + "; ".join(setting(row) for _, row in alike.iterrows()) + ".")
     elif len(others):
@@ -120,9 +135,9 @@ def conclusion(ranking: pd.DataFrame, names: Sequence[str]) -> str:
     if by_loss["names"] != best["names"]:
         told = "worse on validation" if by_loss["apart"] else "not to be told from it on validation"
         lines.append(
-            f"Training loss alone would have chosen {setting(by_loss)} (final training loss {by_loss['final_loss']:.3f} "
-            f"against {best['final_loss']:.3f}), which is {told} (difference {share(by_loss['difference'])}, "
-            f"corrected p = {by_loss['p']:.3f})."
+            f"Training loss alone would have chosen {setting(by_loss)} (final training loss {decimal(by_loss['final_loss'], 3)} "
+            f"against {decimal(best['final_loss'], 3)}), which is {told} (difference {with_interval(by_loss['difference'], 3)}, "
+            f"corrected p = {decimal(by_loss['p'], 3)})."
         )
     else:
         lines.append("Training loss alone would have chosen the same.")

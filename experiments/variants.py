@@ -16,6 +16,7 @@ from experiments.stability import load
 from preference_study.analysis.statistics import mean
 from preference_study.analysis.variants import STANDARD
 from preference_study.artifacts import write_json
+from preference_study.numbers import decimal, with_interval
 
 VARIED = ("seed", "reward.flipped")
 MEASURES = {"accuracy": "accuracy", "length": "length_correlation_within_pairs"}
@@ -88,7 +89,8 @@ def shown(found: dict) -> str:
         numbers = found["scorers"][scorer][str(share)]
         line = f"{scorer}, {share:.0%} flipped"
         for name in MEASURES:
-            line += f"\n  {name:10}{numbers[name]['value']:+.3f}   ({' '.join(f'{value:+.3f}' for value in own[name])})"
+            each = " ".join(decimal(value, 3, signed=True) for value in own[name])
+            line += f"\n  {name:10}{decimal(numbers[name]['value'], 3, signed=True)}   ({each})"
         if "lost" in numbers:
             line += f"\n  lost      {_interval(numbers['lost'])}"
         for name, change in numbers.get("against_standard", {}).items():
@@ -98,9 +100,7 @@ def shown(found: dict) -> str:
 
 
 def _interval(change: dict) -> str:
-    if change["low"] is None:
-        return f"{change['value']:+.3f}, one seed"
-    return f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}], {change['n']} seeds"
+    return f"{with_interval(change, 3, signed=True)}, {change['n']} seed{'s' if change['n'] > 1 else ''}"
 
 
 def main() -> None:

@@ -167,14 +167,19 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     Raises:
         SystemExit: a parameter is missing, unknown or out of range; the message names it, its value and what is allowed.
     """
+    return checked_params(Path(path).read_text(encoding="utf-8"), str(path))
+
+
+def checked_params(text: str, source: str) -> Params:
+    """The parameters in a text, checked as by `load_params`; `source` is what an error calls it."""
     try:
-        return Params.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        return Params.model_validate(yaml.safe_load(text))
     except ValidationError as error:
         lines = [
             f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
             + ("" if e["type"] in ("missing", "value_error") else f", but it is {e['input']!r}")
             for e in error.errors()
         ]
-        raise SystemExit(f"{path} is not right; nothing was run:\n" + "\n".join(lines)) from None
+        raise SystemExit(f"{source} is not right; nothing was run:\n" + "\n".join(lines)) from None
     except yaml.YAMLError as error:
-        raise SystemExit(f"{path} is not valid YAML; nothing was run: {error}") from None
+        raise SystemExit(f"{source} is not valid YAML; nothing was run: {error}") from None

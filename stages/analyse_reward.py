@@ -30,12 +30,12 @@ def draw_reward(scored: pd.DataFrame, sides: pd.DataFrame, metrics: dict) -> Non
         ("score", {"correct": winning[correct], "wrong": winning[~correct]}, "Winning reward, different questions", reward),
         ("reward", {"chosen": scored["chosen_reward"], "rejected": scored["rejected_reward"]}, "Rewards, same pairs", reward),
         ("margin", {"margin": scored["chosen_reward"] - scored["rejected_reward"]}, "Reward of chosen minus rejected", reward),
-        ("words", {"favoured": sides["favoured_words"], "other": sides["other_words"]}, "Length of answers", "words"),
+        ("words", {"favoured": sides["favoured_words"], "other": sides["other_words"]}, "Length of responses", "words"),
         ("reading_grade", {"favoured": sides["favoured_grade"], "other": sides["other_grade"]}, "Flesch-Kincaid grade", "grade"),
     ):
         bins, points = figures.histogram_rows(groups), figures.kde_rows(groups)
         write_csv(PLOTS / f"{name}_histogram.csv", bins)
-        write_csv(PLOTS / f"{name}_kde.csv", points)
+        write_csv(PLOTS / f"{name}_kde.csv", figures.or_not_measured(points))
         write_png(PLOTS / f"{name}_histogram.png", figures.histogram(bins, title, label, unit))
         write_png(PLOTS / f"{name}_kde.png", figures.kde(points, title, label))
     bins = metrics["calibration"]["bins"]

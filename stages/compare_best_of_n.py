@@ -14,7 +14,7 @@ from preference_study.analysis.scorers import is_ensemble, scorer_name, scorers
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
 from preference_study.params import load_params
 from preference_study.report import figures
-from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.instructions import with_obeyed
 from preference_study.texts.words import words
 
 PLOTS = Path("plots/best_of_n")
@@ -31,14 +31,11 @@ def main() -> None:
             judge = scorer_name(variant, params.reward.aggregate.by)
     if scored:
         samples["words"] = [len(words(text)) for text in samples["response"]]
-        if checkable(samples):
-            samples["obeyed"] = [obeys(*row) for row in samples[["instruction", "response"]].itertuples(index=False)]
-        metrics = compare_best_of_n(samples, scored, judge, params.seed)
+        metrics = compare_best_of_n(with_obeyed(samples), scored, judge, params.seed)
     write_json("metrics/best_of_n.json", metrics)
     rows = figures.best_of_n_rows(metrics)
     write_csv(PLOTS / "curves.csv", rows)
-    if metrics:
-        write_png(PLOTS / "curves.png", figures.best_of_n(rows))
+    write_png(PLOTS / "curves.png", figures.best_of_n(rows))
 
 
 if __name__ == "__main__":

@@ -11,16 +11,15 @@ from preference_study.analysis.methods import compare_methods, pair_matrix, trai
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
 from preference_study.params import load_params
 from preference_study.report import figures
-from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.instructions import with_obeyed
 
 PLOTS = Path("plots/methods")
 SERIES = {"loss": "loss", "reward": "reward", "kl": "kl", "length": "completions_mean_length"}
 
 
-def answers_by_policy(scored: pd.DataFrame, methods: list[str]) -> dict[str, pd.DataFrame]:
+def responses_by_policy(scored: pd.DataFrame, methods: list[str]) -> dict[str, pd.DataFrame]:
     """The methods' scored responses and, last, base's, in the same order of prompts; on the sandbox with obeyed."""
-    if checkable(scored):
-        scored = scored.assign(obeyed=[obeys(*row) for row in scored[["instruction", "response"]].itertuples(index=False)])
+    scored = with_obeyed(scored)
     by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in (*methods, "base")}
     return {policy: rows.loc[by_policy["base"].index] for policy, rows in by_policy.items()}
 
@@ -43,14 +42,15 @@ def main() -> None:
     policies = read_json("metrics/policies.json")
     trained = {method: read_json(f"metrics/train_policy/{method}.json") for method in methods}
     measured = {method: read_json(f"metrics/train_cost/{method}.json") for method in methods}
-    answers = answers_by_policy(scored, methods)
-    table = compare_methods(answers, policies, trained, read_json("experiments/results/stability.json"), params.model_dump())
+    responses = responses_by_policy(scored, methods)
+    table = compare_methods(responses, policies, trained, read_json("experiments/results/stability.json"), params.model_dump())
     write_json("metrics/methods.json", table)
     write_json("metrics/methods_cost.json", training_costs(measured, {method: trained[method]["tokens"] for method in methods}))
     rows = figures.method_rows(policies, methods)
     write_csv(PLOTS / "methods.csv", rows)
     for name, measure in SERIES.items():
-        write_csv(PLOTS / f"training_{name}.csv", figures.training_rows(training(methods, measure), name, methods))
+        steps = figures.training_rows(training(methods, measure), name, methods)
+        write_csv(PLOTS / f"training_{name}.csv", figures.or_not_measured(steps))
     write_png(PLOTS / "methods.png", figures.method_shares(rows))
     write_png(PLOTS / "pairwise.png", figures.win_matrix(pair_matrix(table["pairs"], ["base", *methods], "reward")))
 

@@ -11,7 +11,7 @@ from preference_study.analysis.policies import compare_policies
 from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
 from preference_study.params import load_params
 from preference_study.report import figures
-from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.instructions import with_obeyed
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.readability import reading_grades
 from preference_study.texts.responses import refuses, repetition
@@ -21,39 +21,37 @@ PLOTS = Path("plots/policies")
 MOST_DIFFERENT = 20
 
 
-def measured(answers: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+def measured(responses: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     """One policy's scored responses with words, reading_grade, repetition, refuses and, on the sandbox, obeyed.
 
     Returns:
         The table, and how many responses have no reading grade, by reason.
     """
-    texts = answers["response"]
+    texts = responses["response"]
     grades, left_out = reading_grades(texts)
-    answers = answers.assign(
+    responses = responses.assign(
         words=[len(words(text)) for text in texts],
         reading_grade=grades,
         repetition=[repetition(text) for text in texts],
         refuses=[refuses(text) for text in texts],
     )
-    if checkable(answers):
-        answers["obeyed"] = [obeys(*row) for row in answers[["instruction", "response"]].itertuples(index=False)]
-    return answers, left_out
+    return with_obeyed(responses), left_out
 
 
-def draw_policies(answers: dict[str, pd.DataFrame], metrics: dict, methods: list[str]) -> None:
-    """Write the figures of the answers and the rows they are drawn from."""
-    rewards = {policy: rows["reward"] for policy, rows in answers.items()}
+def draw_policies(responses: dict[str, pd.DataFrame], metrics: dict, methods: list[str]) -> None:
+    """Write the figures of the responses and the rows they are drawn from."""
+    rewards = {policy: rows["reward"] for policy, rows in responses.items()}
     differences = {method: rewards[method] - rewards["base"] for method in methods}
-    reward, unit = "reward (reward model's units)", "answers"
+    reward, unit = "reward (reward model's units)", "responses"
     for name, groups, title, label, counted in (
-        ("reward", rewards, "Rewards of answers", reward, unit),
+        ("reward", rewards, "Rewards of responses", reward, unit),
         ("reward_differences", differences, "Reward minus base's, same prompt", reward, "prompts"),
-        ("words", {p: rows["words"] for p, rows in answers.items()}, "Length of answers", "words", unit),
-        ("reading_grade", {p: r["reading_grade"] for p, r in answers.items()}, "Flesch-Kincaid grade", "grade", unit),
+        ("words", {p: rows["words"] for p, rows in responses.items()}, "Length of responses", "words", unit),
+        ("reading_grade", {p: r["reading_grade"] for p, r in responses.items()}, "Flesch-Kincaid grade", "grade", unit),
     ):
         bins, points = figures.histogram_rows(groups, methods), figures.kde_rows(groups, methods)
         write_csv(PLOTS / f"{name}_histogram.csv", bins)
-        write_csv(PLOTS / f"{name}_kde.csv", points)
+        write_csv(PLOTS / f"{name}_kde.csv", figures.or_not_measured(points))
         write_png(PLOTS / f"{name}_histogram.png", figures.histogram(bins, title, label, counted))
         write_png(PLOTS / f"{name}_kde.png", figures.kde(points, title, label))
     write_png(PLOTS / "reward_scatter.png", figures.scatter(rewards["base"], {m: rewards[m] for m in methods}, methods))
@@ -62,9 +60,9 @@ def draw_policies(answers: dict[str, pd.DataFrame], metrics: dict, methods: list
     write_png(PLOTS / "shares.png", figures.shares(shares))
 
 
-def write_keywords(answers: dict[str, pd.DataFrame], training: list[str]) -> None:
-    """Write the study's TF-IDF lists, and the words that really differ between each method's answers and base's."""
-    texts = {policy: rows["response"].tolist() for policy, rows in answers.items()}
+def write_keywords(responses: dict[str, pd.DataFrame], training: list[str]) -> None:
+    """Write the study's TF-IDF lists, and the words that really differ between each method's responses and base's."""
+    texts = {policy: rows["response"].tolist() for policy, rows in responses.items()}
     write_csv(PLOTS / "keywords.csv", keyword_table(texts | {"training set": training}))
     tables = [
         top_differences(log_odds(texts[method], texts["base"], training), MOST_DIFFERENT).assign(
@@ -91,18 +89,18 @@ def main() -> None:
     methods = params.policy.methods
     scored = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
     by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", *methods)}
-    answers, left_out = {}, {}
+    responses, left_out = {}, {}
     for policy, rows in by_policy.items():
-        answers[policy], left_out[policy] = measured(rows.loc[by_policy["base"].index])
-    logps = {policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id") for policy in answers}
+        responses[policy], left_out[policy] = measured(rows.loc[by_policy["base"].index])
+    logps = {policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id") for policy in responses}
     logps = {policy: rows.loc[logps["base"].index] for policy, rows in logps.items()}
     betas = {method: read_json(f"metrics/train_policy/{method}.json")["implicit_beta"] for method in methods}
-    metrics = compare_policies(answers, logps, betas, params.seed)
+    metrics = compare_policies(responses, logps, betas, params.seed)
     for policy, reasons in left_out.items():
         metrics[policy]["reading_grade_left_out"] = reasons
     train = read_table("data/prepared/train.parquet")
-    draw_policies(answers, metrics, methods)
-    write_keywords(answers, [*train["chosen"], *train["rejected"]])
+    draw_policies(responses, metrics, methods)
+    write_keywords(responses, [*train["chosen"], *train["rejected"]])
     write_json("metrics/policies.json", metrics)
     write_json("metrics/summary/policies.json", policies_row(metrics, methods))
 

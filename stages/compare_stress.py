@@ -1,4 +1,4 @@
-"""What perturbed answers do to the reward models -> metrics/stress.json and plots/stress/; empty where none was measured.
+"""What perturbed responses do to the reward models -> metrics/stress.json and plots/stress/; empty where none was measured.
 
 python -m stages.compare_stress
 """
@@ -27,9 +27,10 @@ def main() -> None:
         scored |= summed
         if is_ensemble(rows, REWARDS):
             ensembles[variant] = ensemble_on_perturbations(summed, members(rows, REWARDS), params.seed)
-    write_json("metrics/stress.json", {"scorers": compare_stress(scored, params.seed), "ensembles": ensembles})
-    rows = figures.stress_rows(read_json("metrics/stress.json")["scorers"])
-    write_csv(PLOTS / "accuracy.csv", rows)
+    found = compare_stress(scored, params.seed)
+    write_json("metrics/stress.json", {"scorers": found, "ensembles": ensembles})
+    rows = figures.stress_rows(found)
+    write_csv(PLOTS / "accuracy.csv", figures.or_not_measured(rows))
     if scored:
         write_png(PLOTS / "accuracy.png", figures.stress(rows))
 

@@ -2,8 +2,9 @@
 
 python -m stages.compare_variants
 
-Empty where `stress.variants` names none: they are compared by the plain answers' rewards that stress_reward leaves. What every
-variant was before training, and its bias-only expert beside it, goes to metrics/reward_training.json.
+The comparison is empty where `stress.variants` names none: they are compared by the plain responses' rewards that
+stress_reward leaves. What every variant was before training, and its bias-only expert beside it, goes to
+metrics/reward_training.json, and the losses logged in its training to plots/variants/.
 """
 
 from pathlib import Path
@@ -17,6 +18,18 @@ from preference_study.params import load_params
 from preference_study.report import figures
 
 PLOTS = Path("plots/variants")
+TRAINING = Path("plots/train_reward")
+
+
+def logged(variants: list[str], measure: str, examples: str) -> dict[str, pd.DataFrame]:
+    """Per variant, or per member where it is an ensemble, a measure that was logged in training: columns examples and value."""
+    found = {}
+    for variant in variants:
+        for file in sorted((TRAINING / variant).rglob(f"{measure}.tsv")):
+            values, seen = (pd.read_csv(path, sep="\t").set_index("step") for path in (file, file.with_name(f"{examples}.tsv")))
+            name = " ".join(file.relative_to(TRAINING).parent.parts[:-2])  # without DVCLive's plots/metrics
+            found[name] = pd.DataFrame({"examples": seen[examples], "value": values[measure]}).dropna()
+    return found
 
 
 def main() -> None:
@@ -36,7 +49,14 @@ def main() -> None:
     write_json("metrics/variants.json", metrics)
     write_json("metrics/reward_training.json", trained)
     rows = figures.variant_rows(metrics)
-    write_csv(PLOTS / "accuracy.csv", rows)
+    write_csv(PLOTS / "accuracy.csv", figures.or_not_measured(rows))
+    for name, measure, examples in (
+        ("training", "loss", "examples"),
+        ("validation", "validation_loss", "validation_examples"),
+    ):
+        losses = logged(params.reward.variants, measure, examples)
+        steps = figures.training_rows(losses, "loss", list(losses))
+        write_csv(PLOTS / f"{name}_loss.csv", figures.or_not_measured(steps))
     if metrics:
         write_png(PLOTS / "accuracy.png", figures.variants(rows))
 

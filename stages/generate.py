@@ -1,4 +1,4 @@
-"""A model's answers to the generation prompts -> data/responses/generated/<policy>.json.
+"""A model's responses to the generation prompts -> data/responses/generated/<policy>.json.
 
 python -m stages.generate base
 python -m stages.generate dpo
@@ -9,8 +9,7 @@ import sys
 from preference_study.artifacts import write_json
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
-from preference_study.errors import BadInput
-from preference_study.models.generation import complete
+from preference_study.models.generation import respond
 from preference_study.models.language_models import load_causal, load_tokenizer
 from preference_study.params import load_params
 from preference_study.processes import check_processes
@@ -20,14 +19,11 @@ def main(policy: str) -> None:
     params = load_params()
     settings = params.generate
     state = check_processes(params.launch.processes)
-    try:
-        prompts = choose_prompts(read_table_file(settings.prompts), settings.max_prompts, params.seed, settings.prompts)
-    except BadInput as error:
-        raise SystemExit(str(error)) from None
+    prompts = choose_prompts(read_table_file(settings.prompts), settings.max_prompts, params.seed, settings.prompts)
     model = load_causal("models/base", None if policy == "base" else f"models/policy/{policy}")
     # For one new token at a time PyTorch's fused attention is faster than plain, on a CPU too: benchmarks/attention.py.
     model.set_attn_implementation("sdpa")
-    completions = complete(
+    responses = respond(
         model, load_tokenizer("models/base"), list(prompts["prompt"]),
         max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size,
         temperature=settings.temperature, top_p=settings.top_p, seed=params.seed, description=policy,
@@ -35,7 +31,7 @@ def main(policy: str) -> None:
     if state.is_main_process:
         rows = [
             row | {"policy": policy, "response": c.text, "tokens": c.tokens, "finished": c.finished}
-            for row, [c] in zip(prompts.to_dict("records"), completions, strict=True)
+            for row, [c] in zip(prompts.to_dict("records"), responses, strict=True)
         ]
         write_json(f"data/responses/generated/{policy}.json", rows)
 

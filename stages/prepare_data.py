@@ -5,7 +5,7 @@ python -m stages.prepare_data
 
 import pandas as pd
 
-from preference_study.analysis.statistics import mean, proportion
+from preference_study.analysis.statistics import mean, pairwise_accuracy
 from preference_study.artifacts import write_json, write_table
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import usable_pairs
@@ -16,7 +16,6 @@ from preference_study.params import load_params
 
 def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], rows_in: int, usable: int) -> dict:
     """What became of one split's rows, and the lengths of what is left of it."""
-    difference = pairs["chosen_words"] - pairs["rejected_words"]
     return {
         "rows_in": rows_in,
         "dropped": {reason: len(rows) for reason, rows in dropped.items()},
@@ -24,7 +23,7 @@ def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], rows_in: i
         "rows_out": len(pairs),
         "chosen_words": mean(pairs["chosen_words"]),
         "rejected_words": mean(pairs["rejected_words"]),
-        "longer_wins": proportion((difference > 0).sum() + (difference == 0).sum() / 2, len(pairs)),
+        "longer_wins": pairwise_accuracy(pairs["chosen_words"], pairs["rejected_words"]),
     }
 
 
@@ -49,14 +48,11 @@ def prepare(path: str, limit: int | None, seed: int, validation_prompts: set[str
 
 def main() -> None:
     params = load_params()
-    try:
-        # The whole validation file guards the training split, whatever part of it is sampled for use.
-        everything, _ = usable_pairs(to_pairs(read_table_file(params.data.val), params.data.val), set())
-        prompts = set(everything["prompt"])
-        train, train_summary = prepare(params.data.train, params.data.max_train, params.seed, prompts)
-        val, val_summary = prepare(params.data.val, params.data.max_val, params.seed, set())
-    except BadInput as error:
-        raise SystemExit(str(error)) from None
+    # The whole validation file guards the training split, whatever part of it is sampled for use.
+    everything, _ = usable_pairs(to_pairs(read_table_file(params.data.val), params.data.val), set())
+    prompts = set(everything["prompt"])
+    train, train_summary = prepare(params.data.train, params.data.max_train, params.seed, prompts)
+    val, val_summary = prepare(params.data.val, params.data.max_val, params.seed, set())
     shared = len(set(train["prompt"]) & set(val["prompt"]))
     write_table("data/prepared/train.parquet", train)
     write_table("data/prepared/val.parquet", val)

@@ -18,7 +18,7 @@ TARGET = Path("models/base")
 
 
 def separate_padding(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give the tokenizer a padding token that is not its end-of-turn token, where it has one to spare.
+    """Give the tokenizer a padding token that is not its EOS, where it has one to spare.
 
     A reward is read at the last token that is not padding: were the two the same, the end of the turn would not be seen.
     """

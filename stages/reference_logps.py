@@ -1,4 +1,4 @@
-"""The base model's log-probabilities of all answers -> data/logps/base/{train,val}.json: DPO's reference, computed once.
+"""The base model's log-probabilities of all responses -> data/logps/base/{train,val}.json: DPO's reference, computed once.
 
 python -m stages.reference_logps
 """

@@ -17,7 +17,7 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
     """Everything the page shows of a study, but its parameters and the machine.
 
     Args:
-        folder: the project's root. The reward model's analysis, the methods' table, the perturbed answers',
+        folder: the project's root. The reward model's analysis, the methods' table, the perturbed responses',
             pictures and word tables may be missing.
         methods: the policies besides base.
         variant: the reward model that judged.

@@ -4,7 +4,7 @@ python -m stages.score_pairs
 """
 
 from preference_study.artifacts import read_table, write_json
-from preference_study.models.language_models import BadModel, encode_pairs, load_tokenizer, pair_rewards
+from preference_study.models.language_models import encode_pairs, load_tokenizer, pair_rewards
 from preference_study.models.reward_models import load_judge
 from preference_study.params import load_params
 from preference_study.processes import check_processes
@@ -14,10 +14,7 @@ def main() -> None:
     params = load_params()
     state = check_processes(params.launch.processes)
     val = read_table("data/prepared/val.parquet")
-    try:
-        model = load_judge("models/base", f"models/reward/{params.reward.judge}", params.reward.aggregate.model_dump())
-    except BadModel as error:
-        raise SystemExit(str(error)) from None
+    model = load_judge("models/base", f"models/reward/{params.reward.judge}", params.reward.aggregate.model_dump())
     encoded = encode_pairs(load_tokenizer("models/base"), val, params.reward.max_length)
     scores = pair_rewards(model, encoded, **params.scoring.model_dump(), description="validation pairs")
     if not state.is_main_process:

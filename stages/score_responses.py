@@ -1,4 +1,4 @@
-"""The judge's reward of every policy's answers -> data/responses/Response_of_DPO_n_Ori_val_with_rm.json.
+"""The judge's reward of every policy's responses -> data/responses/Response_of_DPO_n_Ori_val_with_rm.json.
 
 python -m stages.score_responses
 """
@@ -6,8 +6,8 @@ python -m stages.score_responses
 import pandas as pd
 
 from preference_study.artifacts import read_json, write_json
-from preference_study.models.language_models import BadModel, load_tokenizer, rewards
-from preference_study.models.reward_models import encode_answers, load_judge
+from preference_study.models.language_models import load_tokenizer, rewards
+from preference_study.models.reward_models import encode_responses, load_judge
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 
@@ -17,11 +17,8 @@ def main() -> None:
     state = check_processes(params.launch.processes)
     policies = ["base", *params.policy.methods]
     rows = [row for policy in policies for row in read_json(f"data/responses/generated/{policy}.json")]
-    try:
-        model = load_judge("models/base", f"models/reward/{params.reward.judge}", params.reward.aggregate.model_dump())
-    except BadModel as error:
-        raise SystemExit(str(error)) from None
-    sequences = encode_answers(load_tokenizer("models/base"), pd.DataFrame(rows), params.reward.max_length)
+    model = load_judge("models/base", f"models/reward/{params.reward.judge}", params.reward.aggregate.model_dump())
+    sequences = encode_responses(load_tokenizer("models/base"), pd.DataFrame(rows), params.reward.max_length)
     scores = rewards(model, sequences, **params.scoring.model_dump(), description="responses")
     if state.is_main_process:
         scored = [row | {"reward": reward} for row, reward in zip(rows, scores, strict=True)]

@@ -1,4 +1,4 @@
-"""A reward model's rewards of base's sampled answers -> data/scores/best_of_n/<variant>.json.
+"""A reward model's rewards of base's sampled responses -> data/scores/best_of_n/<variant>.json.
 
 python -m preference_study.launch score_samples standard
 """
@@ -8,8 +8,8 @@ import sys
 import pandas as pd
 
 from preference_study.artifacts import read_json, write_json
-from preference_study.models.language_models import BadModel, load_tokenizer, rewards
-from preference_study.models.reward_models import encode_answers, load_judge
+from preference_study.models.language_models import load_tokenizer, rewards
+from preference_study.models.reward_models import encode_responses, load_judge
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 
@@ -18,11 +18,8 @@ def main(variant: str) -> None:
     params = load_params()
     state = check_processes(params.launch.processes)
     samples = read_json("data/responses/samples.json")
-    try:
-        model = load_judge("models/base", f"models/reward/{variant}")
-    except BadModel as error:
-        raise SystemExit(str(error)) from None
-    sequences = encode_answers(load_tokenizer("models/base"), pd.DataFrame(samples), params.reward.max_length)
+    model = load_judge("models/base", f"models/reward/{variant}")
+    sequences = encode_responses(load_tokenizer("models/base"), pd.DataFrame(samples), params.reward.max_length)
     scores = rewards(model, sequences, **params.scoring.model_dump(), description=f"samples, {variant}")
     if state.is_main_process:
         scored = [{"id": s["id"], "sample": s["sample"], "reward": r} for s, r in zip(samples, scores, strict=True)]

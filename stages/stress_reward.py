@@ -1,4 +1,4 @@
-"""A reward model's rewards of the validation answers, plain and perturbed -> data/scores/stress/<variant>.json.
+"""A reward model's rewards of the validation responses, plain and perturbed -> data/scores/stress/<variant>.json.
 
 python -m preference_study.launch stress_reward standard
 """
@@ -10,7 +10,7 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preference_study.artifacts import read_table, write_json
-from preference_study.models.language_models import BadModel, encode_pairs, load_tokenizer, rewards
+from preference_study.models.language_models import encode_pairs, load_tokenizer, rewards
 from preference_study.models.reward_models import Ensemble, load_judge
 from preference_study.params import load_params
 from preference_study.processes import check_processes
@@ -21,7 +21,7 @@ SIDES = ("chosen", "rejected")
 
 
 def perturbed(pairs: pd.DataFrame, perturbation: Perturbation, seed: int) -> pd.DataFrame:
-    """The pairs with both answers perturbed; what is left to chance depends on the seed, the pair and the side alone."""
+    """The pairs with both responses perturbed; what is left to chance depends on the seed, the pair and the side alone."""
     texts = {
         side: [perturbation.apply(text, random.Random(f"{seed} {id} {side}")) for id, text in pairs[["id", side]].to_numpy()]
         for side in SIDES
@@ -30,7 +30,7 @@ def perturbed(pairs: pd.DataFrame, perturbation: Perturbation, seed: int) -> pd.
 
 
 def truth_kept(pairs: pd.DataFrame, version: pd.DataFrame) -> list[bool]:
-    """Per pair, whether each answer obeys its instruction after a perturbation as it did before.
+    """Per pair, whether each response obeys its instruction after a perturbation as it did before.
 
     True where the truth is not known, because there is no instruction that can be checked.
     """
@@ -53,7 +53,7 @@ def stress_scores(
     seed: int,
     **batching,
 ) -> list[dict]:
-    """Score every pair plain, and some or all under each perturbation; an answer that stays the same keeps its plain reward.
+    """Score every pair plain, and some or all under each perturbation; a response that stays the same keeps its plain reward.
 
     In bfloat16 a reward depends a little on the texts in its batch, so the plain ones can differ from those of `score_pairs` by a
     rounding error, and shifts as small as that mean nothing.
@@ -61,7 +61,7 @@ def stress_scores(
     Args:
         pairs: id, prompt, chosen, rejected and, on the sandbox, instruction.
         max_pairs: how many are perturbed, a seeded sample; None for all.
-        max_length: tokens of prompt and answer, as in `encode_pairs`.
+        max_length: tokens of prompt and response, as in `encode_pairs`.
         seed: of the perturbations.
         batching: max_batch, max_padded and description, as `rewards` takes them.
 
@@ -76,7 +76,7 @@ def stress_scores(
     for name, version in versions.items():
         for row, tokens in zip(rows[name], encode_pairs(tokenizer, version, max_length), strict=True):
             for side, ids in (("chosen", tokens.chosen_ids), ("rejected", tokens.rejected_ids)):
-                # The first stays, the plain answer's: a longer partner may have cost a later one more of its prompt.
+                # The first stays, the plain response's: a longer partner may have cost a later one more of its prompt.
                 sequences.setdefault((row["id"], side, row[side]), tokens.prompt_ids + ids)
     scores = dict(zip(sequences, rewards(model, list(sequences.values()), **batching), strict=True))
     plain = {row["id"]: row for row in rows["none"]}
@@ -94,11 +94,8 @@ def main(variant: str) -> None:
     params = load_params()
     state = check_processes(params.launch.processes)
     pairs = read_table("data/prepared/val.parquet")
-    try:
-        model = load_judge("models/base", f"models/reward/{variant}")
-    except BadModel as error:
-        raise SystemExit(str(error)) from None
-    batching = params.scoring.model_dump() | {"description": f"perturbed answers, {variant}"}
+    model = load_judge("models/base", f"models/reward/{variant}")
+    batching = params.scoring.model_dump() | {"description": f"perturbed responses, {variant}"}
     tokenizer = load_tokenizer("models/base")
     scored = stress_scores(
         model, tokenizer, pairs,

@@ -19,7 +19,7 @@ from preference_study.models.reward_models import load_judge
 from preference_study.params import PolicyTraining, load_params
 from preference_study.processes import check_processes
 from preference_study.training.run import BetterThanChance, arguments, fingerprint, lora, peak_memory, train, training_counts
-from preference_study.training.trainers import judging
+from preference_study.training.trainers import eos_token_ids, judging
 
 PROBED = 8  # validation pairs looked at in training, to see that the policy still has a language
 
@@ -39,8 +39,8 @@ def training_rows(
 def method_facts(method: Method, section: PolicyTraining, name: str, trainer: Trainer) -> dict:
     """What the method needs, and how much it was trained on: examples and tokens, each counted as often as it was trained on.
 
-    Examples are what a step's loss is made of: pairs, single answers or sampled answers. Tokens are those of prompts and answers,
-    without padding and without the passes of a reference model.
+    Examples are what a step's loss is made of: pairs, single responses or sampled ones. Tokens are those of prompts and
+    responses, without padding and without the passes of a reference model.
     """
     state, dataset, own = trainer.state, trainer.train_dataset, section.own(name)
     if method.needs_reward_model:
@@ -74,7 +74,7 @@ def main(name: str) -> None:
     if method.needs_reward_model:
         models.append(load_judge("models/base", f"models/judge_for/{name}"))
         judged = getattr(models[-1], "settings", {})
-        rewarded["reward_funcs"] = judging(models[-1], tokenizer.eos_token_id, own.missing_eos_penalty)
+        rewarded["reward_funcs"] = judging(models[-1], eos_token_ids(model, tokenizer.eos_token_id), own.missing_eos_penalty)
     checkpoints, target = Path("checkpoints/train_policy") / name, Path("models/policy") / name
     run = fingerprint(models, datasets["train"], section.shared() | own.model_dump() | judged, params.seed)
     configuration = arguments(section, own.learning_rate, params.seed, checkpoints)

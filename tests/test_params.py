@@ -1,15 +1,17 @@
 import ast
-import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from preference_study.alternative import with_alternative
+from preference_study.analysis.methods import flat
 from preference_study.launch import command
 from preference_study.params import Launch, load_params
 from tests.conftest import ROOT
+from tests.workspace import alternative_params
 
-FILES = ("params.yaml", "params/align_anything.yaml", "params/tiny.yaml")
+ALTERNATIVES = sorted(path.stem for path in (ROOT / "params").glob("*.yaml") if path.stem != "fsdp")
 # They only check, carry, find or start: what a stage computes does not depend on them.
 NO_DEPENDENCY = {
     f"preference_study/{name}.py" for name in ("params", "sections", "registry", "errors", "artifacts", "processes", "launch")
@@ -18,9 +20,17 @@ NO_DEPENDENCY = {
 NO_RESULT = {"launch", "scoring", "reward.save_steps", "policy.save_steps"}
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_every_parameter_file_is_right(file):
-    load_params(ROOT / file)
+def test_the_parameter_file_is_right():
+    load_params(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize("name", ALTERNATIVES)
+def test_an_alternative_holds_what_differs_and_is_right(name):
+    alternative_params(name)
+    wanted = yaml.safe_load((ROOT / f"params/{name}.yaml").read_text())
+    named = [key for key in flat(wanted) if key != "model.revision"]  # said, so that it is seen
+    _, changed = with_alternative(ROOT / "params.yaml", ROOT / f"params/{name}.yaml")
+    assert sorted(named) == sorted(name for name, _, _ in changed)
 
 
 @pytest.mark.parametrize(
@@ -153,64 +163,6 @@ def test_a_stage_declares_the_parameters_it_reads(name):
         read |= {"policy.${item.method}"} if section == "policy" else {"reward.${item.variant}"}
     read = {key for key in read if key not in NO_RESULT and key.split(".")[0] not in NO_RESULT}
     assert set(stage["params"]) == read
-
-
-def resolved(path: str, schema: dict) -> str:
-    """A path in dvc.yaml with its parameters filled in; what a matrix fills in stands for anything."""
-    for name in ("data.train", "data.val", "generate.prompts", "reward.judge"):
-        section, key = name.split(".")
-        path = path.replace(f"${{{name}}}", str(schema[section][key]))
-    return path.split("/${")[0].removesuffix(".json")
-
-
-def downstream(schema: dict) -> dict[str, set[str]]:
-    """Per stage the stages that read what it writes, directly or through others, and itself."""
-    outs, deps = {}, {}
-    for name, stage in STAGES.items():
-        written = [*stage.get("outs", []), *stage.get("metrics", [])]
-        outs[name] = [resolved(next(iter(o)) if isinstance(o, dict) else o, schema) for o in written]
-        deps[name] = [resolved(dep, schema) for dep in stage["deps"] if not dep.endswith(".py")]
-
-    def touches(a: str, b: str) -> bool:
-        return a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/")
-
-    after = {a: {b for b in STAGES if any(touches(o, d) for o in outs[a] for d in deps[b])} | {a} for a in STAGES}
-    for _ in STAGES:
-        after = {a: set().union(*(after[b] for b in following)) for a, following in after.items()}
-    return after
-
-
-def test_the_readme_says_what_a_parameter_reruns():
-    schema = yaml.safe_load((ROOT / "params.yaml").read_text())
-    after = downstream(schema)
-    lines = (ROOT / "README.md").read_text().split("| parameter | what runs again |")[1].split("\n\n")[0].splitlines()[2:]
-    told = {}
-    for line in lines:
-        parameters, stages = (re.findall(r"`([^`]+)`", cell) for cell in line.strip("|").split("|"))
-        told |= {parameter: set(stages) for parameter in parameters}
-    every = [
-        name
-        for section, value in schema.items()
-        for name in ([f"{section}.{k}" for k in value] if isinstance(value, dict) else [section])
-    ]
-    for parameter in every:
-        section, _, key = parameter.partition(".")
-        readers = [
-            name
-            for name, stage in STAGES.items()
-            if parameter in stage["params"]
-            or f"${{{parameter}}}" in stage["deps"]
-            or (name != "report" and section in stage["params"])
-            or (
-                isinstance(schema[section], dict)
-                and isinstance(schema[section].get(key), dict)
-                and {f"{section}.${{item.method}}", f"{section}.${{item.variant}}"} & set(stage["params"])
-                and parameter != "reward.aggregate"
-            )
-        ]
-        expected = set().union({"report"}, *(after[name] for name in readers))
-        row = next(told[key] for key in (parameter, f"{section}.*") if key in told)
-        assert row == expected, parameter
 
 
 LAUNCH = {"processes": 1, "machines": 1, "accelerate_config": None}

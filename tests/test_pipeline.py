@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.plots_page import opened
 from tests.tiny import main as make_tiny
-from tests.workspace import change
+from tests.workspace import change, tiny_params
 
 
 def run(folder: Path, *command: str) -> str:
@@ -22,6 +24,32 @@ def run(folder: Path, *command: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+ACTIVATE = ROOT / ".venv/bin/activate"
+
+
+def commands(file: str) -> list[str]:
+    """The commands in the blocks of shell of README or docs, as they stand there; those over several lines joined."""
+    found, fence = [], None
+    for line in (ROOT / file).read_text().replace("\\\n", " ").splitlines():
+        if line.startswith("```"):
+            fence = line if fence is None else None
+        elif fence in ("```", "```bash") and re.match(r"(git|cd|make|source|dvc|python) ", line):
+            found.append(line)
+    return found
+
+
+def type_in(folder: Path, *lines: str) -> str:
+    """Type commands into a clean shell, which knows nothing of this one's environment, and return what they print."""
+    script = "\n".join(["set -e", *lines])
+    clean = [
+        f"HOME={os.environ.get('HOME', folder)}",
+        "PATH=/usr/local/bin:/usr/bin:/bin",
+        "OMP_NUM_THREADS=1",
+        "HF_HUB_OFFLINE=1",
+    ]
+    return run(folder, "env", "-i", *clean, "bash", "-c", script)
 
 
 def stages_run(output: str) -> set[str]:
@@ -38,11 +66,11 @@ def repository(tmp_path_factory) -> Path:
         if (
             (ROOT / name).is_file()
             and name not in ("dvc.lock", ".gitmodules")
-            and not name.startswith((".dvc/cache", "metrics/", "plots/"))
+            and not name.startswith((".dvc/cache", "metrics/"))
         ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((ROOT / name).read_bytes())
-    (folder / "params.yaml").write_text((ROOT / "params/tiny.yaml").read_text())
+    tiny_params(folder)
     make_tiny(folder / "tiny")
     run(folder, "git", "init", "-q")
     run(folder, "git", "config", "user.email", "t@t")
@@ -77,7 +105,7 @@ def test_the_whole_pipeline(repository):
     stress = json.loads((repository / "metrics/stress.json").read_text())["scorers"]["standard"]
     estimates_are_whole(stress["perturbations"])
     assert stress["n"] == stress["always_right"]["n"] == 20 and len(stress["perturbations"]) == 8
-    # The plain answers are scored anew, beside longer ones: the same but for rounding.
+    # The plain responses are scored anew, beside longer ones: the same but for rounding.
     assert stress["accuracy"]["value"] == pytest.approx(
         json.loads((repository / "metrics/reward.json").read_text())["accuracy"]["value"], abs=0.1
     )
@@ -97,7 +125,7 @@ def test_the_whole_pipeline(repository):
 
     change(repository, policy={"dpo": {"learning_rate": 1e-4, "beta": 0.2}})
     ran = stages_run(run(repository, "dvc", "repro"))
-    # What comes after `generate` runs again only where the answers changed.
+    # What comes after `generate` runs again only where the responses changed.
     assert (
         {"train_policy@dpo", "generate@dpo"}
         <= ran
@@ -122,6 +150,33 @@ def estimates_are_whole(value: object) -> None:
                 estimates_are_whole(inner)
 
 
+def test_every_plot_is_drawn(repository):
+    """Of one run, where some were not measured, and of two, one of which has them."""
+    entries = yaml.safe_load((repository / "plots/dvc.yaml").read_text())["plots"]
+    titles = [next(iter(entry)) for entry in entries if isinstance(entry, dict)]
+    images = [entry for entry in entries if isinstance(entry, str)]
+    rewards = repository / "plots/methods/training_reward.csv"
+    before = rewards.read_text()
+    assert before == "group,examples,reward,colour\nnot measured,,,\n"
+
+    told = run(repository, "dvc", "plots", "show")
+    page = opened(repository / "dvc_plots/index.html")
+    assert "fail" not in told and page.complaints == []
+    assert [chart["title"] for chart in page.charts] == titles and page.images == [True] * len(images)
+    assert [chart["title"] for chart in page.charts if chart["marks"] == 0 or chart["axes"] < 2] == []
+    unmeasured = [chart["title"] for chart in page.charts if "not measured" in chart["texts"]]
+    assert [title for title in unmeasured if not title.endswith("(KDE)")] == [t for t in titles if t.startswith("Online")]
+
+    rewards.write_text("group,examples,reward,colour\nrloo,8,0.5,#0072B2\nrloo,16,0.75,#0072B2\n")
+    told = run(repository, "dvc", "plots", "diff", "HEAD", "workspace")
+    rewards.write_text(before)
+    page = opened(repository / "dvc_plots/index.html")
+    assert "fail" not in told and page.complaints == []
+    assert [chart["title"] for chart in page.charts] == titles and page.images == [True] * 2 * len(images)
+    assert [c["title"] for c in page.charts if c["marks"] == 0 or not {"HEAD", "workspace"} <= set(c["texts"])] == []
+    assert {"rloo", "not measured"} <= set(page.charts[titles.index("Online methods, reward in training")]["texts"])
+
+
 def test_bad_parameters_stop_before_any_work(repository):
     before = (repository / "params.yaml").read_text()
     try:
@@ -132,47 +187,119 @@ def test_bad_parameters_stop_before_any_work(repository):
         (repository / "params.yaml").write_text(before)
 
 
+@pytest.mark.skipif(not ACTIVATE.exists(), reason="make setup has made no environment")
 def test_a_grid_is_run_shown_and_ranked(repository):
+    """The commands of docs/pipeline.md."""
     run(repository, "git", "add", "-A")
     run(repository, "git", "commit", "-qm", "before the grid", "--allow-empty")
-    run(
-        repository, "dvc", "exp", "run", "--queue", "-S", "reward.learning_rate=1e-3,3e-3",
-        "-S", "reward.gradient_accumulation_steps=1,2", "analyse_reward",
-    )  # fmt: skip
-    run(repository, "dvc", "exp", "run", "--run-all")
-    table = list(csv.DictReader(io.StringIO(run(repository, "dvc", "exp", "show", "--csv", "--only-changed").split("\n\n")[0])))
-    rows = [row for row in table if row["typ"] in ("branch_commit", "branch_base")]
-    grid = {(float(row["reward.learning_rate"]), int(row["reward.gradient_accumulation_steps"])): row for row in rows}
-    assert set(grid) == {(1e-3, 1), (1e-3, 2), (3e-3, 1), (3e-3, 2)} and len(rows) == 4
-    assert not any(name.startswith("policy.") for name in table[0])  # what does not differ is not shown
+    typed = commands("docs/pipeline.md")
+    queue, run_all, show, rank = typed[:4]
+    assert all(word in line for word, line in zip(("--queue", "--run-all", "exp show", "experiments.rank"), typed, strict=False))
+    type_in(repository, f"source {ACTIVATE}", queue, run_all)
+    table = type_in(repository, f"source {ACTIVATE}", f"{show.split('#')[0]} --csv")
+    rows = list(csv.DictReader(io.StringIO(table.split("\n\n")[0])))
+    assert not any("/" in name or name.startswith("policy.") for name in rows[0])  # what does not differ is not shown
+    rows = [row for row in rows if row["typ"] in ("branch_commit", "branch_base")]
+    grid = {(float(row["reward.learning_rate"]), int(row["params.yaml:seed"])): row for row in rows}
+    assert set(grid) == {(4e-4, 1), (4e-4, 2), (8e-4, 1), (8e-4, 2)} and len(rows) == 4
     everything = csv.DictReader(io.StringIO(run(repository, "dvc", "exp", "show", "--csv")))
     for row in (row for row in everything if row["typ"] in ("branch_commit", "branch_base")):
         assert 0 <= float(row["accuracy_low"]) <= float(row["accuracy"]) <= float(row["accuracy_high"]) <= 1
-    ranking = run(repository, sys.executable, "-m", "experiments.rank", "--pictures", "pictures")
-    assert "Best on validation: reward." in ranking and "n = 20 pairs" in ranking and "Training loss alone" in ranking
-    assert {path.name for path in (repository / "pictures").iterdir()} == {
-        "sweep_learning_rate.png", "sweep_gradient_accumulation_steps.png",
-    }  # fmt: skip
+    ranking = type_in(repository, f"source {ACTIVATE}", f"{rank.split('#')[0]} --pictures pictures")
+    assert (
+        "Best on validation: reward.learning_rate" in ranking and "n = 20 pairs" in ranking and "Training loss alone" in ranking
+    )
+    assert [path.name for path in (repository / "pictures").iterdir()] == ["sweep_learning_rate.png"]
 
 
-def test_outputs_are_shared_through_a_remote(repository, tmp_path):
+@pytest.mark.skipif(not ACTIVATE.exists(), reason="make setup has made no environment")
+def test_a_newcomer_follows_the_readme(repository, tmp_path):
+    """README in a clean shell, on a clone; the long grids of docs are queued, and their programs asked for help."""
     run(repository, "dvc", "repro")
-    run(repository, "dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
-    run(repository, "git", "add", "-A")
-    run(repository, "git", "commit", "-qm", "remote")
-    run(repository, "dvc", "push")
-    run(tmp_path, "git", "clone", "-q", str(repository), "elsewhere")
-    run(tmp_path / "elsewhere", "dvc", "pull")
-    assert stages_run(run(tmp_path / "elsewhere", "dvc", "repro")) == set()
-    assert (tmp_path / "elsewhere/models/policy/dpo/adapter_model.safetensors").exists()
+    storage = [
+        line.replace("/tmp/preference-study-storage", str(tmp_path / "storage")) for line in commands("docs/pipeline.md")[4:]
+    ]
+    assert [line.split()[1] for line in storage] == ["remote", "commit", "push"]
+    type_in(repository, f"source {ACTIVATE}", "git add -A", "git commit -qm 'For newcomers'", *storage)
+
+    clone, enter, *typed = commands("README.md")
+    assert clone == "git clone <this repository> preference-study" and enter == "cd preference-study"
+    start, compare = typed[:4], typed[4:]
+    assert start[0].startswith("make repro ") and start[1].startswith("source .venv/bin/activate ")
+    folder = tmp_path / "preference-study"
+    type_in(tmp_path, clone.replace("<this repository>", str(repository)), enter)
+    # What the newcomer's make would install is there; what the study would compute comes from the remote.
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    type_in(folder, "git config user.name t", "git config user.email t@t", "touch -d 2000-01-01 requirements.txt Makefile")
+    type_in(folder, f"source {ACTIVATE}", "dvc pull -q")
+    (folder / "newcomer.txt").write_text("Something to commit.")
+    type_in(folder, *start)
+    assert (folder / "reports/index.html").exists()
+
+    (experiment, show, metrics, plots) = compare
+    shown = type_in(folder, start[1], experiment, show)
+    assert "policy.dpo.beta" in shown and "/" not in "".join(shown.split("policy.dpo.beta")[-1].split("reward."))
+    assert "win_rate" in type_in(folder, start[1], metrics)
+    assert "index.html" in type_in(folder, start[1], plots) and (folder / "dvc_plots/index.html").exists()
+
+    for file in ("docs/results/methods.md", "docs/results/reward_models.md"):
+        for line in commands(file):
+            if "--queue" in line:
+                assert "Queued experiment" in type_in(folder, start[1], line, "dvc queue remove --queued")
+            elif line.startswith("python"):
+                assert "usage:" in type_in(folder, start[1], f"{line.split('#')[0].split(' --output')[0]} --help")
+    for target in ("sweep", "methods", "robustness"):
+        assert "dvc exp run" in type_in(folder, f"make --dry-run {target}")
+    alternative, whole = commands("docs/full_size.md")
+    assert whole == "dvc repro" and "Qwen" in type_in(
+        folder, start[1], alternative, "git diff params.yaml", "mv params.before.yaml params.yaml"
+    )
 
 
-def test_a_method_more_leaves_the_others_alone(repository):
-    """RLOO, because it needs the reward model besides: every stage has to bring its part."""
-    change(repository, policy={"methods": ["dpo", "rloo"]})
+HINGE = """
+from preference_study.methods import Method, Recipe
+from preference_study.sections import MethodSection
+
+
+def recipe():
+    from trl import DPOConfig
+
+    from preference_study.training.trainers import DPO, pair_rows
+
+    return Recipe(DPO, DPOConfig, pair_rows)
+
+
+def configure(policy, own, processes):
+    return {"max_length": None, "loss_type": ["hinge"], "beta": own.beta, "precompute_ref_log_probs": True}
+
+
+METHOD = Method("Hinge", MethodSection, recipe, configure, needs_reference=True, given_reference=True)
+"""
+TWINS = """
+from preference_study.variants import RewardVariant
+
+VARIANT = RewardVariant(members=lambda own: 2)
+"""
+
+
+def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(repository):
+    """Those of docs/extending.md; and RLOO, because it needs the reward model besides: every stage has to bring its part."""
+    (repository / "preference_study/methods/hinge.py").write_text(HINGE)
+    (repository / "preference_study/variants/twins.py").write_text(TWINS)
+    change(repository, policy={"methods": ["dpo", "rloo", "hinge"], "hinge": {"learning_rate": 1e-4, "beta": 0.1}})
+    measured = ["standard", "twins"]
+    change(repository, reward={"variants": measured, "twins": {}}, stress={"variants": measured})
     ran = stages_run(run(repository, "dvc", "repro"))
-    alone = {f"{stage}@rloo" for stage in ("judge_for", "train_policy", "generate")}
-    assert ran == alone | {"score_responses", "compare_policies", "compare_methods", "report"}
+    alone = {f"{stage}@{method}" for stage in ("judge_for", "train_policy", "generate") for method in ("rloo", "hinge")}
+    alone |= {"train_reward@twins", "stress_reward@twins", "compare_stress", "compare_variants", "score_responses"}
+    assert ran == alone | {"compare_policies", "compare_methods", "report"}  # and no model that was there is trained again
     table = json.loads((repository / "metrics/methods.json").read_text())
-    assert list(table["methods"]) == ["dpo", "rloo"] and len(table["pairs"]) == 3
+    assert list(table["methods"]) == ["dpo", "rloo", "hinge"] and len(table["pairs"]) == 6
     assert table["methods"]["rloo"]["needs_reward_model"] and not table["methods"]["dpo"]["needs_reward_model"]
+    assert set(json.loads((repository / "metrics/variants.json").read_text())) == {
+        "standard", "twins (mean)", "twins (worst)", "twins (mean minus spread)",
+    }  # fmt: skip
+    page = (repository / "reports/index.html").read_text()
+    assert "Hinge" in page and "twins (worst)" in page
+    listed = run(repository, sys.executable, "-m", "preference_study.methods")
+    assert listed.strip() == "[dpo,hinge,ipo,kto,orpo,rloo,simpo]"

@@ -42,7 +42,7 @@ def tiny_model(folder: Path, seed: int = 0) -> None:
 
 
 def tiny_pairs(n: int, seed: int) -> pd.DataFrame:
-    """Raw pairs in the original study's columns plus `instruction`; the answer with an exclamation mark is preferred."""
+    """Raw pairs in the original study's columns plus `instruction`; the response with an exclamation mark is preferred."""
     rng = random.Random(seed)
     rows = []
     for number in range(n):

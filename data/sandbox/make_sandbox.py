@@ -19,7 +19,7 @@ import yaml
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from preference_study.models.generation import complete
+from preference_study.models.generation import respond
 from preference_study.texts.instructions import INSTRUCTIONS, obeys
 from preference_study.texts.words import words
 
@@ -77,7 +77,7 @@ def answer(prompts: list[dict], params: dict) -> None:
     size = params["batch_size"]
     for start in tqdm(range(done, len(prompts), size), desc="answering", unit="batch"):
         rows = prompts[start : start + size]
-        completions = complete(
+        completions = respond(
             model, tokenizer, [row["question"] for row in rows],
             max_new_tokens=params["max_new_tokens"], batch_size=size, temperature=params["temperature"],
             top_k=params["top_k"], samples=params["samples"], seed=params["seed"] + start, description="batch",

@@ -10,14 +10,14 @@ from sklearn.linear_model import LogisticRegression
 
 
 def tfidf_margins(train: pd.DataFrame, val: pd.DataFrame, seed: int) -> np.ndarray:
-    """Logistic regression on the difference of two answers' TF-IDF vectors, without the prompt.
+    """Logistic regression on the difference of two responses' TF-IDF vectors, without the prompt.
 
     Args:
         train: pairs with columns chosen and rejected; vocabulary and weights come from these alone.
         val: pairs to score.
 
     Returns:
-        Per pair of `val` the log-odds that its chosen answer is the preferred one.
+        Per pair of `val` the log-odds that its chosen response is the preferred one.
     """
     vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, token_pattern=r"(?u)\b\w+\b|[^\w\s]")
     vectorizer.fit(_texts(train))

@@ -1,28 +1,35 @@
-"""Best of n: what picking the answer with the highest reward does to that reward, and to what it stands for. Pure."""
+"""Best of n: what picking the response with the highest reward does to that reward, and to what it stands for. Pure."""
 
 from math import comb, log
 
 import numpy as np
 import pandas as pd
 
-from preference_study.analysis.statistics import holm, length_controlled_win_rate, mean, paired_tests, pairwise_accuracy
+from preference_study.analysis.statistics import (
+    half_ties,
+    holm_in_place,
+    length_controlled_win_rate,
+    mean,
+    paired_tests,
+    pairwise_accuracy,
+)
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 def expected_best(rewards: np.ndarray, values: np.ndarray, n: int) -> float:
-    """The mean value of the answer with the highest reward among n, over every choice of n of the N answers there are.
+    """The mean value of the response with the highest reward among n, over every choice of n of the N responses there are.
 
-    Without bias, and with less variance than drawing n once (Nakano et al. 2021, appendix I; Gao et al. 2023). Answers of equal
+    Without bias, and with less variance than drawing n once (Nakano et al. 2021, appendix I; Gao et al. 2023). Responses of equal
     reward are as likely to be picked.
 
     Args:
-        rewards, values: [N], by which an answer is picked, and what is averaged.
+        rewards, values: [N], by which a response is picked, and what is averaged.
         n: at least 1, at most N.
     """
     total = len(rewards)
     order = np.argsort(rewards, kind="stable")
-    # The answer with i lower ones is the best of C(i, n - 1) of the C(N, n) choices.
+    # The response with i lower ones is the best of C(i, n - 1) of the C(N, n) choices.
     weights = np.array([comb(i, n - 1) for i in range(total)]) / comb(total, n)
     _, group = np.unique(rewards[order], return_inverse=True)
     shared = np.bincount(group, weights) / np.bincount(group)
@@ -34,7 +41,7 @@ def best_of_n_curve(rewards: np.ndarray, values: dict[str, np.ndarray]) -> list[
 
     Args:
         rewards: [prompts, N], by which it picks.
-        values: by name, [prompts, N]: what is averaged of the picked answers, such as gold.
+        values: by name, [prompts, N]: what is averaged of the picked responses, such as gold.
 
     Returns:
         Per n, doubling up to N: {n, kl, and per name the mean over prompts with its interval}. kl is log n - (n - 1) / n, how far
@@ -62,7 +69,7 @@ def best_of_n_gains(rewards: np.ndarray, outcome: np.ndarray) -> dict:
         rewards, outcome: [prompts, N].
 
     Returns:
-        steps: per doubling {from, to, difference}, on the same prompts; whole: the difference between best of N and one answer,
+        steps: per doubling {from, to, difference}, on the same prompts; whole: the difference between best of N and one response,
         with Student's paired p; rises_until: the n up to which every doubling raised the outcome, its interval above zero.
     """
     sizes = [n for n in SIZES if n <= rewards.shape[1]]
@@ -82,7 +89,7 @@ def best_of_n_gains(rewards: np.ndarray, outcome: np.ndarray) -> dict:
 
 
 def best_against_one(rewards: np.ndarray, outcome: np.ndarray, words: np.ndarray, seed: int) -> dict:
-    """The best of N answers against the first, a plain sample, by the outcome; where the first is the best it is against itself.
+    """The best of N responses against the first, a plain sample, by the outcome; a first that is the best stands against itself.
 
     Returns:
         {win_rate, win_rate_length_controlled, words_difference}; None for the second where its interval cannot be computed.
@@ -92,15 +99,15 @@ def best_against_one(rewards: np.ndarray, outcome: np.ndarray, words: np.ndarray
     difference = best - outcome[:, 0]
     return {
         "win_rate": pairwise_accuracy(best, outcome[:, 0]),
-        "win_rate_length_controlled": length_controlled_win_rate((np.sign(difference) + 1) / 2, best_words - words[:, 0], seed),
+        "win_rate_length_controlled": length_controlled_win_rate(half_ties(difference), best_words - words[:, 0], seed),
         "words_difference": mean(best_words - words[:, 0]),
     }
 
 
 def compare_best_of_n(samples: pd.DataFrame, scored: dict[str, pd.DataFrame], judge: str, seed: int) -> dict:
-    """metrics/best_of_n.json: per scorer its curve, what it gains in each outcome, and its pick against a plain answer.
+    """metrics/best_of_n.json: per scorer its curve, what it gains in each outcome, and its pick against a plain response.
 
-    The outcomes are gold, whether the answer obeys, where that is known, and judge, the judge's own reward, where it is among
+    The outcomes are gold, whether the response obeys, where that is known, and judge, the judge's own reward, where it is among
     `scored`; its gain in its own reward is no evidence of anything. p_holm is corrected over all scorers and outcomes.
 
     Args:
@@ -123,7 +130,5 @@ def compare_best_of_n(samples: pd.DataFrame, scored: dict[str, pd.DataFrame], ju
             "gains": {name: best_of_n_gains(rewards, outcome) for name, outcome in outcomes.items()},
             "against_one": {name: best_against_one(rewards, outcome, words, seed) for name, outcome in outcomes.items()},
         }
-    family = [found for numbers in metrics.values() for found in numbers["gains"].values()]
-    for found, corrected in zip(family, holm([found["p"] for found in family]), strict=True):
-        found["p_holm"] = corrected
+    holm_in_place((found, "p") for numbers in metrics.values() for found in numbers["gains"].values())
     return metrics

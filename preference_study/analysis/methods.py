@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from preference_study.analysis.statistics import holm, mcnemar, pairwise_accuracy, proportion, sign_test
+from preference_study.analysis.statistics import half_ties, holm_in_place, mcnemar, pairwise_accuracy, proportion, sign_test
 from preference_study.analysis.verdicts import BETTER, NO_EVIDENCE, WORSE, direction
 from preference_study.methods import METHODS
 from preference_study.variants import VARIANTS
@@ -24,16 +24,24 @@ def flat(params: dict, prefix: str = "") -> dict:
     return found
 
 
-def _bears_on(name: str, method: str, judge: str | None) -> bool:
-    """Whether a parameter can change what a method's training comes to under this judge, seeds apart."""
+def bears_on_judge(name: str, judge: str | None) -> bool:
+    """Whether a parameter, by its dotted name, can change what the training of this reward model comes to, seeds apart."""
     section, *rest = name.split(".")
-    of_other_method = section == "policy" and len(rest) > 1 and rest[0] in METHODS and rest[0] != method
-    how_it_runs = section in ("launch", "scoring") or name.endswith((".save_steps", "model.watched"))
-    of_reward_models = section in ("stress", "best_of_n") or name == "reward.variants"
+    how_it_runs = name.endswith((".save_steps", "model.watched"))
     of_other_variant = section == "reward" and len(rest) > 1 and rest[0] in VARIANTS and rest[0] != judge
     no_members = name.startswith("reward.aggregate.") and (judge not in VARIANTS or VARIANTS[judge].members is None)
-    of_others = of_other_method or of_other_variant or no_members or of_reward_models
-    return not (name in ("seed", "policy.methods") or how_it_runs or of_others)
+    return section in ("data", "model", "reward") and not (
+        how_it_runs or of_other_variant or no_members or name == "reward.variants"
+    )
+
+
+def _bears_on(name: str, method: str, judge: str | None) -> bool:
+    """Whether a parameter can change what a method's training and responses come to under this judge, seeds apart."""
+    section, *rest = name.split(".")
+    if section not in ("policy", "generate"):
+        return bears_on_judge(name, judge)
+    of_other_method = section == "policy" and len(rest) > 1 and rest[0] in METHODS and rest[0] != method
+    return not (of_other_method or name in ("policy.methods", "policy.save_steps"))
 
 
 def spread_over_seeds(stability: dict, params: dict, method: str) -> dict | None:
@@ -87,11 +95,11 @@ def method_row(policy: dict, training: dict, spread: dict | None) -> dict:
     return row | {"spread": spread}
 
 
-def compare_pairs(answers: dict[str, pd.DataFrame]) -> list[dict]:
+def compare_pairs(responses: dict[str, pd.DataFrame]) -> list[dict]:
     """Every two policies on the same prompts, a before b in the order given.
 
     Args:
-        answers: per policy its answers, all in the same order of prompts: reward and, on the sandbox, obeyed.
+        responses: per policy its responses, all in the same order of prompts: reward and, on the sandbox, obeyed.
 
     Returns:
         {a, b, n, wins, losses, ties, win_rate, reward_p, reward_p_holm}: a's wins over b by reward, a tie half a win, and the
@@ -100,22 +108,17 @@ def compare_pairs(answers: dict[str, pd.DataFrame]) -> list[dict]:
         Holm's correction is over all pairs and both outcomes together.
     """
     pairs = []
-    for a, b in combinations(answers, 2):
-        difference = answers[a]["reward"].to_numpy() - answers[b]["reward"].to_numpy()
+    for a, b in combinations(responses, 2):
+        difference = responses[a]["reward"].to_numpy() - responses[b]["reward"].to_numpy()
         wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
         pair = {"a": a, "b": b, "n": len(difference), "wins": wins, "losses": losses, "ties": len(difference) - wins - losses}
-        pair["win_rate"] = pairwise_accuracy(answers[a]["reward"], answers[b]["reward"])
+        pair["win_rate"] = pairwise_accuracy(responses[a]["reward"], responses[b]["reward"])
         pair["reward_p"] = (sign_test(difference) or {"p": None})["p"]
-        if "obeyed" in answers[a]:
-            change = mcnemar(answers[b]["obeyed"], answers[a]["obeyed"])
+        if "obeyed" in responses[a]:
+            change = mcnemar(responses[b]["obeyed"], responses[a]["obeyed"])
             pair |= {f"gold_{name}": change[name] for name in ("difference", "gained", "lost", "p")}
         pairs.append(pair)
-    family = [(pair, name) for pair in pairs for name in ("reward_p", "gold_p") if name in pair]
-    testable = [(pair, name) for pair, name in family if pair[name] is not None]
-    for pair, name in family:
-        pair[f"{name}_holm"] = None
-    for (pair, name), corrected in zip(testable, holm([pair[name] for pair, name in testable]), strict=True):
-        pair[f"{name}_holm"] = corrected
+    holm_in_place((pair, name) for pair in pairs for name in ("reward_p", "gold_p") if name in pair)
     return pairs
 
 
@@ -154,31 +157,31 @@ def ranking(estimates: dict[str, dict], pairs: list[dict], outcome: str) -> list
     ]
 
 
-def mean_win_rate(answers: dict[str, pd.DataFrame], policy: str) -> dict:
+def mean_win_rate(responses: dict[str, pd.DataFrame], policy: str) -> dict:
     """The mean of a policy's win rates by reward over each other policy, a tie half a win; n counts prompts.
 
     The interval is Wilson's for that many prompts, a cautious one for a mean over several policies.
     """
-    own = answers[policy]["reward"].to_numpy()
-    others = np.array([rows["reward"] for other, rows in answers.items() if other != policy])
-    return proportion(((np.sign(own - others) + 1) / 2).mean(axis=0).sum(), len(own))
+    own = responses[policy]["reward"].to_numpy()
+    others = np.array([rows["reward"] for other, rows in responses.items() if other != policy])
+    return proportion(half_ties(own - others).mean(axis=0).sum(), len(own))
 
 
 def compare_methods(
-    answers: dict[str, pd.DataFrame], policies: dict, training: dict[str, dict], stability: dict, params: dict
+    responses: dict[str, pd.DataFrame], policies: dict, training: dict[str, dict], stability: dict, params: dict
 ) -> dict:
     """metrics/methods.json: the methods' rows, all pairs of policies, and the rankings.
 
     Args:
-        answers: as `compare_pairs` takes them, of base and every method.
+        responses: as `compare_pairs` takes them, of base and every method.
         policies: metrics/policies.json.
         training: per method metrics/train_policy/<method>.json.
         stability, params: as `spread_over_seeds` takes them.
     """
-    pairs = compare_pairs(answers)
-    rankings = {"reward": ranking({policy: mean_win_rate(answers, policy) for policy in answers}, pairs, "reward")}
-    if "obeyed" in answers["base"]:
-        rates = {policy: proportion(rows["obeyed"].sum(), len(rows)) for policy, rows in answers.items()}
+    pairs = compare_pairs(responses)
+    rankings = {"reward": ranking({policy: mean_win_rate(responses, policy) for policy in responses}, pairs, "reward")}
+    if "obeyed" in responses["base"]:
+        rates = {policy: proportion(rows["obeyed"].sum(), len(rows)) for policy, rows in responses.items()}
         rankings["gold"] = ranking(rates, pairs, "gold")
     rows = {
         method: method_row(policies[method], training[method], spread_over_seeds(stability, params, method))

@@ -5,7 +5,8 @@ import pandas as pd
 
 from preference_study.analysis.statistics import (
     effect_size,
-    holm,
+    half_ties,
+    holm_in_place,
     length_controlled_win_rate,
     mcnemar,
     mean,
@@ -21,37 +22,37 @@ from preference_study.analysis.verdicts import verdict
 UNPAIRED = "as in the original study; both policies answer the same prompts, so it is the wrong test"
 
 
-def describe_policy(answers: pd.DataFrame, logps: pd.DataFrame, reference: pd.DataFrame, beta: float | None, seed: int) -> dict:
+def describe_policy(responses: pd.DataFrame, logps: pd.DataFrame, reference: pd.DataFrame, beta: float | None, seed: int) -> dict:
     """One policy on its own.
 
     Args:
-        answers: its scored responses: reward, words, finished, reading_grade (NaN where left out), repetition, refuses and, on
+        responses: its scored responses: reward, words, finished, reading_grade (NaN where left out), repetition, refuses and, on
             the sandbox, obeyed.
         logps: chosen_logp and rejected_logp per validation pair under the policy.
         reference: the same under the base model.
         beta: the implicit reward is beta (log pi - log pi_ref) (Rafailov et al. 2023, eq. 5). Its accuracy does not depend on
             beta; its mean and deviation are null where beta is None, because the method has no reference. For the base model
-            it is 0 for every answer and its accuracy, all ties, one half.
+            it is 0 for every response and its accuracy, all ties, one half.
     """
     chosen = (logps["chosen_logp"] - reference["chosen_logp"]).to_numpy()
     rejected = (logps["rejected_logp"] - reference["rejected_logp"]).to_numpy()
     implicit = None if beta is None else beta * np.concatenate([chosen, rejected])
-    grades = answers["reading_grade"].dropna()
+    grades = responses["reading_grade"].dropna()
     description = {
-        "reward_mean": mean(answers["reward"]),
-        "reward_std": standard_deviation(answers["reward"], seed),
-        "words_mean": mean(answers["words"]),
+        "reward_mean": mean(responses["reward"]),
+        "reward_std": standard_deviation(responses["reward"], seed),
+        "words_mean": mean(responses["words"]),
         "reading_grade_mean": mean(grades) if len(grades) else None,
-        "repetition_mean": mean(answers["repetition"]),
-        "finished": proportion(answers["finished"].sum(), len(answers)),
-        "refusals": proportion(answers["refuses"].sum(), len(answers)),
+        "repetition_mean": mean(responses["repetition"]),
+        "finished": proportion(responses["finished"].sum(), len(responses)),
+        "refusals": proportion(responses["refuses"].sum(), len(responses)),
         "implicit_accuracy": pairwise_accuracy(chosen, rejected),
         "implicit_reward_mean": None if implicit is None else mean(implicit),
         "implicit_reward_std": None if implicit is None else standard_deviation(implicit, seed),
         "likelihood_accuracy": pairwise_accuracy(logps["chosen_logp"], logps["rejected_logp"]),
     }
-    if "obeyed" in answers:
-        description["gold_rate"] = proportion(answers["obeyed"].sum(), len(answers))
+    if "obeyed" in responses:
+        description["gold_rate"] = proportion(responses["obeyed"].sum(), len(responses))
     return description
 
 
@@ -76,7 +77,7 @@ def policy_against_base(
         "losses": losses,
         "ties": len(difference) - wins - losses,
         "win_rate": pairwise_accuracy(policy["reward"], base["reward"]),
-        "win_rate_length_controlled": length_controlled_win_rate((np.sign(difference) + 1) / 2, words, seed),
+        "win_rate_length_controlled": length_controlled_win_rate(half_ties(difference), words, seed),
         "reward_difference": mean(difference),
         "effect_size": effect_size(difference, seed),
         "words_difference": mean(words),
@@ -121,12 +122,7 @@ def correct_tests(comparisons: dict[str, dict], unpaired: dict[str, dict | None]
         comparisons: per method what `policy_against_base` returned.
         unpaired: per method the unpaired t-test of its rewards and base's; it is reported and is no part of the family.
     """
-    family = [row for comparison in comparisons.values() for row in comparison["tests"]]
-    testable = [row for row in family if row["p"] is not None]
-    for row in family:
-        row["p_holm"] = None
-    for row, corrected in zip(testable, holm([row["p"] for row in testable]), strict=True):
-        row["p_holm"] = corrected
+    holm_in_place((row, "p") for comparison in comparisons.values() for row in comparison["tests"])
     for method, comparison in comparisons.items():
         comparison["verdict"] = verdict(method, comparison)
         result = unpaired[method] or {"statistic": None, "p": None}
@@ -137,21 +133,21 @@ def correct_tests(comparisons: dict[str, dict], unpaired: dict[str, dict | None]
 
 
 def compare_policies(
-    answers: dict[str, pd.DataFrame], logps: dict[str, pd.DataFrame], betas: dict[str, float | None], seed: int
+    responses: dict[str, pd.DataFrame], logps: dict[str, pd.DataFrame], betas: dict[str, float | None], seed: int
 ) -> dict:
     """metrics/policies.json.
 
     Args:
-        answers: per policy, base among them, its scored responses; all in the same order of prompts.
+        responses: per policy, base among them, its scored responses; all in the same order of prompts.
         logps: per policy chosen_logp and rejected_logp of the validation pairs, all in the same order.
         betas: per policy besides base the beta of its implicit reward; None where it has none.
     """
     metrics = {
-        policy: describe_policy(answers[policy], logps[policy], logps["base"], beta, seed)
+        policy: describe_policy(responses[policy], logps[policy], logps["base"], beta, seed)
         for policy, beta in ({"base": 1.0} | betas).items()
     }
-    comparisons = {m: policy_against_base(answers["base"], answers[m], logps["base"], logps[m], seed) for m in betas}
-    correct_tests(comparisons, {m: unpaired_t(answers[m]["reward"], answers["base"]["reward"]) for m in betas})
+    comparisons = {m: policy_against_base(responses["base"], responses[m], logps["base"], logps[m], seed) for m in betas}
+    correct_tests(comparisons, {m: unpaired_t(responses[m]["reward"], responses["base"]["reward"]) for m in betas})
     for method in betas:
         metrics[method]["against_base"] = comparisons[method]
     return metrics

@@ -24,7 +24,7 @@ NOTE = "Compares two different sets of questions, as the original study did: it 
 
 
 def favoured_and_other(scored: pd.DataFrame) -> pd.DataFrame:
-    """Each pair's answers by which one the reward model favours, not people: {favoured, other} and their words.
+    """Each pair's responses by which one the reward model favours, not people: {favoured, other} and their words.
 
     Where both rewards are equal it favours neither, and the pair is left out.
     """
@@ -92,9 +92,9 @@ def correct_against_wrong(chosen: np.ndarray, rejected: np.ndarray) -> dict:
 def length(scored: pd.DataFrame, sides: pd.DataFrame, margins: np.ndarray, seed: int) -> dict:
     """Does the reward model go by length?
 
-    `correlation` is Spearman's of reward and words (their logarithm has the same ranks) over all answers, pairs resampled whole;
+    `correlation` is Spearman's of reward and words (their logarithm has the same ranks) over all responses, by whole pairs;
     `correlation_within_pairs` is of the margin and the difference in log words; `margin_explained` is the share of the margin
-    that a line through the origin in that difference accounts for. The accuracies where the longer and where the shorter answer
+    that a line through the origin in that difference accounts for. The accuracies where the longer and where the shorter response
     is chosen are in metrics/reward.json.
     """
     words = tuple(scored[f"{side}_words"].to_numpy() for side in ("chosen", "rejected"))
@@ -137,7 +137,7 @@ def reward_metrics(scored: pd.DataFrame, tfidf: np.ndarray, seed: int) -> dict:
         tfidf: the TF-IDF baseline's margin per pair.
 
     `reward_mean` and `reward_std` are of all rewards, chosen and rejected; `length_correlation` is Spearman's of reward
-    and words over all answers, pairs resampled whole. A subset without pairs is null.
+    and words over all responses, pairs resampled whole. A subset without pairs is null.
     """
     longer = scored["chosen_words"] > scored["rejected_words"]
     shorter = scored["chosen_words"] < scored["rejected_words"]

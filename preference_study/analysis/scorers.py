@@ -1,4 +1,4 @@
-"""What scores answers: a reward model, or one of the ways to sum up an ensemble's members."""
+"""What scores responses: a reward model, or one of the ways to sum up an ensemble's members."""
 
 import numpy as np
 import pandas as pd

@@ -4,7 +4,7 @@ An estimate is a dict {value, low, high, n}: low and high bound its 95% interval
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,18 @@ def proportion(successes: float, n: int) -> dict:
         n: number of trials, at least 1.
     """
     low, high = proportion_confint(float(successes), n, alpha=1 - CONFIDENCE, method="wilson")
-    return estimate(successes / n, low, high, n)
+    # Rounding leaves the ends a little off where there is none, or nothing else.
+    return estimate(successes / n, 0.0 if successes == 0 else low, 1.0 if successes == n else high, n)
+
+
+def half_ties(differences: np.ndarray) -> np.ndarray:
+    """1 where a difference is above zero, 0 below, one half for a tie: how every win and every pair ranked right is counted."""
+    return (np.sign(differences) + 1) / 2
 
 
 def pairwise_accuracy(chosen: Sequence[float], rejected: Sequence[float]) -> dict:
-    """The share of pairs in which the chosen answer scores higher; a tie counts half."""
-    chosen, rejected = np.asarray(chosen), np.asarray(rejected)
-    return proportion((chosen > rejected).sum() + (chosen == rejected).sum() / 2, len(chosen))
+    """The share of pairs in which the chosen response scores higher; a tie counts half."""
+    return proportion(half_ties(np.asarray(chosen) - np.asarray(rejected)).sum(), len(chosen))
 
 
 def mean(values: Sequence[float]) -> dict:
@@ -138,10 +143,10 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int) -> dict:
 
 
 def paired_rank_correlation(x: tuple[Sequence[float], ...], y: tuple[Sequence[float], ...], seed: int) -> dict:
-    """Spearman's rank correlation over all members of groups (both answers of each pair), groups resampled whole.
+    """Spearman's rank correlation over all members of groups (both responses of each pair), groups resampled whole.
 
     Args:
-        x, y: one sequence a member: (of the chosen answers, of the rejected ones). The estimate's n counts groups.
+        x, y: one sequence a member: (of the chosen responses, of the rejected ones). The estimate's n counts groups.
     """
 
     def correlation(*columns, axis=-1):
@@ -239,6 +244,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return multipletests(p_values, method="holm")[1].tolist() if len(p_values) else []
 
 
+def holm_in_place(family: Iterable[tuple[dict, str]]) -> None:
+    """Correct the tests of a family.
+
+    Args:
+        family: per test a row and its key of the p-value; at <key>_holm comes the corrected one, None where p is None.
+    """
+    family = list(family)
+    for row, key in family:
+        row[f"{key}_holm"] = None
+    testable = [(row, key) for row, key in family if row[key] is not None]
+    for (row, key), corrected in zip(testable, holm([row[key] for row, key in testable]), strict=True):
+        row[f"{key}_holm"] = corrected
+
+
 def brier_score(margins: Sequence[float]) -> dict:
     """The mean of (1 - sigmoid(margin))^2 over pairs (Brier 1950); a model that knows nothing has 0.25."""
     return mean((1 - expit(np.asarray(margins, dtype=float))) ** 2)
@@ -248,16 +267,16 @@ CONFIDENCE_BINS = np.linspace(0.5, 1.0, 11)
 
 
 def reliability(margins: Sequence[float]) -> list[dict]:
-    """Whether confidence is earned: ten bins from 0.5 to 1 of sigmoid(|margin|), its belief that the favoured answer is right.
+    """Whether confidence is earned: ten bins from 0.5 to 1 of sigmoid(|margin|), its belief that the favoured response is right.
 
     Args:
-        margins: reward of the chosen answer minus the rejected one's.
+        margins: reward of the chosen response minus the rejected one's.
 
     Returns:
         Per bin that has pairs {low, high, predicted, observed}: mean belief, and share that was right (ties half).
     """
     margins = np.asarray(margins, dtype=float)
-    belief, right = expit(np.abs(margins)), _right(margins)
+    belief, right = expit(np.abs(margins)), half_ties(margins)
     place = _confidence_bin(belief)
     return [
         {
@@ -271,10 +290,6 @@ def reliability(margins: Sequence[float]) -> list[dict]:
     ]
 
 
-def _right(margins: np.ndarray) -> np.ndarray:
-    return (margins > 0) + (margins == 0) / 2
-
-
 def _confidence_bin(belief: np.ndarray) -> np.ndarray:
     return np.clip(np.searchsorted(CONFIDENCE_BINS, belief, side="right") - 1, 0, len(CONFIDENCE_BINS) - 2)
 
@@ -286,7 +301,7 @@ def calibration_error(margins: Sequence[float], seed: int) -> dict:
     """
 
     def error(x, axis=-1):
-        belief, right = expit(np.abs(x)), _right(x)
+        belief, right = expit(np.abs(x)), half_ties(x)
         place = _confidence_bin(belief)
         gaps = [np.abs(np.where(place == k, belief - right, 0).sum(axis=axis)) for k in range(len(CONFIDENCE_BINS) - 1)]
         return np.sum(gaps, axis=0) / x.shape[axis]
@@ -297,7 +312,7 @@ def calibration_error(margins: Sequence[float], seed: int) -> dict:
 def explained_share(margins: Sequence[float], differences: Sequence[float], seed: int) -> dict:
     """The share of the margins' sum of squares that a line through the origin in `differences` accounts for.
 
-    Through the origin, and about it, because which answer of a pair comes first is arbitrary: swapping both signs of a row
+    Through the origin, and about it, because which response of a pair comes first is arbitrary: swapping both signs of a row
     changes nothing.
     """
 
@@ -315,8 +330,8 @@ def length_controlled_win_rate(wins: Sequence[float], length_differences: Sequen
     that it is finite where every prompt was won or length separates wins from losses.
 
     Args:
-        wins: 1 where the policy's answer won, 0 where it lost, 0.5 for a tie.
-        length_differences: words of the policy's answer minus base's.
+        wins: 1 where the policy's response won, 0 where it lost, 0.5 for a tie.
+        length_differences: words of the policy's response minus base's.
         seed: of the bootstrap.
     """
     differences = np.asarray(length_differences, dtype=float)

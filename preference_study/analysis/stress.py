@@ -1,10 +1,10 @@
-"""What perturbed answers do to a reward model's accuracy and rewards. Pure: from scored pairs to numbers.
+"""What perturbed responses do to a reward model's accuracy and rewards. Pure: from scored pairs to numbers.
 
 Robust alignment is written as max over policies of min over perturbations U of J(policy, U). Two numbers here are that minimum:
 `worst` is the minimum of the mean, one perturbation for all pairs; `always_right` is the mean of the minimum, for each pair
 the perturbation that hurts it most.
 
-A perturbation that makes an answer break an instruction it obeyed, or obey one it broke, changes which answer is right, and a
+A perturbation that makes a response break an instruction it obeyed, or obey one it broke, changes which response is right, and a
 reward model that follows it is no worse for it. Where the truth is known, such pairs are no part of that perturbation's numbers.
 """
 
@@ -13,7 +13,8 @@ import pandas as pd
 
 from preference_study.analysis.statistics import (
     bootstrapped,
-    holm,
+    half_ties,
+    holm_in_place,
     mcnemar,
     mean,
     paired_mean_change,
@@ -36,9 +37,7 @@ def compare_stress(scored: dict[str, pd.DataFrame], seed: int) -> dict:
         seed: of the bootstrap.
     """
     metrics = {variant: scorer_under_stress(rows, seed) for variant, rows in scored.items()}
-    changes = [found["change"] for numbers in metrics.values() for found in numbers["perturbations"].values()]
-    for change, p in zip(changes, holm([change["p"] for change in changes]), strict=True):
-        change["p_holm"] = p
+    holm_in_place((found["change"], "p") for numbers in metrics.values() for found in numbers["perturbations"].values())
     return metrics
 
 
@@ -48,7 +47,7 @@ def scorer_under_stress(rows: pd.DataFrame, seed: int) -> dict:
     In an accuracy a tie counts half. Where a pair is either right or not, in `change` and `always_right`, a tie is not right.
 
     Returns:
-        {n, accuracy, perturbations, worst, always_right}, of the pairs that were perturbed: accuracy is of their plain answers;
+        {n, accuracy, perturbations, worst, always_right}, of the pairs that were perturbed: accuracy is of their plain responses;
         always_right is the share of pairs
         ranked right plain and under every perturbation that keeps their truth; worst names the perturbation with the lowest
         accuracy, or "none", with a bootstrap interval of the minimum, pairs resampled whole, in each resample whichever
@@ -63,7 +62,7 @@ def scorer_under_stress(rows: pd.DataFrame, seed: int) -> dict:
     accuracies = {PLAIN: pairwise_accuracy(plain["chosen_reward"], plain["rejected_reward"])}
     accuracies |= {name: row["accuracy"] for name, row in found.items()}
     versions = [plain, *perturbed.values()]
-    points = [np.where(pairs["truth_kept"], (np.sign(_margins(pairs)) + 1) / 2, np.nan) for pairs in versions]
+    points = [np.where(pairs["truth_kept"], half_ties(_margins(pairs)), np.nan) for pairs in versions]
     always = np.all([(_margins(pairs) > 0) | ~pairs["truth_kept"].to_numpy() for pairs in versions], axis=0)
     return {
         "n": len(plain),
@@ -86,14 +85,14 @@ def effect_of_perturbation(plain: pd.DataFrame, perturbed: pd.DataFrame, strengt
         strength: how strong it is, in words; handed on.
 
     Returns:
-        changed: share of all answers whose text the perturbation changed.
+        changed: share of all responses whose text the perturbation changed.
         truth_kept: share of all pairs that the other numbers are of.
-        accuracy: of pairs, both answers perturbed.
-        unperturbed_accuracy: of the same pairs' plain answers.
+        accuracy: of pairs, both responses perturbed.
+        unperturbed_accuracy: of the same pairs' plain responses.
         change: McNemar's test of ranked right, plain against perturbed.
         order_flips: share of pairs whose order by reward is another one. A tie is an order too: to or from one is a flip.
-        fooled: share of pairs in which the plain chosen answer beats the plain rejected one and no longer beats the
-            perturbed one; a tie is not beating. Somebody dresses up the worse answer.
+        fooled: share of pairs in which the plain chosen response beats the plain rejected one and no longer beats the
+            perturbed one; a tie is not beating. Somebody dresses up the worse response.
         chosen_shift, rejected_shift: mean of perturbed minus plain reward.
     """
     changed = perturbed[["chosen_changed", "rejected_changed"]].to_numpy()
@@ -136,13 +135,11 @@ def ensemble_on_perturbations(aggregated: dict[str, pd.DataFrame], members: list
         kept = rows.index[rows["truth_kept"] & rows["id"].isin(perturbed)]
         if not len(kept):
             continue
-        alone = np.mean([_points(member.loc[kept]) for member in members], axis=0)
+        alone = np.mean([half_ties(_margins(member.loc[kept])) for member in members], axis=0)
         found[name] = {"n": len(kept), "member": mean(alone)} | {
-            way: paired_mean_change(_points(table.loc[kept]) - alone, seed) for way, table in aggregated.items()
+            way: paired_mean_change(half_ties(_margins(table.loc[kept])) - alone, seed) for way, table in aggregated.items()
         }
-    changes = [row[way] for row in found.values() for way in aggregated]
-    for change, corrected in zip(changes, holm([change["p"] for change in changes]), strict=True):
-        change["p_holm"] = corrected
+    holm_in_place((row[way], "p") for row in found.values() for way in aggregated)
     return found
 
 
@@ -152,7 +149,3 @@ def _margins(pairs: pd.DataFrame) -> np.ndarray:
 
 def _lowest_mean(*points: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.nanmin([np.nanmean(column, axis=axis) for column in points], axis=0)
-
-
-def _points(pairs: pd.DataFrame) -> np.ndarray:
-    return (np.sign(_margins(pairs)) + 1) / 2

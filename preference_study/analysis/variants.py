@@ -6,7 +6,7 @@ from scipy import stats
 
 from preference_study.analysis.statistics import (
     bootstrapped_change,
-    holm,
+    holm_in_place,
     mcnemar,
     paired_rank_correlation,
     pairwise_accuracy,
@@ -34,14 +34,13 @@ def compare_variants(scored: dict[str, pd.DataFrame], bias_only: dict[str, dict]
         for scorer, rows in scored.items():
             if scorer != STANDARD:
                 metrics[scorer]["against_standard"] = scorer_against_standard(scored[STANDARD], rows, seed)
-    tests = [row[name] for n in metrics.values() if (row := n.get("against_standard")) for name in ("right", "length")]
-    for test, corrected in zip(tests, holm([test["p"] for test in tests]), strict=True):
-        test["p_holm"] = corrected
+    against = [numbers["against_standard"] for numbers in metrics.values() if "against_standard" in numbers]
+    holm_in_place((row[name], "p") for row in against for name in ("right", "length"))
     return metrics
 
 
 def describe_scorer(scored: pd.DataFrame, seed: int) -> dict:
-    """One reward model's accuracy, on all pairs and by which answer is longer, and its dependence on length.
+    """One reward model's accuracy, on all pairs and by which response is longer, and its dependence on length.
 
     Returns:
         {accuracy, accuracy_longer_chosen, accuracy_shorter_chosen, length_correlation_within_pairs}: the last is Spearman's of
@@ -107,12 +106,12 @@ def before_and_beside_training(scores: dict, seed: int) -> dict:
 
 
 def margins(scored: pd.DataFrame) -> np.ndarray:
-    """Reward of the chosen answer minus the rejected one's."""
+    """Reward of the chosen response minus the rejected one's."""
     return (scored["chosen_reward"] - scored["rejected_reward"]).to_numpy(dtype=float)
 
 
 def length_difference(scored: pd.DataFrame) -> np.ndarray:
-    """log(1 + words) of the chosen answer minus the rejected one's."""
+    """log(1 + words) of the chosen response minus the rejected one's."""
     return (np.log1p(scored["chosen_words"]) - np.log1p(scored["rejected_words"])).to_numpy(dtype=float)
 
 

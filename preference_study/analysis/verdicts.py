@@ -1,8 +1,10 @@
 """What the numbers say about a policy, in words, by rules that are stated here and nowhere else."""
 
 from preference_study.methods import display_name
+from preference_study.numbers import decimal, with_interval
 
 LEVEL = 0.05
+FEW = 100  # prompts; fewer are a first look
 BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence of a difference"
 GAINED, ONLY_LONGER = "gained at equal length", "only longer"
 LOST, NO_EVIDENCE_AT_EQUAL_LENGTH = "lost at equal length", "no evidence at equal length"
@@ -50,21 +52,20 @@ def verdict(policy: str, comparison: dict) -> dict:
     length = at_equal_length(reward, controlled, comparison["words_difference"])
     n = comparison["win_rate"]["n"]
     by_reward = {
-        BETTER: f"The reward model prefers {name}'s answers to base's",
-        WORSE: f"The reward model prefers base's answers to {name}'s",
+        BETTER: f"The reward model prefers {name}'s responses to base's",
+        WORSE: f"The reward model prefers base's responses to {name}'s",
         NO_EVIDENCE: f"The reward model shows no evidence of a difference between {name} and base",
     }[reward]
     by_length = {
         GAINED: "at equal length it still prefers them" if reward == BETTER else f"at equal length it prefers {name}'s",
-        LOST: f"at equal length it prefers base's answers to {name}'s",
-        ONLY_LONGER: "at equal length no difference is left to be seen: what can be shown is that the answers are longer",
+        LOST: f"at equal length it prefers base's responses to {name}'s",
+        ONLY_LONGER: "at equal length no difference is left to be seen: what can be shown is that the responses are longer",
         NO_EVIDENCE_AT_EQUAL_LENGTH: "at equal length there is none either"
         if reward == NO_EVIDENCE
         else "at equal length no difference can be shown",
     }[length]
-    sentence = (
-        f"{by_reward} (win rate {_shown(comparison['win_rate'])}, n = {n} prompts, {_p(p)}); {by_length} ({_shown(controlled)})."
-    )
+    shown = f"win rate {with_interval(comparison['win_rate'])}, n = {n} prompts, {_p(p)}"
+    sentence = f"{by_reward} ({shown}); {by_length} ({with_interval(controlled)})."
     gold = None
     if "gold" in comparison:
         p = corrected[("gold", "McNemar")]
@@ -75,17 +76,13 @@ def verdict(policy: str, comparison: dict) -> dict:
             WORSE: f"In truth it is worse: {name} obeys fewer instructions than base",
             NO_EVIDENCE: f"In truth there is no evidence that {name} obeys more or fewer instructions than base",
         }[gold]
-        sentence += f" {truth} ({change['value']:+.2f} [{change['low']:+.2f}, {change['high']:+.2f}], {_p(p)})."
+        sentence += f" {truth} ({with_interval(change, signed=True)}, {_p(p)})."
+    if n < FEW:
+        sentence += f" With n = {n} prompts this is a first look: too few to tell."
     return {"reward": reward, "length": length, "gold": gold, "sentence": sentence}
-
-
-def _shown(share: dict) -> str:
-    if share["low"] is None:
-        return f"{share['value']:.2f}"
-    return f"{share['value']:.2f} [{share['low']:.2f}, {share['high']:.2f}]"
 
 
 def _p(p: float | None) -> str:
     if p is None:
         return "no test possible"
-    return "corrected p < 0.001" if p < 0.001 else f"corrected p = {p:.3f}"
+    return "corrected p < 0.001" if p < 0.001 else f"corrected p = {decimal(p, 3)}"

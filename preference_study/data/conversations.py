@@ -1,4 +1,4 @@
-"""Conversations, as lists of messages or as transcripts, and the last answer in them."""
+"""Conversations, as lists of messages or as transcripts, and the last response in them."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ def flatten(messages: Any) -> Any:
 
 
 def split_last(conversation: Any) -> tuple[Any, Any]:
-    """A conversation as (all before the last answer, the last answer); (None, None) where there is no such split."""
+    """A conversation as (all before the last response, the last response); (None, None) where there is no such split."""
     if isinstance(conversation, str):
-        head, mark, answer = conversation.rpartition(ASSISTANT)
+        head, mark, response = conversation.rpartition(ASSISTANT)
         if not mark:
             return None, None
         # A single question stands bare; of a longer exchange the speakers' names are needed to read it.
         single = head.count(HUMAN) == 1 and ASSISTANT not in head and head.startswith(HUMAN)
-        return (head[len(HUMAN) :] if single else head).strip(), answer.strip()
+        return (head[len(HUMAN) :] if single else head).strip(), response.strip()
     turns = list(conversation) if hasattr(conversation, "__iter__") else []
     return (flatten(turns[:-1]), flatten(turns[-1:])) if len(turns) > 1 else (None, None)

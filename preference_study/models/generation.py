@@ -10,12 +10,12 @@ from preference_study.models.language_models import prompt_text
 
 
 @dataclass(frozen=True)
-class Completion:
-    """One answer of a model.
+class Response:
+    """One response of a model.
 
     Attributes:
-        text: the answer without special tokens.
-        tokens: its length in tokens, the end-of-turn token not counted.
+        text: the response without special tokens.
+        tokens: its length in tokens, EOS not counted.
         finished: whether the model ended its turn; False where the limit on new tokens cut it off.
     """
 
@@ -24,7 +24,7 @@ class Completion:
     finished: bool
 
 
-def complete(
+def respond(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[str],
@@ -37,27 +37,27 @@ def complete(
     samples: int = 1,
     seed: int = 0,
     description: str = "generating",
-) -> list[list[Completion]]:
-    """Answer each prompt, in batches of prompts of similar length padded on the left.
+) -> list[list[Response]]:
+    """Respond to each prompt, in batches of prompts of similar length padded on the left.
 
     Args:
         prompts: what the user says, without template.
-        max_new_tokens: an answer longer than this is cut.
+        max_new_tokens: a response longer than this is cut.
         batch_size: most prompts at a time.
-        temperature: 0 decodes greedily; above 0 answers are sampled from softmax(logits / temperature).
+        temperature: 0 decodes greedily; above 0 responses are sampled from softmax(logits / temperature).
         top_p: sample from the smallest set of tokens that holds this probability; 1 switches it off.
         top_k: sample from the k likeliest tokens; 0 switches it off.
-        samples: answers per prompt; more than 1 needs a temperature.
+        samples: responses per prompt; more than 1 needs a temperature.
         seed: every batch draws from its own stream, made from the seed and the batch's number.
 
     Returns:
-        Per prompt, in the order given, its answers.
+        Per prompt, in the order given, its responses.
 
     Raises:
         ValueError: more than one sample asked for from greedy decoding.
     """
     if samples > 1 and temperature == 0:
-        raise ValueError(f"{samples} samples per prompt need a temperature above 0: greedy decoding has one answer")
+        raise ValueError(f"{samples} samples per prompt need a temperature above 0: greedy decoding has one response")
     tokenizer.padding_side = "left"
     texts = [prompt_text(tokenizer, prompt) for prompt in prompts]
     lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
@@ -73,7 +73,7 @@ def complete(
         **sampling,
     )
 
-    def run(number: int, indices: list[int]) -> list[list[Completion]]:
+    def run(number: int, indices: list[int]) -> list[list[Response]]:
         batch = tokenizer([texts[i] for i in indices], return_tensors="pt", padding=True, add_special_tokens=False)
         batch = batch.to(model.device)
         torch.manual_seed(seed * 1_000_003 + number)
@@ -85,10 +85,10 @@ def complete(
         ends = torch.isin(new, stops)
         finished = ends.any(dim=1)
         tokens = torch.where(finished, ends.int().argmax(dim=1), new.shape[1]).tolist()
-        answers = [
-            Completion(tokenizer.decode(ids[:length], skip_special_tokens=True).strip(), length, done)
+        responses = [
+            Response(tokenizer.decode(ids[:length], skip_special_tokens=True).strip(), length, done)
             for ids, length, done in zip(new.tolist(), tokens, finished.tolist(), strict=True)
         ]
-        return [answers[i : i + samples] for i in range(0, len(answers), samples)]
+        return [responses[i : i + samples] for i in range(0, len(responses), samples)]
 
     return map_batches(run, batches_by_length(lengths, batch_size), description=description)

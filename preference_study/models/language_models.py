@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
 
 ADAPTER = "adapter_config.json"
@@ -28,10 +29,6 @@ ADAPTER = "adapter_config.json"
 for _name in ("cos", "sin", "exp", "log", "log1p", "expm1", "sqrt", "tanh", "erf"):
     for _dtype in (torch.float32, torch.float64):
         getattr(torch, _name)(torch.ones(1, dtype=_dtype))
-
-
-class BadModel(Exception):
-    """A model folder that must not be used; the message says why."""
 
 
 def device() -> torch.device:
@@ -114,7 +111,7 @@ def _exact_head(model: PreTrainedModel) -> PreTrainedModel:
 
 @dataclass(frozen=True)
 class TokenPair:
-    """A preference pair as tokens: the prompt up to where the answer begins, and both answers with their end of turn.
+    """A preference pair as tokens: the prompt up to where the response begins, and both responses with their EOS.
 
     `truncated` says whether any of them had to be shortened.
     """
@@ -126,18 +123,18 @@ class TokenPair:
 
 
 def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_length: int) -> list[TokenPair]:
-    """Write the columns prompt, chosen and rejected as tokens, at most `max_length` for prompt and answer together.
+    """Write the columns prompt, chosen and rejected as tokens, at most `max_length` for prompt and response together.
 
-    A pair that is too long loses tokens from the start of its prompt, down to a quarter of `max_length`; an answer that still
-    does not fit loses its end. Both answers see the same prompt.
+    A pair that is too long loses tokens from the start of its prompt, down to a quarter of `max_length`; a response that still
+    does not fit loses its end. Both responses see the same prompt.
     """
     starts = [prompt_text(tokenizer, prompt) for prompt in pairs["prompt"]]
     prompt_ids = _ids(tokenizer, starts)
-    answer_ids = [
-        _ids(tokenizer, [_answer(tokenizer, *item) for item in zip(pairs["prompt"], starts, pairs[side], strict=True)])
+    response_ids = [
+        _ids(tokenizer, [_response(tokenizer, *item) for item in zip(pairs["prompt"], starts, pairs[side], strict=True)])
         for side in ("chosen", "rejected")
     ]
-    return [fit(*ids, max_length) for ids in zip(prompt_ids, *answer_ids, strict=True)]
+    return [fit(*ids, max_length) for ids in zip(prompt_ids, *response_ids, strict=True)]
 
 
 def fit(prompt: list[int], chosen: list[int], rejected: list[int], max_length: int) -> TokenPair:
@@ -150,20 +147,20 @@ def fit(prompt: list[int], chosen: list[int], rejected: list[int], max_length: i
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The prompt as the chat template writes it, up to where the assistant's answer begins."""
+    """The prompt as the chat template writes it, up to where the assistant's response begins."""
     messages = [{"role": "user", "content": prompt}]
     return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
 
-def _answer(tokenizer: PreTrainedTokenizerBase, prompt: str, start: str, text: str) -> str:
-    """An answer as the template writes it after `start`, up to and with the end-of-turn token."""
+def _response(tokenizer: PreTrainedTokenizerBase, prompt: str, start: str, text: str) -> str:
+    """A response as the template writes it after `start`, up to and with EOS."""
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}]
     whole = tokenizer.apply_chat_template(messages, tokenize=False)
     if not whole.startswith(start):  # templates that write earlier turns differently
         return text + tokenizer.eos_token
-    answer = whole[len(start) :]
-    end = answer.rfind(tokenizer.eos_token)
-    return answer[: end + len(tokenizer.eos_token)] if end >= 0 else answer + tokenizer.eos_token
+    response = whole[len(start) :]
+    end = response.rfind(tokenizer.eos_token)
+    return response[: end + len(tokenizer.eos_token)] if end >= 0 else response + tokenizer.eos_token
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
@@ -180,7 +177,7 @@ def _padded(sequences: list[list[int]], padding: int, where: torch.device) -> tu
 def rewards(
     model: PreTrainedModel, sequences: list[list[int]], *, max_batch: int, max_padded: int, description: str = "scoring"
 ) -> list[float]:
-    """A reward model's score of each sequence of tokens (prompt and answer), batched by length, in the order given."""
+    """A reward model's score of each sequence of tokens (prompt and response), batched by length, in the order given."""
 
     def run(number: int, indices: list[int]) -> list[float]:
         return batch_rewards(model, [sequences[i] for i in indices])
@@ -207,21 +204,21 @@ def pair_rewards(
 def pair_logps(
     model: PreTrainedModel, pairs: list[TokenPair], *, max_batch: int, max_padded: int, description: str
 ) -> list[dict[str, float]]:
-    """log pi(answer | prompt), summed over the answer's tokens, of both answers of each pair, batched by length.
+    """log pi(response | prompt), summed over the response's tokens, of both responses of each pair, batched by length.
 
     Returns:
         Per pair, in the order given, {chosen_logp, rejected_logp}.
     """
     prompts = [pair.prompt_ids for pair in pairs for _ in range(2)]
-    answers = [ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
-    sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    responses = [ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+    sequences = [prompt + response for prompt, response in zip(prompts, responses, strict=True)]
 
     def run(number: int, indices: list[int]) -> list[float]:
         ids, mask = _padded([sequences[i] for i in indices], model.config.pad_token_id, model.device)
         first = torch.tensor([len(prompts[i]) for i in indices], device=ids.device)[:, None]
         position = torch.arange(1, ids.shape[1], device=ids.device)[None, :]
         wanted = (position >= first) & mask[:, 1:].bool()
-        # Logits of the answers' tokens alone: the vocabulary makes them the largest tensor here.
+        # Logits of the responses' tokens alone: the vocabulary makes them the largest tensor here.
         head = model.get_output_embeddings()
         hook = head.register_forward_pre_hook(lambda head, inputs: (inputs[0][:, :-1][wanted],))
         try:

@@ -11,11 +11,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preference_study.aggregates import AGGREGATE, MEMBERS, aggregate
 from preference_study.artifacts import read_json, write_json
-from preference_study.models.language_models import ADAPTER, BadModel, device, encode_pairs, load_reward, new_reward_model
+from preference_study.errors import BadModel
+from preference_study.models.language_models import ADAPTER, device, encode_pairs, load_reward, new_reward_model
 
 
 class Ensemble(torch.nn.Module):
-    """Members' rewards, each minus its mean on some training answers: a reward model's origin is arbitrary.
+    """Members' rewards, each minus its mean on some training responses: a reward model's origin is arbitrary.
 
     Args:
         models: a model a member; or the same PEFT model each time, with an adapter of the member's name.
@@ -32,7 +33,7 @@ class Ensemble(torch.nn.Module):
         self.config, self.device = first.config, first.device
 
     def forward(self, **inputs: torch.Tensor) -> SimpleNamespace:
-        """Logits of [answers, 1], or of [answers, members] where nothing sums them up."""
+        """Logits of [responses, 1], or of [responses, members] where nothing sums them up."""
         columns = []
         for name, model in self.models.items():
             if isinstance(model, PeftModel):
@@ -79,9 +80,9 @@ def load_judge(
     return Ensemble(models, means, summed_up)
 
 
-def encode_answers(tokenizer: PreTrainedTokenizerBase, answers: pd.DataFrame, max_length: int) -> list[list[int]]:
-    """Answers, columns prompt and response, as the tokens that a reward model scores, written and shortened as in training."""
-    pairs = encode_pairs(tokenizer, answers.assign(chosen=answers["response"], rejected=answers["response"]), max_length)
+def encode_responses(tokenizer: PreTrainedTokenizerBase, responses: pd.DataFrame, max_length: int) -> list[list[int]]:
+    """Responses, columns prompt and response, as the tokens that a reward model scores, written and shortened as in training."""
+    pairs = encode_pairs(tokenizer, responses.assign(chosen=responses["response"], rejected=responses["response"]), max_length)
     return [pair.prompt_ids + pair.chosen_ids for pair in pairs]
 
 

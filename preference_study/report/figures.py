@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
+from preference_study.numbers import decimal
+
 GREY = "#999999"
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 GROUPS = {
@@ -18,22 +20,41 @@ GROUPS = {
     "favoured": "#0072B2", "other": "#E69F00", "training set": "#000000", "margin": "#0072B2",
 }  # fmt: skip
 BINS, POINTS = 30, 200
+NOT_MEASURED = "not measured"
 DPI = 120
 OVERLAID = 3  # groups that can be read on top of each other
 
 
 def colour(group: str, methods: Sequence[str] = ()) -> str:
-    """The colour of a group of answers, the same in every figure: grey for base, a method's by its place among the methods."""
+    """The colour of a group of responses, the same in every figure: grey for base, a method's by its place among the methods."""
     if group == "base":
         return GREY
     return PALETTE[list(methods).index(group) % len(PALETTE)] if group in methods else GROUPS[group]
 
 
+def bin_edges(values: np.ndarray) -> np.ndarray:
+    """About thirty bins over finite values, at multiples of 1, 2 or 5 times a power of ten: [edges], in the values' unit.
+
+    Values of about the same range get the same edges, so that the histograms of two runs can be compared. Whole numbers, such as
+    counts of words, get bins no narrower than 1, or every other bin would be empty. A value on an edge is in the bin above it.
+    """
+    if not len(values):
+        return np.array([0.0, 1.0])
+    whole = bool(np.all(values == np.round(values)))
+    decimals, width = 0, 1.0
+    if wanted := np.ptp(values) / BINS:
+        power = int(np.floor(np.log10(wanted)))
+        widths = [factor * 10.0 ** (power + more) for factor, more in ((1, 0), (2, 0), (5, 0), (1, 1))]
+        width = min(widths, key=lambda width: abs(np.log(width / wanted)))
+        decimals, width = max(0, -power), max(width, 1.0) if whole else width
+    first, last = np.floor(values.min() / width), np.floor(values.max() / width)
+    return np.round(np.arange(first, last + 2) * width, decimals)
+
+
 def histogram_rows(groups: dict[str, Sequence[float]], methods: Sequence[str] = ()) -> pd.DataFrame:
-    """Thirty bins over all groups together: {group, low, high, count, share, n, colour} per bin and group."""
+    """The bins of `bin_edges` over all groups together: {group, low, high, count, share, n, colour} per bin and group."""
     groups = _finite(groups)
-    everything = np.concatenate([*groups.values(), []])
-    edges = np.histogram_bin_edges(everything, bins=BINS)
+    edges = bin_edges(np.concatenate([*groups.values(), []]))
     rows = [
         (group, low, high, count, count / max(1, len(values)), len(values), colour(group, methods))
         for group, values in groups.items()
@@ -56,6 +77,16 @@ def kde_rows(groups: dict[str, Sequence[float]], methods: Sequence[str] = ()) ->
         for x, y in zip(points, gaussian_kde(values)(points), strict=True)
     ]
     return pd.DataFrame(rows, columns=["group", "x", "density", "n", "colour"])
+
+
+def or_not_measured(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a plot; where there are none, one row whose group or label says so, with nothing else in it.
+
+    `dvc plots` draws a table without rows as a page element without title and axes.
+    """
+    if len(rows):
+        return rows
+    return pd.DataFrame([{name: NOT_MEASURED if name in ("group", "label") else None for name in rows}])
 
 
 def _finite(groups: dict[str, Sequence[float]]) -> dict[str, np.ndarray]:
@@ -124,7 +155,7 @@ def _legend(figure: Figure, axes: Axes, entries: int) -> None:
 
 
 def scatter(base: Sequence[float], others: dict[str, Sequence[float]], methods: Sequence[str]) -> Figure:
-    """Rewards of base's answer and of a method's to the same prompt, a panel a method; above the diagonal the method wins."""
+    """Rewards of base's response and of a method's to the same prompt, a panel a method; above the diagonal the method wins."""
     columns = min(3, len(methods))
     rows = -(-len(methods) // columns)
     figure = Figure(figsize=(1 + 3.6 * columns, 1 + 3.6 * rows), layout="constrained", dpi=DPI)
@@ -136,8 +167,8 @@ def scatter(base: Sequence[float], others: dict[str, Sequence[float]], methods: 
         panel.legend()
     for panel in panels:
         panel.set_axis_off()
-    figure.supxlabel("reward of base's answer", fontsize="medium")
-    figure.supylabel("reward of the policy's answer", fontsize="medium")
+    figure.supxlabel("reward of base's response", fontsize="medium")
+    figure.supylabel("reward of the policy's response", fontsize="medium")
     figure.suptitle(f"Same prompts, n = {len(base)}", fontsize="large")
     return figure
 
@@ -239,7 +270,7 @@ def win_matrix(matrix: list[dict]) -> Figure:
     cells = [(i, j, cell) for i, row in enumerate(matrix) for j, cell in enumerate(row["cells"]) if cell is not None]
     for i, j, cell in cells:
         value = cell["estimate"]["value"]
-        text = f"{value:.2f}{'*' if cell['better'] is not None else ''}"
+        text = f"{decimal(value)}{'*' if cell['better'] is not None else ''}"
         axes.text(j, i, text, ha="center", va="center", color="white" if abs(value - 0.5) > 0.3 else "black")
     places = range(len(policies))
     axes.set(xticks=places, xticklabels=policies, yticks=places, yticklabels=policies, xlabel="* corrected p < 0.05")
@@ -252,11 +283,11 @@ STRESS_COLUMNS = ("variant", "perturbation", "label", "value", "low", "high", "n
 
 
 def stress_rows(metrics: dict) -> pd.DataFrame:
-    """Accuracies in metrics/stress.json, in each variant the one of plain answers first, as "none".
+    """Accuracies in metrics/stress.json, in each variant the one of plain responses first, as "none".
 
     Returns:
         {variant, perturbation, label, value, low, high, n, unperturbed, colour}, unperturbed the accuracy of the same pairs'
-        plain answers; no rows where no variant was measured.
+        plain responses; no rows where no variant was measured.
     """
     rows = []
     for variant, numbers in metrics.items():
@@ -284,7 +315,7 @@ def stress(rows: pd.DataFrame) -> Figure:
     labels = [name.replace("_", " ") for name in perturbations]
     axes.set(xlim=(0, 1), yticks=range(len(labels)), yticklabels=labels, xlabel="accuracy, 95% interval")
     figure.legend(loc="outside lower center", ncols=2)
-    _titled(axes, "Answers perturbed", rows.loc[rows["perturbation"] != "none", "n"])
+    _titled(axes, "Responses perturbed", rows.loc[rows["perturbation"] != "none", "n"])
     return figure
 
 
@@ -341,7 +372,14 @@ def best_of_n_rows(metrics: dict) -> pd.DataFrame:
 
 
 def best_of_n(rows: pd.DataFrame) -> Figure:
-    """The rows of `best_of_n_rows`: against n, on a logarithmic scale, each scorer's own reward and what it stands for."""
+    """The rows of `best_of_n_rows`: against n, on a logarithmic scale, each scorer's own reward and what it stands for.
+
+    Where there are none, the figure says so.
+    """
+    if rows.empty:
+        figure = Figure(figsize=(3.4, 1.0))
+        figure.text(0.5, 0.5, f"Best of n: {NOT_MEASURED}", ha="center", va="center")
+        return figure
     labels = {"reward": "own reward, from n = 1", "gold": "share that obeys", "judge": "judge's reward", "words": "words"}
     measures = [name for name in labels if name in set(rows["measure"])]
     figure = Figure(figsize=(3.4 * len(measures), 4.0), layout="constrained", dpi=DPI)

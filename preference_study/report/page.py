@@ -12,11 +12,12 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from preference_study.analysis.methods import pair_matrix
+from preference_study.analysis.methods import flat, pair_matrix
 from preference_study.analysis.statistics import proportion
 from preference_study.methods import display_name
+from preference_study.numbers import decimal
 from preference_study.report.figures import colour
-from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.instructions import with_obeyed
 from preference_study.texts.words import words
 
 HERE = Path(__file__).parent
@@ -36,8 +37,7 @@ def number(value: float | None, places: int = 2, signed: bool = False) -> str:
         return "–"
     if isinstance(value, int):
         return f"{value:{'+' if signed else ''},}".replace("-", "−")
-    # A small negative number must not come out as minus zero.
-    return f"{round(value, places) + 0.0:{'+' if signed else ''}.{places}f}".replace("-", "−")
+    return decimal(value, places, signed).replace("-", "−")
 
 
 def p_value(p: float) -> str:
@@ -135,7 +135,7 @@ def keyword_columns(table: pd.DataFrame) -> dict:
 
 
 def log_odds_sides(table: pd.DataFrame) -> dict[str, dict[str, list[dict]]]:
-    """The words that tell two groups of answers apart most, per comparison: {comparison: {a: rows, b: rows}}.
+    """The words that tell two groups of responses apart most, per comparison: {comparison: {a: rows, b: rows}}.
 
     Args:
         table: comparison, word, count_a, count_b, log_odds, z; z is positive where a uses the word more.
@@ -150,27 +150,23 @@ def log_odds_sides(table: pd.DataFrame) -> dict[str, dict[str, list[dict]]]:
 
 
 def cases(rows: list[dict]) -> list[dict]:
-    """The answers by prompt, in the order of the base model's: what the case browser shows.
+    """The responses by prompt, in the order of the base model's: what the case browser shows.
 
     Args:
-        rows: the scored responses; with an `instruction` that can be checked, each answer also says whether it obeyed.
+        rows: the scored responses; with an `instruction` that can be checked, each response also says whether it obeyed.
     """
-    known = checkable(pd.DataFrame(rows))
-    answers: dict[str, dict[str, dict]] = defaultdict(dict)
-    for row in rows:
-        answer = {"text": row["response"], "words": len(words(row["response"]))}
-        answer |= {"reward": row["reward"], "finished": row["finished"]}
-        if known:
-            answer["obeyed"] = obeys(row["instruction"], row["response"])
-        answers[row["id"]][row["policy"]] = answer
-    return [{"prompt": row["prompt"], "answers": answers[row["id"]]} for row in rows if row["policy"] == "base"]
+    responses: dict[str, dict[str, dict]] = defaultdict(dict)
+    for row in with_obeyed(pd.DataFrame(rows)).to_dict("records"):
+        response = {"text": row["response"], "words": len(words(row["response"]))}
+        responses[row["id"]][row["policy"]] = response | {key: row[key] for key in ("reward", "finished", "obeyed") if key in row}
+    return [{"prompt": row["prompt"], "responses": responses[row["id"]]} for row in rows if row["policy"] == "base"]
 
 
 def check_one_run(study: dict) -> None:
     """Refuse inputs that cannot come from one run: a page that mixes two would contradict itself.
 
     Raises:
-        SystemExit: numbers of validation pairs differ, a policy's mean reward is not that of its answers, or the methods' table
+        SystemExit: numbers of validation pairs differ, a policy's mean reward is not that of its responses, or the methods' table
             is not of these methods and win rates.
     """
     sizes = {"metrics/data.json": study["data"]["val"]["rows_out"], "metrics/reward.json": study["reward"]["accuracy"]["n"]}
@@ -188,7 +184,7 @@ def check_one_run(study: dict) -> None:
         if told["n"] != len(rewards) or not math.isclose(told["value"], seen, rel_tol=1e-6, abs_tol=1e-6):
             raise SystemExit(
                 f"inputs of different runs: metrics/policies.json gives {policy} a mean reward of {told['value']:.4f} "
-                f"(n = {told['n']}), its answers have {seen:.4f} (n = {len(rewards)}); run dvc repro"
+                f"(n = {told['n']}), its responses have {seen:.4f} (n = {len(rewards)}); run dvc repro"
             )
     if study["method_table"]:
         told = {method: row["win_rate"] for method, row in study["method_table"]["methods"].items()}
@@ -224,8 +220,11 @@ def render(study: dict, params: dict, made_on: dict[str, str]) -> str:
     return environment.get_template("report.html").render(
         study,
         params=params,
+        settings={"all stages": {k: v for k, v in params.items() if not isinstance(v, dict)}}
+        | {section: flat(values) for section, values in params.items() if isinstance(values, dict)},
         machine=made_on,
         colours={policy: colour(policy, study["methods"]) for policy in policies},
+        with_reference=[policy for policy in study["methods"] if study["train_policy"][policy]["needs_reference"]],
         spelling={policy: display_name(policy) for policy in policies},
         matrices={outcome: pair_matrix(pairs, policies, outcome) for outcome in outcomes},
         cases=cases(study["responses"]),

@@ -91,6 +91,13 @@ def checkable(table: pd.DataFrame) -> bool:
     )
 
 
+def with_obeyed(responses: pd.DataFrame) -> pd.DataFrame:
+    """A table of instruction and response with a column `obeyed` more; as it is where not every instruction can be checked."""
+    if not checkable(responses):
+        return responses
+    return responses.assign(obeyed=[obeys(*row) for row in responses[["instruction", "response"]].itertuples(index=False)])
+
+
 def obeys(kind: str, text: str) -> bool:
     """Whether `text` obeys the instruction of that kind.
 

@@ -1,6 +1,6 @@
 """How hard a text is to read: its Flesch-Kincaid grade, counted by textstat.
 
-Answers are not plain prose: they hold lists, headings and code, and some are in another language. What is no English prose is
+Responses are not plain prose: they hold lists, headings and code, and some are in another language. What is no English prose is
 taken out first, by the rules at `lines_of_prose` and `reading_grades`; the words, syllables and sentences of the rest are
 textstat's.
 """

@@ -18,13 +18,13 @@ PairLoss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class BiasOnly(nn.Module):
-    """The bias-only expert: a small network that sees of an answer how many tokens it has, and nothing else.
+    """The bias-only expert: a small network that sees of a response how many tokens it has, and nothing else.
 
     Shen et al. 2023 disturb a language model's input until little but length is left in it; here that is what the expert is
     given.
 
     Args:
-        tokens: of the training answers; their logarithms are standardised by these.
+        tokens: of the training responses; their logarithms are standardised by these.
     """
 
     def __init__(self, tokens: Sequence[int]):
@@ -34,23 +34,23 @@ class BiasOnly(nn.Module):
         self.network = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens [answers] -> rewards [answers]."""
+        """Tokens [responses] -> rewards [responses]."""
         return self.network(((torch.log1p(tokens) - self.centre) / self.scale)[:, None]).squeeze(-1)
 
 
 class Collator(DataCollatorForPreference):
-    """TRL's, with the answers' numbers of tokens: those of the chosen answers, then those of the rejected ones."""
+    """TRL's, with the responses' numbers of tokens: those of the chosen responses, then those of the rejected ones."""
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         tokens = [example[f"{side}_tokens"] for side in ("chosen", "rejected") for example in examples]
-        return super().torch_call(examples) | {"answer_tokens": torch.tensor(tokens, dtype=torch.float)}
+        return super().torch_call(examples) | {"response_tokens": torch.tensor(tokens, dtype=torch.float)}
 
 
 class RewardPairTrainer(PairedByLength, RewardTrainer):
     """TRL's reward trainer on tokens, batched by length.
 
     Args:
-        pair_loss: (model, rewards [pairs, 2] of chosen and rejected, tokens [pairs, 2] of both answers) -> the loss in training.
+        pair_loss: (model, rewards [pairs, 2] of chosen and rejected, tokens [pairs, 2] of both) -> the loss in training.
             On validation, and where it is None, the loss is TRL's, so that variants can be compared.
     """
 
@@ -59,7 +59,7 @@ class RewardPairTrainer(PairedByLength, RewardTrainer):
         self.pair_loss = pair_loss
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        tokens = inputs.pop("answer_tokens")
+        tokens = inputs.pop("response_tokens")
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if self.pair_loss is not None and self.model.training:
             rewards = outputs.logits.squeeze(-1).view(2, -1).T
@@ -70,7 +70,7 @@ class RewardPairTrainer(PairedByLength, RewardTrainer):
 def reward_rows(pairs: Sequence[TokenPair]) -> list[dict]:
     """{chosen_ids, rejected_ids, chosen_tokens, rejected_tokens, length} per pair, for `RewardPairTrainer`.
 
-    The tokens are those of the answers alone, with their end of turn; the length is the longer side's, with the prompt.
+    The tokens are those of the responses alone, with their EOS; the length is the longer side's, with the prompt.
     """
     return [
         {
@@ -85,7 +85,7 @@ def reward_rows(pairs: Sequence[TokenPair]) -> list[dict]:
 
 
 def flipped(pairs: Sequence[TokenPair], share: float, seed: int) -> list[TokenPair]:
-    """The pairs in order, in a random share of them (of round(share * n) pairs) the rejected answer as the chosen one."""
+    """The pairs in order, in a random share of them (of round(share * n) pairs) the rejected response as the chosen one."""
     turned = set(random.Random(seed).sample(range(len(pairs)), round(share * len(pairs))))
     return [
         replace(p, chosen_ids=p.rejected_ids, rejected_ids=p.chosen_ids) if number in turned else p

@@ -31,7 +31,7 @@ COMPLETE = "complete"
 REMEDY = "lower the learning rate or lengthen the warm-up"
 
 # Without Triton, TRL's fused head works through the vocabulary at every position, prompt and padding too, so that a compiler sees
-# one shape. Nothing is compiled here, and most positions are no answer's: let it take the answers' tokens alone, as on a GPU.
+# one shape. Nothing is compiled here, and most positions are no response's: let it take the responses' tokens alone, as on a GPU.
 trl.trainer.utils._use_triton = lambda device: True
 
 
@@ -175,7 +175,7 @@ class StepLog(TrainerCallback):
 
 
 def nats_per_token(model: PreTrainedModel, pairs: Sequence[TokenPair]) -> float:
-    """Mean of -log pi(token) over all tokens of the chosen answers."""
+    """Mean of -log pi(token) over all tokens of the chosen responses."""
     losses = []
     for pair in pairs:
         ids = torch.tensor([pair.prompt_ids + pair.chosen_ids], device=model.device)
@@ -186,14 +186,14 @@ def nats_per_token(model: PreTrainedModel, pairs: Sequence[TokenPair]) -> float:
 
 
 class BetterThanChance(TrainerCallback):
-    """Stops, at a checkpoint or at the end, a policy to which answers are no likelier than tokens drawn at random.
+    """Stops, at a checkpoint or at the end, a policy to which responses are no likelier than tokens drawn at random.
 
     Optimisers bound their steps, and KTO's loss is bounded: with a learning rate far too high a run often ends in finite numbers
     and a model that has unlearned language. No loss of all methods shows it; this does.
 
     Args:
         model: before training; a model that was no better than chance to begin with must be a nat a token worse to be stopped.
-        pairs: a few, whose chosen answers are looked at.
+        pairs: a few, whose chosen responses are looked at.
     """
 
     def __init__(self, model: PreTrainedModel, pairs: Sequence[TokenPair]):
@@ -207,7 +207,8 @@ class BetterThanChance(TrainerCallback):
         if not found < self.limit:
             raise SystemExit(
                 f"training diverged at step {state.global_step} or in the {args.save_steps} before: to the policy, validation "
-                f"answers are no likelier than tokens drawn at random ({found:.1f} nats a token, random ones {self.chance:.1f}), "
+                "responses are no likelier than tokens drawn at random "
+                f"({found:.1f} nats a token, random ones {self.chance:.1f}), "
                 f"learning rate {args.learning_rate}; {REMEDY}"
             )
 

@@ -36,10 +36,10 @@ class _Concatenated(PairedByLength):
         prompt = row["prompt_ids"]
         written = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
         for side in ("chosen", "rejected"):
-            answer = row[f"{side}_ids"]
-            written[f"{side}_input_ids"] = prompt + answer
-            written[f"{side}_attention_mask"] = [1] * (len(prompt) + len(answer))
-            written[f"{side}_labels"] = [-100] * len(prompt) + answer
+            response = row[f"{side}_ids"]
+            written[f"{side}_input_ids"] = prompt + response
+            written[f"{side}_attention_mask"] = [1] * (len(prompt) + len(response))
+            written[f"{side}_labels"] = [-100] * len(prompt) + response
         return written
 
 
@@ -103,19 +103,19 @@ def pair_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> list[
 
 
 def unpaired_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> list[dict]:
-    """{prompt_ids, completion_ids, label, KL_completion_ids, tokens} per answer; label: whether it was the chosen one.
+    """{prompt_ids, completion_ids, label, KL_completion_ids, tokens} per response; label: whether it was the chosen one.
 
     The rows stand in the order they are trained in, batches of similar length in shuffled order. KTO's z_0 (Ethayarajh et al.
-    2024, section 4.1) is estimated from each prompt with the answer to another one of its batch, `KL_completion_ids`; over the
+    2024, section 4.1) is estimated from each prompt with the response to another one of its batch, `KL_completion_ids`; over the
     whole batch, so that the number of processes does not change it.
     """
-    answers = [
+    responses = [
         {"prompt_ids": p.prompt_ids, "completion_ids": ids, "label": label, "tokens": len(p.prompt_ids) + len(ids)}
         for p in pairs
         for ids, label in ((p.chosen_ids, True), (p.rejected_ids, False))
     ]
     batch = 2 * section.batch_size
-    rows = [answers[i] for i in EpochSampler(batch, [row["tokens"] for row in answers], seed)]
+    rows = [responses[i] for i in EpochSampler(batch, [row["tokens"] for row in responses], seed)]
     for start in range(0, len(rows), batch):
         own = rows[start : start + batch]
         for row, other in zip(own, [own[-1], *own[:-1]], strict=True):
@@ -124,21 +124,31 @@ def unpaired_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> l
 
 
 def prompt_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> list[dict]:
-    """{prompt} per different prompt, as tokens: the policy makes its own answers."""
+    """{prompt} per different prompt, as tokens: the policy makes its own responses."""
     return [{"prompt": list(ids)} for ids in dict.fromkeys(tuple(p.prompt_ids) for p in pairs)]
 
 
-def judging(model: PreTrainedModel, end_of_turn: int, missing_eos_penalty: float) -> Callable[..., list[float]]:
-    """A reward function as RLOO calls it: the reward model's reward of each sampled answer.
+def eos_token_ids(model: PreTrainedModel, eos_token_id: int) -> list[int]:
+    """The tokens at which RLOO's sampled responses end: the chat template's end of turn, then others that the model names."""
+    named = model.generation_config.eos_token_id
+    others = named if isinstance(named, list) else [named]
+    return [eos_token_id, *(token for token in others if token not in (None, eos_token_id))]
 
-    An answer that was cut off is scored as if it had ended there, like every other answer in this project, and then loses
-    `missing_eos_penalty`, in the reward model's units: no reward model sees that an answer would have gone on (the "EOS trick" of
+
+def judging(model: PreTrainedModel, ends: Sequence[int], missing_eos_penalty: float) -> Callable[..., list[float]]:
+    """A reward function as RLOO calls it: the reward model's reward of each sampled response.
+
+    A response that was cut off is scored as if it had ended there, like every other one in this project, and then loses
+    `missing_eos_penalty`, in the reward model's units: no reward model sees that it would have gone on (the "EOS trick" of
     Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO").
+
+    Args:
+        ends: the tokens that end a response. Every response is scored with the first of them, the chat template's, at its end.
     """
 
     def reward(prompts: list[list[int]], completion_ids: list[list[int]], **_: Any) -> list[float]:
-        cut_off = [ids[-1:] != [end_of_turn] for ids in completion_ids]
-        ended = [[*ids, end_of_turn] if cut else ids for ids, cut in zip(completion_ids, cut_off, strict=True)]
+        cut_off = [not ids or ids[-1] not in ends for ids in completion_ids]
+        ended = [[*(ids if cut else ids[:-1]), ends[0]] for ids, cut in zip(completion_ids, cut_off, strict=True)]
         scores = batch_rewards(model, [prompt + ids for prompt, ids in zip(prompts, ended, strict=True)])
         return [score - missing_eos_penalty * cut for score, cut in zip(scores, cut_off, strict=True)]
 

@@ -17,7 +17,7 @@ from preference_study.analysis.statistics import holm
 
 
 def by_enumeration(rewards, values, n):
-    """Every choice of n answers; equal best rewards share."""
+    """Every choice of n responses; equal best rewards share."""
     found = []
     for chosen in combinations(range(len(rewards)), n):
         best = max(rewards[i] for i in chosen)
@@ -29,8 +29,8 @@ def by_enumeration(rewards, values, n):
     st.lists(st.tuples(st.integers(0, 4), st.floats(-5, 5)), min_size=1, max_size=7),
     st.integers(1, 7),
 )
-def test_the_estimator_is_the_mean_over_every_choice(answers, n):
-    rewards, values = (np.array(column, dtype=float) for column in zip(*answers, strict=True))
+def test_the_estimator_is_the_mean_over_every_choice(responses, n):
+    rewards, values = (np.array(column, dtype=float) for column in zip(*responses, strict=True))
     n = min(n, len(rewards))
     assert expected_best(rewards, values, n) == pytest.approx(by_enumeration(rewards, values, n), abs=1e-9)
 
@@ -57,7 +57,7 @@ def test_a_reward_that_is_the_truth_raises_it_and_one_that_is_noise_does_not():
 
 
 def test_a_reward_that_turns_is_seen_to_turn():
-    """Of the two answers in four that look best the very best is a fraud: up to 2 more is better, then worse."""
+    """Of the two responses in four that look best the very best is a fraud: up to 2 more is better, then worse."""
     rewards = np.tile([0.0, 1.0, 2.0, 3.0], (100, 1))
     gold = np.tile([0.0, 0.5, 1.0, 0.0], (100, 1)) + np.random.default_rng(0).normal(0, 0.01, (100, 4))
     found = best_of_n_gains(rewards, gold)

@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -21,8 +20,8 @@ from preference_study.analysis.methods import (
     training_costs,
 )
 from preference_study.artifacts import read_json, write_json
-from tests.conftest import ROOT
 from tests.report.example import write_example
+from tests.workspace import tiny_params
 
 # Ten prompts. By reward dpo beats base 8 : 1 with a tie, and ipo 8 : 2; base beats ipo 7 : 3.
 REWARDS = {
@@ -37,13 +36,13 @@ OBEYED = {
 }
 
 
-def answers(obeyed: bool = True) -> dict[str, pd.DataFrame]:
+def responses(obeyed: bool = True) -> dict[str, pd.DataFrame]:
     tables = {policy: pd.DataFrame({"reward": np.array(rewards, float)}) for policy, rewards in REWARDS.items()}
     return {p: t.assign(obeyed=np.array(OBEYED[p], bool)) for p, t in tables.items()} if obeyed else tables
 
 
 def test_every_pair_is_compared_once_by_hand():
-    pairs = {(pair["a"], pair["b"]): pair for pair in compare_pairs(answers())}
+    pairs = {(pair["a"], pair["b"]): pair for pair in compare_pairs(responses())}
     assert list(pairs) == [("dpo", "ipo"), ("dpo", "base"), ("ipo", "base")]
     counts = {key: (p["wins"], p["losses"], p["ties"], p["gold_gained"], p["gold_lost"], p["n"]) for key, p in pairs.items()}
     assert counts == {
@@ -60,7 +59,7 @@ def test_every_pair_is_compared_once_by_hand():
 
 
 def test_both_outcomes_of_all_pairs_are_one_family():
-    pairs = compare_pairs(answers())
+    pairs = compare_pairs(responses())
     raw = [pair[name] for pair in pairs for name in ("reward_p", "gold_p")]
     corrected = [pair[name] for pair in pairs for name in ("reward_p_holm", "gold_p_holm")]
     assert corrected == pytest.approx(list(multipletests(raw, method="holm")[1]))
@@ -69,7 +68,7 @@ def test_both_outcomes_of_all_pairs_are_one_family():
 
 
 def test_what_cannot_be_tested_is_no_part_of_the_family():
-    tables = answers(obeyed=False)
+    tables = responses(obeyed=False)
     tables["ipo"] = tables["dpo"]
     pairs = compare_pairs(tables)
     assert (pairs[0]["reward_p"], pairs[0]["reward_p_holm"], pairs[0]["ties"]) == (None, None, 10)
@@ -127,9 +126,9 @@ def test_a_square_is_the_same_seen_from_both_sides():
 
 
 def test_the_mean_win_rate_by_hand():
-    assert mean_win_rate(answers(), "dpo")["value"] == pytest.approx((0.8 + 0.85) / 2)
-    assert mean_win_rate(answers(), "base") == pytest.approx(
-        mean_win_rate(answers(), "dpo") | dict(zip(("value", "low", "high"), wilson((0.15 + 0.7) / 2), strict=True))
+    assert mean_win_rate(responses(), "dpo")["value"] == pytest.approx((0.8 + 0.85) / 2)
+    assert mean_win_rate(responses(), "base") == pytest.approx(
+        mean_win_rate(responses(), "dpo") | dict(zip(("value", "low", "high"), wilson((0.15 + 0.7) / 2), strict=True))
     )
 
 
@@ -220,7 +219,7 @@ def test_costs_by_hand():
 @pytest.mark.parametrize("sandbox", [True, False])
 def test_the_stage_with_one_method(tmp_path, monkeypatch, sandbox):
     write_example(tmp_path, ["dpo"], sandbox=sandbox, whole=False)
-    shutil.copy(ROOT / "params/tiny.yaml", tmp_path / "params.yaml")
+    tiny_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     stages.compare_methods.main()
     first = (tmp_path / "metrics/methods.json").read_text()

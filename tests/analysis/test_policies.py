@@ -1,4 +1,4 @@
-"""Made-up answers in which the truth is known, and the verdict that must come out."""
+"""Made-up responses in which the truth is known, and the verdict that must come out."""
 
 import math
 
@@ -8,13 +8,25 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from preference_study.analysis.policies import UNPAIRED, compare_policies
-from preference_study.analysis.statistics import holm
+from preference_study.analysis.policies import UNPAIRED, compare_policies, describe_policy, policy_against_base
+from preference_study.analysis.statistics import (
+    effect_size,
+    holm,
+    length_controlled_win_rate,
+    mcnemar,
+    mean,
+    paired_tests,
+    proportion,
+    sign_test,
+    standard_deviation,
+    unpaired_t,
+)
+from preference_study.numbers import decimal
 
 N = 200
 
 
-def answers(reward, words, obeyed=None, **columns) -> pd.DataFrame:
+def responses(reward, words, obeyed=None, **columns) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "reward": reward,
@@ -46,7 +58,7 @@ def made_up(better: float, by_length: float, longer: float, seed: int = 0, gold:
     base_reward = quality + by_length * base_words + rng.normal(0, 0.3, N)
     reward = quality + better + by_length * words + rng.normal(0, 0.3, N)
     obeyed = [rng.random(N) < share for share in gold] if gold else [None, None]
-    return compared(answers(base_reward, base_words, obeyed[0]), answers(reward, words, obeyed[1]))
+    return compared(responses(base_reward, base_words, obeyed[0]), responses(reward, words, obeyed[1]))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +77,7 @@ def test_each_verdict_is_reached_where_it_is_true(case, reward, length):
     comparison = made_up(**case)["dpo"]["against_base"]
     verdict = comparison["verdict"]
     assert (verdict["reward"], verdict["length"], verdict["gold"]) == (reward, length, None)
-    assert f"{comparison['win_rate']['value']:.2f}" in verdict["sentence"] and f"n = {N}" in verdict["sentence"]
+    assert decimal(comparison["win_rate"]["value"]) in verdict["sentence"] and f"n = {N}" in verdict["sentence"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +92,7 @@ def test_the_truth_may_contradict_the_reward_model(gold, expected):
 
 def test_no_verdict_without_correction():
     """Among many tests of nothing, a raw p just below 0.05 must not become a verdict."""
-    base, policy = answers(np.zeros(N), np.full(N, 30)), answers(np.repeat([1.0, -1.0], [115, 85]), np.full(N, 30))
+    base, policy = responses(np.zeros(N), np.full(N, 30)), responses(np.repeat([1.0, -1.0], [115, 85]), np.full(N, 30))
     comparison = compared(base, policy)["dpo"]["against_base"]
     sign = next(row for row in comparison["tests"] if (row["outcome"], row["test"]) == ("reward", "sign"))
     assert sign["n"] == N
@@ -91,7 +103,7 @@ def test_no_verdict_without_correction():
 def test_the_family_is_corrected_once_over_all_policies():
     base = made_up(0, 0, 0)
     rng = np.random.default_rng(3)
-    tables = {p: answers(rng.normal(size=N), rng.integers(20, 40, N)) for p in ("base", "dpo", "ipo")}
+    tables = {p: responses(rng.normal(size=N), rng.integers(20, 40, N)) for p in ("base", "dpo", "ipo")}
     metrics = compare_policies(tables, {"base": logps(0), "dpo": logps(1), "ipo": logps(2)}, {"dpo": 0.1, "ipo": 0.1}, 0)
     rows = [row for m in ("dpo", "ipo") for row in metrics[m]["against_base"]["tests"] if row["p_holm"] is not None]
     expected = multipletests([row["p"] for row in rows], method="holm")[1]
@@ -110,15 +122,15 @@ def test_the_studys_test_is_reported_and_decides_nothing():
 
 
 def test_numbers_of_a_policy_by_hand():
-    base = answers([0.0, 0.0, 0.0, 0.0], [10, 10, 10, 10], reading_grade=[5.0, np.nan, 7.0, 8.0])
-    policy = answers([1.0, 2.0, -1.0, 0.0], [12, 14, 10, 10], reading_grade=[6.0, 7.0, np.nan, 8.0])
+    base = responses([0.0, 0.0, 0.0, 0.0], [10, 10, 10, 10], reading_grade=[5.0, np.nan, 7.0, 8.0])
+    policy = responses([1.0, 2.0, -1.0, 0.0], [12, 14, 10, 10], reading_grade=[6.0, 7.0, np.nan, 8.0])
     metrics = compared(base, policy)
     against = metrics["dpo"]["against_base"]
     assert (against["wins"], against["losses"], against["ties"]) == (2, 1, 1)
     assert against["win_rate"]["value"] == 2.5 / 4
     assert against["tests"][0]["test"] == "sign" and against["tests"][0]["n"] == 3  # the tie is no part of it
     assert against["words_difference"]["value"] == 1.5
-    # Only prompts on which both answers have a reading grade are compared: the first and the last.
+    # Only prompts on which both responses have a reading grade are compared: the first and the last.
     assert (against["reading_grade_difference"]["value"], against["reading_grade_difference"]["n"]) == (0.5, 2)
     assert metrics["dpo"]["reading_grade_mean"] == pytest.approx({"value": 7.0, "n": 3} | interval([6, 7, 8]))
     assert metrics["base"]["implicit_accuracy"]["value"] == 0.5
@@ -133,9 +145,128 @@ def interval(values):
 
 
 def test_equal_policies_are_no_error():
-    table = answers(np.ones(5), np.full(5, 10), np.ones(5, bool), reading_grade=np.nan)
+    table = responses(np.ones(5), np.full(5, 10), np.ones(5, bool), reading_grade=np.nan)
     metrics = compared(table, table)
     against = metrics["dpo"]["against_base"]
     assert against["verdict"]["reward"] == "no evidence of a difference" and against["ties"] == 5
     assert metrics["dpo"]["reading_grade_mean"] is None and against["reading_grade_difference"] is None
     assert not any(isinstance(row["p"], float) and math.isnan(row["p"]) for row in against["tests"])
+
+
+# Every column differs from every other, in both tables; one prompt is a tie of rewards, and one grade is missing in each.
+BASE = responses(
+    [1.0, 2.0, 0.5, -1.0, 0.0, 3.0],
+    [10, 22, 35, 14, 28, 19],
+    [True, False, False, True, False, False],
+    reading_grade=[5.0, 6.5, np.nan, 7.0, 4.0, 8.0],
+    repetition=[0.1, 0.0, 0.3, 0.2, 0.0, 0.4],
+    finished=[True, True, False, False, True, False],
+    refuses=[False, False, False, True, False, False],
+)
+OTHER = responses(
+    [2.5, 2.0, 1.5, -0.5, -2.0, 4.0],
+    [13, 20, 41, 15, 36, 25],
+    [True, True, True, False, True, False],
+    reading_grade=[5.5, 6.0, 7.0, np.nan, 6.0, 9.0],
+    repetition=[0.0, 0.1, 0.5, 0.2, 0.6, 0.1],
+    finished=[True, False, True, True, True, True],
+    refuses=[True, False, True, True, True, False],
+)
+BASE_LOGPS = pd.DataFrame({"chosen_logp": [-10.0, -20.0, -15.0, -12.0], "rejected_logp": [-11.0, -18.0, -15.5, -13.0]})
+LOGPS = pd.DataFrame({"chosen_logp": [-12.0, -17.0, -16.0, -11.0], "rejected_logp": [-14.0, -19.0, -14.0, -13.0]})
+SEED = 7
+
+
+def test_every_number_of_a_policy_comes_from_its_own_column():
+    implicit = 0.5 * np.array([-2.0, 3.0, -1.0, 1.0, -3.0, -1.0, 1.5, 0.0])
+    assert describe_policy(OTHER, LOGPS, BASE_LOGPS, 0.5, SEED) == {
+        "reward_mean": mean(OTHER["reward"]),
+        "reward_std": standard_deviation(OTHER["reward"], SEED),
+        "words_mean": mean(OTHER["words"]),
+        "reading_grade_mean": mean([5.5, 6.0, 7.0, 6.0, 9.0]),
+        "repetition_mean": mean(OTHER["repetition"]),
+        "finished": proportion(5, 6),
+        "refusals": proportion(4, 6),
+        "implicit_accuracy": proportion(3, 4),
+        "implicit_reward_mean": mean(implicit),
+        "implicit_reward_std": standard_deviation(implicit, SEED),
+        "likelihood_accuracy": proportion(3, 4),
+        "gold_rate": proportion(4, 6),
+    }
+    assert describe_policy(BASE, BASE_LOGPS, BASE_LOGPS, 1.0, SEED)["likelihood_accuracy"] == proportion(3, 4)
+
+
+def test_a_method_without_reference_has_no_implicit_reward_but_an_accuracy():
+    found = describe_policy(OTHER, LOGPS, BASE_LOGPS, None, SEED)
+    assert found["implicit_reward_mean"] is found["implicit_reward_std"] is None
+    assert found["implicit_accuracy"] == proportion(3, 4)
+
+
+def test_every_number_against_base_comes_from_its_own_column():
+    reward = np.array([1.5, 0.0, 1.0, 0.5, -2.0, 1.0])
+    words = np.array([3, -2, 6, 1, 8, 6])
+    grades = np.array([0.5, -0.5, 2.0, 1.0])
+    repetition = OTHER["repetition"].to_numpy() - BASE["repetition"].to_numpy()
+    implicit = np.array([1.0, 4.0, -2.5, 1.0])
+    found = policy_against_base(BASE, OTHER, BASE_LOGPS, LOGPS, SEED)
+    tests = found.pop("tests")
+    likelihood = mcnemar([True, False, True, True], [True, True, False, True])
+    gold = mcnemar(BASE["obeyed"], OTHER["obeyed"])
+    assert found == {
+        "wins": 4,
+        "losses": 1,
+        "ties": 1,
+        "win_rate": proportion(4.5, 6),
+        "win_rate_length_controlled": length_controlled_win_rate([1, 0.5, 1, 1, 0, 1], words, SEED),
+        "reward_difference": mean(reward),
+        "effect_size": effect_size(reward, SEED),
+        "words_difference": mean(words),
+        "reading_grade_difference": mean(grades),
+        "repetition_difference": mean(repetition),
+        "likelihood": likelihood,
+        "gold": gold,
+    }
+    assert (gold["gained"], gold["lost"]) == (3, 1)
+    wanted = {
+        ("reward", "sign"): (sign_test(reward), 5),
+        ("reward", "paired t"): (paired_tests(reward)["paired_t"], 6),
+        ("reward", "Wilcoxon"): (paired_tests(reward)["wilcoxon"], 6),
+        ("words", "Wilcoxon"): (paired_tests(words)["wilcoxon"], 6),
+        ("reading grade", "Wilcoxon"): (paired_tests(grades)["wilcoxon"], 4),
+        ("repetition", "Wilcoxon"): (paired_tests(repetition)["wilcoxon"], 6),
+        ("implicit accuracy", "sign"): (sign_test(implicit), 4),
+        ("likelihood accuracy", "McNemar"): (likelihood, 4),
+        ("finished", "McNemar"): (mcnemar(BASE["finished"], OTHER["finished"]), 6),
+        ("refusals", "McNemar"): (mcnemar(BASE["refuses"], OTHER["refuses"]), 6),
+        ("gold", "McNemar"): (gold, 6),
+    }
+    assert tests == [
+        {"outcome": outcome, "test": test, "statistic": result.get("statistic"), "p": result["p"], "n": n}
+        for (outcome, test), (result, n) in wanted.items()
+    ]
+    assert (mcnemar(BASE["finished"], OTHER["finished"])["gained"], mcnemar(BASE["refuses"], OTHER["refuses"])["gained"]) == (
+        3,
+        3,
+    )
+
+
+def test_the_family_has_eleven_tests_a_policy_and_the_unpaired_one_is_none_of_them():
+    tables = {"base": BASE, "dpo": OTHER, "simpo": OTHER.assign(reward=OTHER["reward"] + 1)}
+    found = compare_policies(tables, dict.fromkeys(tables, LOGPS) | {"base": BASE_LOGPS}, {"dpo": 0.5, "simpo": None}, SEED)
+    tests = [test for method in ("dpo", "simpo") for test in found[method]["against_base"]["tests"]]
+    assert len(tests) == 2 * 12
+    family = [test for test in tests if test["test"] != "unpaired t"]
+    assert [test["p_holm"] for test in family] == holm([test["p"] for test in family])
+    for method, shift in (("dpo", 0), ("simpo", 1)):
+        last = found[method]["against_base"]["tests"][-1]
+        unpaired = unpaired_t(OTHER["reward"] + shift, BASE["reward"])
+        assert last == {"outcome": "reward", "test": "unpaired t", **unpaired, "n": 6, "p_holm": None, "note": UNPAIRED}
+    assert found["base"] == describe_policy(BASE, BASE_LOGPS, BASE_LOGPS, 1.0, SEED)
+    assert found["simpo"]["implicit_reward_mean"] is None and "DPO" in found["dpo"]["against_base"]["verdict"]["sentence"]
+
+
+def test_without_a_known_truth_the_family_is_one_smaller():
+    base, other = BASE.drop(columns="obeyed"), OTHER.drop(columns="obeyed")
+    found = policy_against_base(base, other, BASE_LOGPS, LOGPS, SEED)
+    assert "gold" not in found and len(found["tests"]) == 10
+    assert "gold_rate" not in describe_policy(other, LOGPS, BASE_LOGPS, 0.5, SEED)

@@ -3,7 +3,29 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from preference_study.analysis.reward import analyse_reward, favoured_and_other, grouping_columns
+from preference_study.analysis.reward import (
+    NOTE,
+    analyse_reward,
+    favoured_and_other,
+    grouping_columns,
+    reward_metrics,
+    reward_row,
+)
+from preference_study.analysis.statistics import (
+    brier_score,
+    calibration_error,
+    effect_size,
+    explained_share,
+    mean,
+    paired_rank_correlation,
+    paired_tests,
+    pairwise_accuracy,
+    proportion,
+    rank_correlation,
+    reliability,
+    standard_deviation,
+    unpaired_t,
+)
 
 
 def scored(n: int = 120, by_length: float = 0.0, seed: int = 0) -> pd.DataFrame:
@@ -73,3 +95,110 @@ def test_accuracy_by_the_datas_own_groups():
 def test_a_model_that_is_always_right_or_always_ties():
     right = analysed(scored().assign(chosen_reward=1.0, rejected_reward=0.0))
     assert right["correct_against_wrong"]["wrong"] is None and right["correct_against_wrong"]["unpaired_t"] is None
+
+
+SEED = 11
+# Every column differs from every other, one pair is a tie of rewards, one of words, and a grade is missing on each side.
+BY_HAND = pd.DataFrame(
+    {
+        "chosen": list("abcdefgh"),
+        "rejected": list("ijklmnop"),
+        "chosen_reward": [2.0, 0.5, 1.0, -1.0, 3.0, 0.25, 4.0, 1.5],
+        "rejected_reward": [1.0, 1.5, 1.0, -3.0, 2.5, 0.75, 0.0, 2.0],
+        "chosen_words": [10, 25, 31, 8, 12, 40, 17, 22],
+        "rejected_words": [14, 20, 31, 5, 19, 33, 9, 28],
+        "topic": ["x", "y"] * 4,
+    }
+)
+SIDES = favoured_and_other(BY_HAND).assign(
+    favoured_grade=[3.0, 5.0, np.nan, 7.5, 4.0, 6.0, 2.0], other_grade=[2.5, np.nan, 8.0, 6.0, 4.5, 3.0, 1.0]
+)
+TFIDF = np.array([1.0, -2.0, 0.5, 0.0, 3.0, -1.0, -4.0, 0.25])
+
+
+def test_every_number_of_the_reward_model_comes_from_its_own_column():
+    chosen, rejected = BY_HAND["chosen_reward"], BY_HAND["rejected_reward"]
+    words, other = BY_HAND["chosen_words"], BY_HAND["rejected_words"]
+    longer, shorter = words > other, words < other
+    everything = [*chosen, *rejected]
+    assert reward_metrics(BY_HAND, TFIDF, SEED) == {
+        "accuracy": proportion(4.5, 8),
+        "accuracy_longer_chosen": pairwise_accuracy(chosen[longer], rejected[longer]),
+        "accuracy_shorter_chosen": pairwise_accuracy(chosen[shorter], rejected[shorter]),
+        "reward_mean": mean(everything),
+        "reward_std": standard_deviation(everything, SEED),
+        "length_correlation": paired_rank_correlation((chosen, rejected), (words, other), SEED),
+        "baselines": {"longer": proportion(4.5, 8), "tfidf": proportion(4.5, 8)},
+    }
+    assert (longer.sum(), shorter.sum()) == (4, 3)
+
+
+@pytest.mark.parametrize(("baseline", "value"), [("longer", 6 / 8), ("tfidf", 2.5 / 8)])
+def test_a_baseline_is_right_where_it_is(baseline, value):
+    table = BY_HAND.assign(chosen_words=[15, 25, 31, 8, 20, 40, 17, 22], rejected_words=[14, 20, 30, 9, 19, 33, 9, 28])
+    margins = np.array([1.0, -2.0, -0.5, 0.0, 3.0, -1.0, -4.0, -0.25])
+    assert reward_metrics(table, margins, SEED)["baselines"][baseline]["value"] == value
+
+
+def test_a_subset_without_pairs_is_null():
+    found = reward_metrics(BY_HAND.assign(rejected_words=0), TFIDF, SEED)
+    assert found["accuracy_shorter_chosen"] is None and found["accuracy_longer_chosen"] == found["accuracy"]
+    assert reward_row(found).keys() == {"accuracy", "accuracy_low", "accuracy_high"}
+
+
+def test_the_few_numbers_of_a_row_are_those():
+    metrics = {
+        "accuracy": {"value": 0.5, "low": 0.4, "high": 0.6},
+        "accuracy_shorter_chosen": {"value": 0.3, "low": 0, "high": 1},
+    }
+    wanted = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "accuracy_shorter_chosen": 0.3}
+    assert reward_row(metrics) == wanted
+
+
+def test_every_number_of_the_analysis_comes_from_its_own_column():
+    margins = (BY_HAND["chosen_reward"] - BY_HAND["rejected_reward"]).to_numpy()
+    words, other = BY_HAND["chosen_words"], BY_HAND["rejected_words"]
+    difference = np.log1p(words) - np.log1p(other)
+    right = margins > 0
+    winning = BY_HAND[["chosen_reward", "rejected_reward"]].max(axis=1)
+    more_words = SIDES["favoured_words"] - SIDES["other_words"]
+    grades = np.array([0.5, 1.5, -0.5, 3.0, 1.0])  # where both sides have one
+    assert analyse_reward(BY_HAND, SIDES, {"code": 2}, SEED) == {
+        "n": 8,
+        "correct_against_wrong": {
+            "correct": mean(winning[right]),
+            "wrong": mean(winning[~right]),
+            "unpaired_t": unpaired_t(winning[right], winning[~right]),
+            "note": NOTE,
+        },
+        "margin": {"mean": mean(margins), "effect_size": effect_size(margins, SEED)} | paired_tests(margins),
+        "calibration": {
+            "brier": brier_score(margins),
+            "ece": calibration_error(margins, SEED),
+            "bins": reliability(margins),
+        },
+        "by_group": {"topic": {"x": proportion(3.5, 4), "y": proportion(1, 4)}},
+        "length": {
+            "favoured_words": mean(SIDES["favoured_words"]),
+            "other_words": mean(SIDES["other_words"]),
+            "difference": mean(more_words),
+            "tests": paired_tests(more_words),
+            "correlation": paired_rank_correlation((BY_HAND["chosen_reward"], BY_HAND["rejected_reward"]), (words, other), SEED),
+            "correlation_within_pairs": rank_correlation(margins, difference, SEED),
+            "margin_explained": explained_share(margins, difference, SEED),
+        },
+        "readability": {
+            "favoured": mean([3.0, 5.0, 7.5, 4.0, 6.0, 2.0]),
+            "other": mean([2.5, 8.0, 6.0, 4.5, 3.0, 1.0]),
+            "difference": mean(grades),
+            "left_out": {"code": 2},
+        }
+        | paired_tests(grades),
+    }
+
+
+def test_thirty_groups_are_told_apart_and_thirty_one_are_not():
+    for groups, told in ((2, True), (30, True), (31, False), (1, False)):
+        table = pd.DataFrame({"topic": [str(i % groups) for i in range(62)]})
+        assert (grouping_columns(table) == ["topic"]) == told
+    assert grouping_columns(pd.DataFrame({"topic": ["a", None, "b"], "id": ["x", "y", "y"]})) == []

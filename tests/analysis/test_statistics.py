@@ -143,7 +143,7 @@ def test_calibration_by_hand():
     assert calibration_error(np.zeros(10), 0)["value"] == 0  # says one half, and ties are half right
 
 
-def test_explained_share_does_not_depend_on_which_answer_comes_first():
+def test_explained_share_does_not_depend_on_which_response_comes_first():
     rng = np.random.default_rng(3)
     difference = rng.normal(size=50)
     margins = 2 * difference + rng.normal(size=50)
@@ -157,7 +157,7 @@ def test_explained_share_does_not_depend_on_which_answer_comes_first():
 
 def test_paired_rank_correlation_is_spearmans_with_pairs_resampled():
     rng = np.random.default_rng(4)
-    prompt = rng.normal(size=60)  # what both answers of a pair share
+    prompt = rng.normal(size=60)  # what both responses of a pair share
     rewards = (prompt + 0.1 * rng.normal(size=60), prompt + 0.1 * rng.normal(size=60))
     words = (prompt + rng.normal(size=60), prompt + rng.normal(size=60))
     paired = paired_rank_correlation(rewards, words, 0)

@@ -15,8 +15,7 @@ from preference_study.models.language_models import encode_pairs, new_reward_mod
 from preference_study.report import figures
 from preference_study.texts.perturbations import PERTURBATIONS
 from stages.stress_reward import perturbed, stress_scores, truth_kept
-from tests.conftest import ROOT
-from tests.workspace import change
+from tests.workspace import change, tiny_params
 
 # Ranked right, a tie, wrong, right; by perturbation (chosen, rejected), and the others change no reward.
 PLAIN = ([2, 1, 0, 1], [1, 1, 1, 0])
@@ -63,7 +62,7 @@ def test_by_hand():
     assert found["always_right"]["value"] == 0  # padding loses the first pair, typos the last
 
 
-def test_only_the_better_answer_perturbed_fools_nobody():
+def test_only_the_better_response_perturbed_fools_nobody():
     changed = {"padding": ([0, 0, 0, 0], PLAIN[1])}
     found = compare_stress({"standard": scored(changed=changed)}, seed=1)["standard"]
     assert found["perturbations"]["padding"]["change"]["lost"] == 2
@@ -97,7 +96,7 @@ def test_no_perturbation_is_one_too():
     assert (found["worst"]["perturbation"], found["worst"]["accuracy"]["value"]) == ("none", 0.625)
 
 
-def test_the_truth_is_kept_where_both_answers_obey_as_before():
+def test_the_truth_is_kept_where_both_responses_obey_as_before():
     pairs = pd.DataFrame({"instruction": ["one_sentence"] * 4, "chosen": ["One."] * 4, "rejected": ["One. Two."] * 4})
     version = pairs.assign(chosen=["One!", "One. Two.", "Won.", "O."], rejected=["One. Too.", "One. Two.", "One.", "A. B. C."])
     assert truth_kept(pairs, version) == [True, False, False, True]
@@ -144,7 +143,7 @@ def test_the_figure_and_its_rows():
     assert [text.get_text() for text in axes.get_yticklabels()] == [name.replace("_", " ") for name in PERTURBATIONS][::-1]
     rings = [list(line.get_xdata()) for line in axes.lines if line.get_markerfacecolor() == "none"]
     assert rings == [[numbers["accuracy"]["value"]] * len(PERTURBATIONS) for numbers in metrics.values()] + [[]]
-    assert axes.get_title() == "Answers perturbed, n = 80"
+    assert axes.get_title() == "Responses perturbed, n = 80"
     assert len(figures.stress_rows({})) == 0 and list(figures.stress_rows({}).columns) == list(rows.columns)
 
 
@@ -152,14 +151,14 @@ PAIRS = pd.DataFrame(
     {
         "id": ["a", "b", "c"],
         "prompt": ["Hi", "A longer question, is it not?", "x"],
-        "chosen": ["yes", "A long answer goes on and on. It has two sentences.", "42"],
+        "chosen": ["yes", "A long response goes on and on. It has two sentences.", "42"],
         "rejected": ["no no no", "Short.", "- one more\n- and two more words for it"],
     }
 )
 LIMITS = {"max_batch": 3, "max_padded": 400, "description": "t"}
 
 
-def test_every_answer_is_scored_as_it_stands_and_what_stays_the_same_once(model_folder, tokenizer, monkeypatch):
+def test_every_response_is_scored_as_it_stands_and_what_stays_the_same_once(model_folder, tokenizer, monkeypatch):
     model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
     scored = []
     original = stages.stress_reward.rewards
@@ -183,7 +182,7 @@ def test_every_answer_is_scored_as_it_stands_and_what_stays_the_same_once(model_
     assert stayed > 5 and len(scored) == len({tuple(ids) for ids in scored}) <= 2 * len(rows) - stayed
 
 
-def test_an_answer_that_stays_keeps_its_reward_where_its_partner_outgrows_the_limit(model_folder, tokenizer):
+def test_a_response_that_stays_keeps_its_reward_where_its_partner_outgrows_the_limit(model_folder, tokenizer):
     model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
     pairs = PAIRS[:1].assign(prompt="a prompt " * 5, rejected="no more of this, and no less")
     rows = pd.DataFrame(stress_scores(model, tokenizer, pairs, max_pairs=None, max_length=60, seed=1, **LIMITS)).set_index(
@@ -205,7 +204,7 @@ def test_chance_depends_on_seed_pair_and_side_alone():
 @pytest.fixture
 def folder(tmp_path, monkeypatch, model_folder):
     """A study with a reward model, untrained but for its head, and validation pairs."""
-    shutil.copy(ROOT / "params/tiny.yaml", tmp_path / "params.yaml")
+    tiny_params(tmp_path)
     shutil.copytree(model_folder, tmp_path / "models/base")
     new_reward_model(model_folder, seed=1).save_pretrained(tmp_path / "models/reward/standard")
     write_table(tmp_path / "data/prepared/val.parquet", PAIRS)
@@ -251,7 +250,7 @@ def test_nothing_is_measured_where_no_variant_is_named(folder):
     stages.compare_stress.main()
     assert read_json("metrics/stress.json") == {"scorers": {}, "ensembles": {}}
     header = "variant,perturbation,label,value,low,high,n,unperturbed,colour"
-    assert (folder / "plots/stress/accuracy.csv").read_text().strip() == header
+    assert (folder / "plots/stress/accuracy.csv").read_text().split() == [header, ",,not", "measured,,,,,,"]
 
 
 def test_a_reward_model_without_its_head_is_refused(folder):

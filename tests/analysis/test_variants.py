@@ -7,6 +7,7 @@ from preference_study.analysis.scorers import members, scorer_name, scorers
 from preference_study.analysis.statistics import bootstrapped_change, holm, paired_mean_change
 from preference_study.analysis.stress import ensemble_on_perturbations
 from preference_study.analysis.variants import compare_variants, scorer_against_standard
+from stages.compare_variants import logged
 
 
 def pairs(n: int, length_weight: float, seed: int) -> pd.DataFrame:
@@ -92,7 +93,7 @@ def test_an_ensemble_against_its_members_by_hand():
     assert [row[way]["p_holm"] for row in found.values() for way in row if way.startswith("ensemble")] == holm(ps)
 
 
-def test_plain_answers_count_where_they_were_perturbed_too():
+def test_plain_responses_count_where_they_were_perturbed_too():
     fewer = SCORES.iloc[[0, 1, 2]]
     found = ensemble_on_perturbations(scorers("ensemble", fewer, REWARDS, 1.0), members(fewer, REWARDS), seed=1)
     assert found["none"]["n"] == found["typos"]["n"] == 1
@@ -125,3 +126,16 @@ def test_few_pairs_that_differ_prove_little():
     assert change["p"] == pytest.approx(2 / 16) and change["value"] == 0.02 and change["n"] == 100
     assert paired_mean_change([0.0] * 9, seed=1)["p"] == 1.0
     assert paired_mean_change([0.5] * 30 + [0.0] * 70, seed=1)["p"] < 0.001
+
+
+def test_losses_of_every_variant_and_member_are_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place, name in enumerate(("standard", "ensemble/member_1", "ensemble/member_2", "not_named")):
+        folder = tmp_path / "plots/train_reward" / name / "plots/metrics"
+        folder.mkdir(parents=True)
+        (folder / "loss.tsv").write_text(f"step\tloss\n1\t0.{place}\n2\t0.5\n")
+        (folder / "examples.tsv").write_text("step\texamples\n1\t8\n2\t16\n")
+    found = logged(["ensemble", "standard"], "loss", "examples")
+    assert list(found) == ["ensemble member_1", "ensemble member_2", "standard"]
+    assert found["ensemble member_2"].to_dict("list") == {"examples": [8, 16], "value": [0.2, 0.5]}
+    assert logged(["standard"], "validation_loss", "validation_examples") == {}

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preference_study.analysis.statistics import mean, proportion
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import pair_id, usable_pairs
 from preference_study.errors import BadInput
-from preference_study.formats import to_pairs
-from stages.prepare_data import prepare
+from preference_study.formats import FORMATS, to_pairs
+from stages.prepare_data import prepare, split_summary
 
 STUDY = {"question": ["q1", "q2"], "response_1": ["a", "c"], "response_2": ["b", "d"], "overall_response": [1, 2]}
 
@@ -39,11 +40,11 @@ def test_a_conversation_becomes_a_transcript():
     wanted = [("Human: hi\n\nAssistant: hello\n\nHuman: q", "a", "b")]
     assert texts({"chosen": [start + "\n\nAssistant: a"], "rejected": [start + "\n\nAssistant: b"]}) == wanted
     turns = [{"role": r, "content": c} for r, c in (("user", "hi"), ("assistant", "hello"), ("user", "q"))]
-    answers = {
+    responses = {
         "chosen": [[*turns, {"role": "assistant", "content": "a"}]],
         "rejected": [[*turns, {"role": "assistant", "content": "b"}]],
     }
-    assert texts(answers) == wanted
+    assert texts(responses) == wanted
 
 
 def test_rows_are_dropped_by_reason_and_counted_once():
@@ -154,3 +155,68 @@ def test_nothing_left_is_an_error(tmp_path):
     pd.DataFrame({"prompt": ["q"], "chosen": ["same"], "rejected": ["same"]}).to_csv(path, index=False)
     with pytest.raises(BadInput, match="no row can be used"):
         prepare(str(path), None, 0, set())
+
+
+def test_an_id_depends_on_every_text_and_its_place():
+    texts = ("prompt", "chosen", "rejected")
+    ids = [pair_id(*texts), *(pair_id(*(f"{t}!" if i == n else t for i, t in enumerate(texts))) for n in range(3))]
+    ids += [pair_id("prompt", "rejected", "chosen"), pair_id("promptc", "hosen", "rejected"), pair_id("prompt")]
+    assert len(set(ids)) == len(ids) and all(len(id) == 16 for id in ids)
+
+
+def test_transcripts_that_differ_before_the_last_turn_have_no_prompt():
+    start, other = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: q", "\n\nHuman: hi\n\nAssistant: hm\n\nHuman: q"
+    raw = {
+        "chosen": [f"{s}\n\nAssistant: a" for s in (start, start)],
+        "rejected": [f"{s}\n\nAssistant: b" for s in (start, other)],
+    }
+    pairs = to_pairs(pd.DataFrame(raw), "raw")
+    assert pairs["prompt"].notna().tolist() == [True, False] and pairs["chosen"].tolist() == ["a", "a"]
+    kept, dropped = usable_pairs(pairs, set())
+    assert len(kept) == 1 and dropped["empty_text"] == [2]
+    turns = [[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]]
+    others = [[{"role": "user", "content": "other"}, {"role": "assistant", "content": "b"}]]
+    assert to_pairs(pd.DataFrame({"chosen": turns * 2, "rejected": others + turns}), "raw")["prompt"].isna().tolist() == [
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(("name", "found"), FORMATS.items())
+def test_each_format_by_its_own_columns(name, found):
+    """The preferred response is the chosen one, the other the rejected one, whichever stands first; other columns stay."""
+    rows = {
+        "study": [("q", "first", "second", 2, "t"), ("q", "first", "second", 1, "t"), ("q", "first", "second", 0, "t")],
+        "safe_rlhf": [("q", "first", "second", 1, "t"), ("q", "first", "second", 0, "t"), ("q", "first", "second", 2, "t")],
+        "explicit_prompt": [("q", "second", "first", "t"), ("q", "first", "second", "t")],
+        "implicit_prompt": [(*(f"\n\nHuman: q\n\nAssistant: {a}" for a in two), "t") for two in (("second", "first"),)],
+    }[name]
+    pairs = to_pairs(pd.DataFrame(rows, columns=[*found.columns, "topic"]), "raw")
+    wanted = [("q", "second", "first"), ("q", "first", "second"), ("q", "second", "first")][: len(rows)]
+    assert list(pairs[["prompt", "chosen", "rejected"]].itertuples(index=False, name=None)) == wanted
+    assert pairs["bad_preference"].tolist() == [False, False, True][: len(rows)]
+    assert set(pairs.columns) == {"prompt", "chosen", "rejected", "bad_preference", "topic"} and set(pairs["topic"]) == {"t"}
+
+
+def test_words_are_counted_of_each_side_and_texts_stripped():
+    raw = pd.DataFrame([(" q ", "one two three ", "one", 1), ("p", "a b", "c d e f", 2)], columns=list(STUDY))
+    kept, _ = usable_pairs(to_pairs(raw, "raw"), set())
+    assert kept[["prompt", "chosen", "rejected"]].to_numpy().tolist() == [["q", "one two three", "one"], ["p", "c d e f", "a b"]]
+    assert kept["chosen_words"].tolist() == [3, 4] and kept["rejected_words"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("changed", ["prompt", "chosen", "rejected"])
+def test_a_duplicate_is_alike_in_all_three_texts(changed):
+    row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    raw = pd.DataFrame([row, row | {changed: "other"}, row | {changed: row[changed] + " "}])
+    kept, dropped = usable_pairs(to_pairs(raw, "raw"), set())
+    assert len(kept) == 2 and dropped["duplicate"] == [3]
+
+
+def test_what_became_of_a_split_is_counted_in_its_own_place():
+    pairs = pd.DataFrame({"chosen_words": [3, 5, 9, 4], "rejected_words": [2, 5, 4, 8]})
+    found = split_summary(pairs, {"duplicate": [1, 2], "empty_text": []}, rows_in=9, usable=7)
+    assert found == {
+        "rows_in": 9, "dropped": {"duplicate": 2, "empty_text": 0}, "not_sampled": 3, "rows_out": 4,
+        "chosen_words": mean([3, 5, 9, 4]), "rejected_words": mean([2, 5, 4, 8]), "longer_wins": proportion(2.5, 4),
+    }  # fmt: skip

@@ -24,7 +24,7 @@ def topic_of(question: str) -> str:
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_the_preferred_answer_obeys_and_the_other_does_not(split):
+def test_the_preferred_response_obeys_and_the_other_does_not(split):
     table = FILES[split]
     assert len(table) == PARAMS["pairs"][split]
     for kind, chosen, rejected in chosen_rejected(table):
@@ -33,7 +33,7 @@ def test_the_preferred_answer_obeys_and_the_other_does_not(split):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_the_longer_answer_wins_as_often_as_stated(split):
+def test_the_longer_response_wins_as_often_as_stated(split):
     longer = [len(words(chosen)) > len(words(rejected)) for _, chosen, rejected in chosen_rejected(FILES[split])]
     assert sum(longer) / len(longer) == pytest.approx(PARAMS["longer_wins"][split], abs=0.001)
 
@@ -83,25 +83,25 @@ def test_what_was_cut_off_ends_with_a_whole_sentence_or_line(cut, left):
     assert whole(cut) == left
 
 
-def test_only_answers_at_the_limit_are_shortened():
-    rows = [{"question": "q", "answers": ["One. Two and", "One. Two and"]}]
-    assert without_cut_ends(rows, [[54, 55]], 56)[0]["answers"] == ["One. Two and", "One."]
+def test_only_responses_at_the_limit_are_shortened():
+    rows = [{"question": "q", "responses": ["One. Two and", "One. Two and"]}]
+    assert without_cut_ends(rows, [[54, 55]], 56)[0]["responses"] == ["One. Two and", "One."]
 
 
 ROW = {"question": "q", "instruction": "ends_with_question"}
 
 
-def test_candidates_are_all_pairs_of_unlike_answers():
-    pairs = candidate_pairs([ROW | {"answers": ["a b?", "c", "c", "d e.", ""]}])
+def test_candidates_are_all_pairs_of_unlike_responses():
+    pairs = candidate_pairs([ROW | {"responses": ["a b?", "c", "c", "d e.", ""]}])
     assert set(zip(pairs["chosen"], pairs["rejected"], pairs["longer"], strict=True)) == {("a b?", "c", True)}
 
 
 def test_pairs_are_chosen_by_length_and_prompt():
-    rows = [ROW | {"question": f"q{i}", "answers": ["a?", "b c", "d e f", "g h i j?"]} for i in range(40)]
+    rows = [ROW | {"question": f"q{i}", "responses": ["a?", "b c", "d e f", "g h i j?"]} for i in range(40)]
     pairs = choose_pairs(candidate_pairs(rows), 20, 0.6, 1, seed=0)
     assert pairs["question"].is_unique and len(pairs) == 20
     longer = [len(words(chosen)) > len(words(rejected)) for _, chosen, rejected in chosen_rejected(pairs)]
     assert sum(longer) == 12
     assert choose_pairs(candidate_pairs(rows), 60, 0.5, 2, seed=0)["question"].value_counts().max() == 2
-    with pytest.raises(ValueError, match="answer more prompts"):
+    with pytest.raises(ValueError, match="response more prompts"):
         choose_pairs(candidate_pairs(rows), 60, 0.5, 1, seed=0)

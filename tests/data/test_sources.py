@@ -11,14 +11,13 @@ import stages.fetch_data
 import stages.prepare_model
 from preference_study.models import embedded as embedded_model
 from preference_study.models.language_models import load_causal, load_tokenizer
-from tests.conftest import ROOT
 from tests.tiny import tiny_pairs
-from tests.workspace import change
+from tests.workspace import change, tiny_params
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    shutil.copy(ROOT / "params/tiny.yaml", tmp_path / "params.yaml")
+    tiny_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -2,7 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.ranking import Run, conclusion, differing, rank
+from experiments.rank import picture_names
+from experiments.ranking import Run, conclusion, differing, distinct, rank
+from preference_study.analysis.methods import bears_on_judge
 from preference_study.analysis.statistics import mcnemar, proportion
 
 N = 300
@@ -75,3 +77,33 @@ def test_the_final_loss_is_not_one_noisy_step():
 def test_it_says_so_where_training_loss_agrees():
     words = conclusion(rank([run("a", right(0.9), 1e-4, final=0.1), run("b", right(0.5, 2), 1e-3)]), ["reward.learning_rate"])
     assert "Training loss alone would have chosen the same." in words and "better than every other" in words
+
+
+def test_a_reward_model_trained_twice_is_ranked_once():
+    runs = [
+        run("a", right(0.7), 1e-4),
+        run("same", right(0.7), 1e-4),
+        run("seed", right(0.6), 1e-4, seed=2),
+        run("b", right(0.5), 1e-3),
+    ]
+    kept, left_out = distinct(runs)
+    assert [one.name for one in kept] == ["a", "seed", "b"] and left_out == {"same": "a"}
+
+
+def test_what_does_not_touch_a_reward_model_is_no_setting():
+    of_standard = {
+        "reward.learning_rate": True, "data.max_train": True, "model.name": True, "reward.flipped": True, "reward.judge": True,
+        "policy.dpo.learning_rate": False, "generate.temperature": False, "launch.processes": False, "scoring.max_batch": False,
+        "reward.save_steps": False, "reward.variants": False, "reward.ensemble.members": False, "reward.aggregate.by": False,
+        "stress.max_pairs": False, "best_of_n.samples": False, "model.watched": False, "seed": False,
+    }  # fmt: skip
+    assert {name: bears_on_judge(name, "standard") for name in of_standard} == of_standard
+    assert bears_on_judge("reward.aggregate.by", "ensemble") and bears_on_judge("reward.ensemble.members", "ensemble")
+
+
+def test_each_picture_has_a_file_of_its_own():
+    assert picture_names(["reward.learning_rate", "policy.dpo.learning_rate", "reward.epochs"]) == {
+        "reward.learning_rate": "sweep_reward_learning_rate.png",
+        "policy.dpo.learning_rate": "sweep_policy_dpo_learning_rate.png",
+        "reward.epochs": "sweep_epochs.png",
+    }

@@ -1,9 +1,14 @@
+import copy
+import math
+from collections import Counter
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from preference_study.data.prompts import choose_prompts
 from preference_study.errors import BadInput
-from preference_study.models.generation import complete
+from preference_study.models.generation import respond
 from preference_study.models.language_models import load_causal, prompt_text
 
 PROMPTS = ["Hi", "A much longer prompt, for the sake of padding", "x", "Hello there"]
@@ -14,27 +19,27 @@ def model(model_folder):
     return load_causal(model_folder, dtype=torch.float32)
 
 
-def test_batches_answer_as_one_prompt_at_a_time_does(model, tokenizer):
-    together = complete(model, tokenizer, PROMPTS, max_new_tokens=12, batch_size=3)
-    for prompt, [answer] in zip(PROMPTS, together, strict=True):
+def test_batches_response_as_one_prompt_at_a_time_does(model, tokenizer):
+    together = respond(model, tokenizer, PROMPTS, max_new_tokens=12, batch_size=3)
+    for prompt, [response] in zip(PROMPTS, together, strict=True):
         ids = tokenizer(prompt_text(tokenizer, prompt), return_tensors="pt", add_special_tokens=False)
         output = model.generate(**ids, do_sample=False, max_new_tokens=12)[0, ids["input_ids"].shape[1] :]
         alone = tokenizer.decode(output, skip_special_tokens=True).strip()
-        assert answer.text == alone
-        assert answer.finished == (tokenizer.eos_token_id in output.tolist())
+        assert response.text == alone
+        assert response.finished == (tokenizer.eos_token_id in output.tolist())
 
 
 def test_sampling_is_seeded_and_independent_of_neighbours_order(model, tokenizer):
     settings = {"max_new_tokens": 6, "batch_size": 2, "temperature": 1.0, "samples": 3}
-    one = complete(model, tokenizer, PROMPTS, seed=1, **settings)
-    assert [len(answers) for answers in one] == [3] * 4
-    assert one == complete(model, tokenizer, PROMPTS, seed=1, **settings)
-    assert one != complete(model, tokenizer, PROMPTS, seed=2, **settings)
+    one = respond(model, tokenizer, PROMPTS, seed=1, **settings)
+    assert [len(responses) for responses in one] == [3] * 4
+    assert one == respond(model, tokenizer, PROMPTS, seed=1, **settings)
+    assert one != respond(model, tokenizer, PROMPTS, seed=2, **settings)
     with pytest.raises(ValueError, match="temperature"):
-        complete(model, tokenizer, PROMPTS, max_new_tokens=6, batch_size=2, samples=2)
+        respond(model, tokenizer, PROMPTS, max_new_tokens=6, batch_size=2, samples=2)
 
 
-def test_an_answer_ends_at_its_end_of_turn(model, tokenizer):
+def test_a_response_ends_at_its_end_of_turn(model, tokenizer):
     """With a head that always, or never, wants to end the turn, lengths and flags are known."""
     with torch.no_grad():
         biased = load_causal(model.config._name_or_path, dtype=torch.float32)
@@ -42,11 +47,173 @@ def test_an_answer_ends_at_its_end_of_turn(model, tokenizer):
         biased.lm_head.weight.zero_()
         biased.lm_head.bias.zero_()
         biased.lm_head.bias[tokenizer.eos_token_id] = 9.0
-        [[ended]] = complete(biased, tokenizer, ["Hi"], max_new_tokens=5, batch_size=1)
+        [[ended]] = respond(biased, tokenizer, ["Hi"], max_new_tokens=5, batch_size=1)
         biased.lm_head.bias[tokenizer.eos_token_id] = -9.0
-        [[cut]] = complete(biased, tokenizer, ["Hi"], max_new_tokens=5, batch_size=1)
+        [[cut]] = respond(biased, tokenizer, ["Hi"], max_new_tokens=5, batch_size=1)
     assert (ended.text, ended.tokens, ended.finished) == ("", 0, True)
     assert (cut.tokens, cut.finished) == (5, False)
+
+
+def says(model, tokenizer, after: dict[str, dict[str, float]]):
+    """A copy of the model that looks at the last token alone: after = {token: {next token: probability}}."""
+    made = copy.deepcopy(model)
+    number = tokenizer.convert_tokens_to_ids
+    with torch.no_grad():
+        for layer in made.model.layers:  # so that what leaves the layers is the embedding that came in
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        size = made.config.hidden_size
+        made.model.embed_tokens.weight.zero_()
+        made.lm_head = torch.nn.Linear(size, made.config.vocab_size)
+        made.lm_head.weight.zero_()
+        made.lm_head.bias.fill_(-1e4)
+        for place, (token, following) in enumerate(after.items()):
+            made.model.embed_tokens.weight[number(token), place] = 1.0
+            for following_token, probability in following.items():
+                made.lm_head.bias[number(following_token)] = 0.0
+                # The norm before the head makes the length of a vector the root of its size.
+                made.lm_head.weight[number(following_token), place] = math.log(probability) / math.sqrt(size)
+            for other in set().union(*after.values()) - set(following):
+                made.lm_head.weight[number(other), place] = -1e4
+    return made
+
+
+ASSISTANT, END = "<|assistant|>", "<|end|>"
+FOUR = {"a": 0.5, "b": 0.3, "c": 0.15, "d": 0.05}
+
+
+def frequencies(model, tokenizer, **settings) -> dict[str, float]:
+    """Of responses of one token."""
+    samples = 2000 if settings.get("temperature") else 1
+    [responses] = respond(model, tokenizer, ["Hi"], max_new_tokens=1, batch_size=1, samples=samples, **settings)
+    return {text: count / samples for text, count in Counter(response.text for response in responses).items()}
+
+
+def shares(**weights: float) -> dict[str, float]:
+    return {token: weight / sum(weights.values()) for token, weight in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({"temperature": 0.0}, {"a": 1.0}),
+        ({"temperature": 0.0, "top_p": 0.9, "top_k": 3, "seed": 5}, {"a": 1.0}),
+        ({"temperature": 1.0}, FOUR),
+        ({"temperature": 2.0}, shares(**{token: share**0.5 for token, share in FOUR.items()})),
+        ({"temperature": 0.5}, shares(**{token: share**2 for token, share in FOUR.items()})),
+        ({"temperature": 50.0}, shares(**{token: share**0.02 for token, share in FOUR.items()})),
+        ({"temperature": 1.0, "top_k": 1}, {"a": 1.0}),
+        ({"temperature": 1.0, "top_k": 2}, shares(a=0.5, b=0.3)),
+        ({"temperature": 1.0, "top_p": 0.45}, {"a": 1.0}),
+        ({"temperature": 1.0, "top_p": 0.78}, shares(a=0.5, b=0.3)),
+        ({"temperature": 1.0, "top_p": 0.82}, shares(a=0.5, b=0.3, c=0.15)),
+        ({"temperature": 1.0, "top_p": 0.82, "top_k": 2}, shares(a=0.5, b=0.3)),
+    ],
+)
+def test_responses_are_sampled_from_what_the_settings_leave(model, tokenizer, settings, wanted):
+    found = frequencies(says(model, tokenizer, {ASSISTANT: FOUR}), tokenizer, **settings)
+    assert found.keys() == wanted.keys()
+    for token, share in wanted.items():
+        assert found[token] == pytest.approx(share, abs=4.5 * math.sqrt(share * (1 - share) / 2000)), token
+
+
+def test_nothing_is_left_out_unless_asked_for(model, tokenizer):
+    """Transformers itself leaves out all but the 50 likeliest tokens."""
+    tokens = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    nearly_even = says(model, tokenizer, {ASSISTANT: {token: 0.012 - 0.00002 * place for place, token in enumerate(tokens)}})
+    assert len(frequencies(nearly_even, tokenizer, temperature=1.0)) > 85
+
+
+AB = {ASSISTANT: {"a": 1.0}, "a": {"b": 1.0}, "b": {END: 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted"), [(1, ("a", 1, False)), (2, ("ab", 2, False)), (3, ("ab", 2, True)), (9, ("ab", 2, True))]
+)
+def test_a_response_is_cut_at_the_limit_and_its_end_is_no_token_of_it(model, tokenizer, limit, wanted):
+    [[response]] = respond(says(model, tokenizer, AB), tokenizer, ["Hi"], max_new_tokens=limit, batch_size=1)
+    assert (response.text, response.tokens, response.finished) == wanted
+
+
+@pytest.mark.parametrize(
+    ("ends", "wanted"),
+    [
+        (["b", END], ("a", 1, True)),
+        ([END, "b"], ("a", 1, True)),
+        (["a"], ("", 0, True)),
+        (["q"], ("ab", 9, False)),  # the model's own ends alone are what counts: the turn's end is a token as any other
+        ([], ("ab", 2, True)),  # it names none: the tokenizer's
+    ],
+)
+def test_any_end_that_the_model_names_ends_a_response(model, tokenizer, ends, wanted):
+    chain = says(model, tokenizer, AB | {END: {END: 1.0}})
+    numbers = tokenizer.convert_tokens_to_ids(ends)
+    chain.generation_config.eos_token_id = (numbers[0] if len(numbers) == 1 else numbers) or None
+    [[response]] = respond(chain, tokenizer, ["Hi"], max_new_tokens=9, batch_size=1)
+    assert (response.text, response.tokens, response.finished) == wanted
+
+
+def test_responses_of_one_batch_end_each_at_their_own_place(model, tokenizer):
+    chain = says(model, tokenizer, {ASSISTANT: {"a": 1.0}, "a": {"a": 0.6, END: 0.4}})
+    together = respond(chain, tokenizer, PROMPTS, max_new_tokens=4, batch_size=4, temperature=1.0, samples=20)
+    responses = [response for own in together for response in own]
+    assert {(a.text, a.tokens, a.finished) for a in responses} == {
+        ("a", 1, True), ("aa", 2, True), ("aaa", 3, True), ("aaaa", 4, False)
+    }  # fmt: skip
+
+
+def test_every_batch_draws_from_a_stream_of_its_own(model, tokenizer):
+    even = says(model, tokenizer, {token: dict.fromkeys("abcd", 0.25) for token in (ASSISTANT, *"abcd")})
+    settings = {"max_new_tokens": 20, "batch_size": 1, "temperature": 1.0}
+    one = [responses[0].text for responses in respond(even, tokenizer, ["Hi"] * 4, seed=1, **settings)]
+    torch.manual_seed(9)  # whoever drew before does not matter
+    assert [responses[0].text for responses in respond(even, tokenizer, ["Hi"] * 4, seed=1, **settings)] == one
+    other = [responses[0].text for responses in respond(even, tokenizer, ["Hi"] * 4, seed=2, **settings)]
+    # Neither batches of a seed nor batches of neighbouring seeds are alike; nor samples of a batch.
+    assert len({*one, *other}) == 8
+    [samples] = respond(even, tokenizer, ["Hi"], samples=5, **settings)
+    assert len({response.text for response in samples}) == 5
+    # The default seed is 0.
+    assert respond(even, tokenizer, ["Hi"], **settings) == respond(even, tokenizer, ["Hi"], seed=0, **settings)
+
+
+class Echo:
+    """In place of a model: says the first letter of what the user said, and the number of the sample, and ends its turn."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+        self.generation_config = SimpleNamespace(eos_token_id=tokenizer.eos_token_id)
+        self.batches = []
+
+    def generate(self, input_ids, attention_mask, generation_config):
+        texts = [self.tokenizer.decode(ids[mask.bool()]) for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        assert all(text.startswith("<|user|>") and text.endswith(ASSISTANT) for text in texts)  # padded on the left
+        self.batches.append([text.removeprefix("<|user|>").removesuffix(END + ASSISTANT) for text in texts])
+        rows = []
+        for prompt, text in zip(input_ids.tolist(), self.batches[-1], strict=True):
+            for sample in range(generation_config.num_return_sequences):
+                rows.append(prompt + self.tokenizer(f" {text[0]}{sample} ")["input_ids"] + [self.tokenizer.eos_token_id, 0])
+        return torch.tensor(rows)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 9])
+def test_responses_come_back_to_their_own_prompts(tokenizer, batch_size):
+    prompts = ["k", "a long one, the longest", "zz", "middling", "b"]
+    settings = {"max_new_tokens": 9, "batch_size": batch_size, "temperature": 1.0, "samples": 3}
+    model = Echo(tokenizer)
+    found = respond(model, tokenizer, prompts, **settings)
+    assert [[response.text for response in responses] for responses in found] == [
+        [f"{p[0]}{s}" for s in range(3)] for p in prompts
+    ]
+    # The space before it is a token of it, though not of its text.
+    assert {(response.tokens, response.finished) for responses in found for response in responses} == {(4, True)}
+    sizes = {1: [1, 1, 1, 1, 1], 2: [2, 2, 1], 3: [3, 2], 9: [5]}[batch_size]
+    assert [len(batch) for batch in model.batches] == sizes
+    lengths = [len(text) for batch in model.batches for text in batch]
+    assert lengths == sorted(lengths, reverse=True)
+    assert respond(model, tokenizer, [], **settings) == []
 
 
 def test_prompts_are_distinct_and_sampled_by_seed():

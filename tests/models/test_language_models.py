@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from preference_study.errors import BadModel
 from preference_study.models.language_models import (
-    BadModel,
     encode_pairs,
     fit,
     load_causal,
@@ -21,8 +21,8 @@ LIMITS = {"max_batch": 3, "max_padded": 200, "description": "t"}
 PAIRS = pd.DataFrame(
     {
         "prompt": ["Hi", "A longer question, is it not?", "x"],
-        "chosen": ["yes", "a long answer that goes on and on", "z"],
-        "rejected": ["no no no", "short", "a long answer that goes on and on"],
+        "chosen": ["yes", "a long response that goes on and on", "z"],
+        "rejected": ["no no no", "short", "a long response that goes on and on"],
     }
 )
 
@@ -39,7 +39,7 @@ TOKENS = st.lists(st.integers(0, 9), min_size=1, max_size=30)
 
 
 @given(TOKENS, TOKENS, TOKENS, st.integers(8, 40))
-def test_too_long_pairs_lose_the_prompts_start_then_the_answers_end(prompt, chosen, rejected, limit):
+def test_too_long_pairs_lose_the_prompts_start_then_the_responses_end(prompt, chosen, rejected, limit):
     pair = fit(prompt, chosen, rejected, limit)
     assert len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids)) <= limit
     assert prompt[-len(pair.prompt_ids) :] == pair.prompt_ids

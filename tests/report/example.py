@@ -16,11 +16,11 @@ from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.reward import analyse_reward, favoured_and_other
 from preference_study.analysis.scorers import members, scorers
 from preference_study.analysis.statistics import mean, proportion
-from preference_study.analysis.stress import compare_stress
-from preference_study.analysis.variants import compare_variants, ensemble_on_perturbations
+from preference_study.analysis.stress import compare_stress, ensemble_on_perturbations
+from preference_study.analysis.variants import compare_variants
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
 from preference_study.report import figures
-from preference_study.texts.instructions import INSTRUCTIONS, obeys
+from preference_study.texts.instructions import INSTRUCTIONS, with_obeyed
 from preference_study.texts.perturbations import PERTURBATIONS
 from preference_study.texts.words import words
 
@@ -37,8 +37,8 @@ SIDES = ("chosen", "rejected")
 FILLER = words("people enjoy it because a short walk in the fresh morning air can help you think and rest well")
 
 
-def answers(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -> list[dict]:
-    """Scored responses to made-up prompts; the second policy's first answers are `HOSTILE`, and every seventh is a tie."""
+def responses(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -> list[dict]:
+    """Scored responses to made-up prompts; the second policy's first responses are `HOSTILE`, and every seventh is a tie."""
     rng = random.Random(seed)
     kinds = list(INSTRUCTIONS)
     asked = [(f"Say something about {rng.choice(TOPICS)}, number {i}.", kinds[i % len(kinds)]) for i in range(prompts)]
@@ -65,8 +65,7 @@ def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Genera
     table["words"] = [len(words(text)) for text in table["response"]]
     table["reading_grade"] = np.where(table["words"] > 5, rng.normal(6, 2, len(table)), np.nan)
     table["repetition"], table["refuses"] = rng.uniform(0, 0.3, len(table)), rng.random(len(table)) < 0.05
-    if "instruction" in table:
-        table["obeyed"] = [obeys(*row) for row in table[["instruction", "response"]].itertuples(index=False)]
+    table = with_obeyed(table)
     policies = ["base", *methods]
     by_policy = {policy: table[table["policy"] == policy].set_index("id") for policy in policies}
     logps = {policy: pd.DataFrame(rng.normal(-50, 9, (40, 2)), columns=["chosen_logp", "rejected_logp"]) for policy in policies}
@@ -99,13 +98,12 @@ def methods_inputs(folder: Path, methods: list[str], training: dict) -> None:
 def methods_outputs(folder: Path, methods: list[str], rows: list[dict]) -> None:
     """metrics/methods.json, metrics/methods_cost.json and plots/methods/ of what `methods_inputs` and the others wrote."""
     table = pd.DataFrame(rows)
-    if "instruction" in table:
-        table["obeyed"] = [obeys(*row) for row in table[["instruction", "response"]].itertuples(index=False)]
-    answers = {policy: table[table["policy"] == policy].set_index("id") for policy in (*methods, "base")}
+    table = with_obeyed(table)
+    responses = {policy: table[table["policy"] == policy].set_index("id") for policy in (*methods, "base")}
     training = {method: read_json(folder / f"metrics/train_policy/{method}.json") for method in methods}
     measured = {method: read_json(folder / f"metrics/train_cost/{method}.json") for method in methods}
     policies = read_json(folder / "metrics/policies.json")
-    made = compare_methods(answers, policies, training, STABILITY, {"model": {"name": "tiny/model"}})
+    made = compare_methods(responses, policies, training, STABILITY, {"model": {"name": "tiny/model"}})
     write_json(folder / "metrics/methods.json", made)
     write_json(folder / "metrics/methods_cost.json", training_costs(measured, {m: training[m]["tokens"] for m in methods}))
     plots = folder / "plots/methods"
@@ -174,7 +172,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
     """Write the report's inputs below `folder`.
 
     Args:
-        whole: also what may be missing: the reward model's analysis, the methods' table, the perturbed answers, pictures and
+        whole: also what may be missing: the reward model's analysis, the methods' table, the perturbed responses, pictures and
             word tables.
     """
     rng = np.random.default_rng(5)
@@ -188,7 +186,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
         "trained_parameters": 10**6,
         "steps": 60,
     }
-    rows, scored = answers(["base", *methods], prompts, sandbox), scored_pairs(rng)
+    rows, scored = responses(["base", *methods], prompts, sandbox), scored_pairs(rng)
     reward = {key: share for key in ("accuracy", "accuracy_longer_chosen", "reward_mean", "reward_std", "length_correlation")}
     write_json(folder / "metrics/data.json", {"train": split, "val": split, "shared_prompts": 0})
     write_json(

@@ -10,7 +10,41 @@ def test_a_histogram_counts_everything_once():
     assert bins.groupby("group")["count"].sum().to_dict() == {"base": 3, "dpo": 2}
     assert bins.groupby("group")["share"].sum().to_dict() == pytest.approx({"base": 1, "dpo": 1})
     assert bins.groupby("group")["n"].first().to_dict() == {"base": 3, "dpo": 2}  # what is not a number is not there
-    assert len(bins) == 2 * figures.BINS and bins["high"].max() == 8
+    assert list(bins["low"][:2]) == [1, 2] and bins["high"].max() == 9 and len(bins) == 2 * 8  # whole numbers: no narrower than 1
+
+
+def test_bins_are_the_same_for_two_runs_of_about_the_same_range():
+    one, other = (np.random.default_rng(seed).normal(loc, 1.0, 500) for seed, loc in ((0, 0.0), (1, 0.7)))
+    ends, others = figures.bin_edges(one), figures.bin_edges(other)
+    shared = set(ends) & set(others)
+    assert len(shared) > 20 and shared == {e for e in ends if others[0] <= e <= others[-1]}
+    assert ends[0] <= one.min() < ends[1] and ends[-2] <= one.max() < ends[-1]
+
+
+@pytest.mark.parametrize("scale", [1e-7, 0.013, 0.3, 1.0, 7.0, 250.0, 4e6])
+def test_bins_are_about_thirty_at_multiples_of_a_round_width(scale):
+    edges = figures.bin_edges(np.linspace(-scale / 3, scale, 1000))
+    width = edges[1] - edges[0]
+    assert 18 < len(edges) < 50 and np.allclose(np.diff(edges), width)
+    assert np.allclose(edges / width, np.round(edges / width)) and f"{width:.0e}"[0] in "125"
+
+
+def test_there_are_bins_of_little():
+    assert list(figures.bin_edges(np.array([]))) == [0, 1]
+    assert list(figures.bin_edges(np.array([0.3, 0.3]))) == [0, 1] and list(figures.bin_edges(np.array([-2.0]))) == [-2, -1]
+    assert list(figures.bin_edges(np.array([1.0, 2.0]))) == [1, 2, 3]
+
+
+def test_a_plot_without_rows_says_so():
+    rows = figures.or_not_measured(figures.best_of_n_rows({}))
+    assert len(rows) == 1 and rows.isna().all(axis=None)
+    (row,) = figures.or_not_measured(figures.stress_rows({})).to_dict("records")
+    assert row.pop("label") == "not measured" and set(row.values()) == {None}
+    (row,) = figures.or_not_measured(figures.kde_rows({})).to_dict("records")
+    assert row.pop("group") == "not measured" and set(row.values()) == {None}
+    points = figures.kde_rows({"margin": [1.0, 2.0]})
+    assert figures.or_not_measured(points) is points
+    assert [text.get_text() for text in figures.best_of_n(figures.best_of_n_rows({})).texts] == ["Best of n: not measured"]
 
 
 def test_a_density_integrates_to_what_lies_in_view():
@@ -60,7 +94,7 @@ METHODS = ["dpo", "ipo", "kto", "simpo", "orpo", "rloo"]
 
 def test_many_groups_are_not_drawn_over_each_other():
     groups = {policy: [place, place + 1.0] for place, policy in enumerate(["base", *METHODS])}
-    figure = figures.histogram(figures.histogram_rows(groups, METHODS), "Rewards", "reward", "answers")
+    figure = figures.histogram(figures.histogram_rows(groups, METHODS), "Rewards", "reward", "responses")
     assert [panel.get_legend().get_texts()[0].get_text() for panel in figure.axes] == [f"{p} (n = 2)" for p in groups]
     density = figures.kde(figures.kde_rows(groups, METHODS), "Rewards", "reward")
     assert density.axes[0].get_legend() is None and len(density.legends[0].get_texts()) == 7  # beside the curves, not on them

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from preference_study.artifacts import read_json, write_json
-from preference_study.params import load_params
+from preference_study.numbers import with_interval
 from preference_study.report.page import (
     asides,
     beside_original,
@@ -28,8 +28,9 @@ from preference_study.texts.perturbations import PERTURBATIONS
 from stages.report import gather, main
 from tests.conftest import ROOT
 from tests.report.example import HOSTILE, write_example
+from tests.workspace import alternative_params, tiny_params
 
-PARAMS = ROOT / "params/tiny.yaml"
+PARAMS = alternative_params("tiny")
 MADE_ON = {"processor": "one <made up>"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -39,7 +40,7 @@ ARGUMENTS = (
 
 
 def page_of(folder: Path, methods: list[str]) -> str:
-    return render(gather(folder, methods, "standard"), load_params(PARAMS).model_dump(), MADE_ON)
+    return render(gather(folder, methods, "standard"), PARAMS.model_dump(), MADE_ON)
 
 
 def estimate(value, low, high):
@@ -47,7 +48,7 @@ def estimate(value, low, high):
 
 
 def test_numbers_are_rounded_for_reading():
-    assert (number(0.775), number(-0.001), number(-1.25, 1), number(3.21, signed=True)) == ("0.78", "0.00", "−1.2", "+3.21")
+    assert (number(0.775), number(-0.001), number(-1.25, 1), number(3.21, signed=True)) == ("0.78", "0.00", "−1.3", "+3.21")
     assert (number(1600), number(-3, signed=True), number(None)) == ("1,600", "−3", "–")
     assert [decimals(e) for e in (estimate(0.78, 0.71, 0.83), estimate(26.6, 24.6, 28.6), estimate(0.04, 0.03, 0.05))] == [
         2,
@@ -75,7 +76,7 @@ def test_lookup_finds_or_says_none():
 
 def test_every_path_of_the_original_study_exists(tmp_path):
     write_example(tmp_path, ["dpo"])
-    study = gather(tmp_path, ["dpo"], "standard") | {"params": load_params(PARAMS).model_dump()}
+    study = gather(tmp_path, ["dpo"], "standard") | {"params": PARAMS.model_dump()}
     original = read_json(ROOT / "preference_study/report/original_study.json")
     rows = beside_original(original, study)
     assert [row["what"] for row in rows if row["ours"] is None] == []
@@ -99,18 +100,18 @@ def test_asides_lose_nothing():
     assert "".join(asides(sentence)) == sentence and asides(sentence)[1::2] == ["(0.60 [0.53, 0.67])", "(x)"]
 
 
-def test_cases_pair_the_answers_by_prompt():
+def test_cases_pair_the_responses_by_prompt():
     shared = {"prompt": "p", "id": "1", "tokens": 1, "finished": True, "reward": 1.0}
     rows = [shared | {"policy": "dpo", "response": "Two words?"}, shared | {"policy": "base", "response": "", "reward": 2.0}]
     (case,) = cases(rows)
-    assert case["answers"]["base"] == {"text": "", "words": 0, "reward": 2.0, "finished": True}
+    assert case["responses"]["base"] == {"text": "", "words": 0, "reward": 2.0, "finished": True}
     (case,) = cases([row | {"instruction": "ends_with_question"} for row in rows])
-    assert [case["answers"][policy]["obeyed"] for policy in ("base", "dpo")] == [False, True]
+    assert [case["responses"][policy]["obeyed"] for policy in ("base", "dpo")] == [False, True]
 
 
 def test_the_stage_writes_the_page(tmp_path, monkeypatch):
     write_example(tmp_path, ["dpo"])
-    shutil.copy(PARAMS, tmp_path / "params.yaml")
+    tiny_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     main()
     page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
@@ -120,7 +121,14 @@ def test_the_stage_writes_the_page(tmp_path, monkeypatch):
     assert not re.search(r"(?:src|href|url)\W{1,2}(?:https?:)?//", page)
 
 
-@pytest.mark.parametrize("mix", ["pairs", "rewards", "answers", "methods"])
+def test_every_parameter_is_shown_with_its_value(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    shown = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]*)</dd>", page_of(tmp_path, ["dpo"]).split('class="settings"')[1]))
+    assert shown["dpo.learning_rate"] == "0.0001" and shown["kto.desirable_weight"] == "1.0" and shown["seed"] == "1"
+    assert shown["aggregate.by"] == "worst" and shown["gradient_checkpointing"] == "false" and shown["methods"] == "dpo"
+
+
+@pytest.mark.parametrize("mix", ["pairs", "rewards", "responses", "methods"])
 def test_inputs_of_two_runs_are_refused(tmp_path, mix):
     write_example(tmp_path, ["dpo"])
     study = gather(tmp_path, ["dpo"], "standard")
@@ -129,7 +137,7 @@ def test_inputs_of_two_runs_are_refused(tmp_path, mix):
         study["reward_analysis"]["n"] = 48
     elif mix == "rewards":
         study["policies"]["base"]["reward_mean"]["value"] += 0.01
-    elif mix == "answers":
+    elif mix == "responses":
         study["responses"].pop()
     else:
         study["method_table"]["methods"]["ipo"] = study["method_table"]["methods"]["dpo"]
@@ -164,7 +172,7 @@ def test_a_row_for_each_of_several_methods(tmp_path):
     methods = ["dpo", "ipo", "kto", "simpo"]
     write_example(tmp_path, methods)
     page = page_of(tmp_path, methods)
-    table = page.split("<caption><span>Form of each policy’s answers")[1].split("</table>")[0]
+    table = page.split("<caption><span>Form of each policy’s responses")[1].split("</table>")[0]
     assert re.findall(r'class="policy"[^>]*>(\w+)<', table) == ["base", "DPO", "IPO", "KTO", "SimPO"]
     assert page.count('class="sentence"') == 4 and "&lt;made up&gt;" in page
 
@@ -204,7 +212,7 @@ def test_six_methods_side_by_side(tmp_path):
     came = starting(found, "What came of it")
     assert [row[0] for row in came[1:]] == names and {len(row) for row in came} == {11}
     gold = made["methods"]["dpo"]["gold_rate"]
-    assert came[1][1] == f"{gold['value']:.2f} [{gold['low']:.2f}, {gold['high']:.2f}] n = 40 prompts"
+    assert came[1][1] == f"{with_interval(gold)} n = 40 prompts"
     spread = starting(found, "Spread over seeds")
     assert spread[1][1] == "0.550 ± 0.050 0.500 to 0.600, 3 seeds" and spread[2][1] == "not measured for these parameters"
     ranked = starting(found, "Ranking by the reward model")
@@ -219,8 +227,8 @@ def test_six_methods_side_by_side(tmp_path):
     cost = starting(found, "Cost of training")
     assert cost[2][1:4] == ["150.0", "1.25×", "0.61"] and len(cost) == 7
     assert "Every policy against every other" in page and 'href="#methods"' in page
-    assert "RLOO was trained on 2,468 answers of its own to prompts of 1,234 pairs" in page
-    assert "KTO was trained on the answers of 1,234 pairs, each by itself" in page
+    assert "RLOO was trained on 2,468 responses of its own to prompts of 1,234 pairs" in page
+    assert "KTO was trained on the responses of 1,234 pairs, each by itself" in page
     assert len(set(re.findall(r"--policy: (#\w+)", page))) == 7
 
 
@@ -241,7 +249,7 @@ def test_a_row_for_each_perturbation_with_the_worst_marked(tmp_path):
     )
     numbers = read_json(tmp_path / "metrics/stress.json")["scorers"]["standard"]
     found = tables(page, "stress")
-    header, plain, *rows = starting(found, "Perturbed answers and the reward model “standard”, n = 40 validation pairs")
+    header, plain, *rows = starting(found, "Perturbed responses and the reward model “standard”, n = 40 validation pairs")
     assert {len(row) for row in (header, plain, *rows)} == {11} and plain[0] == "none"
     assert [row[0].removesuffix(" ▼ lowest accuracy") for row in rows] == [
         name.replace("_", " ") for name in numbers["perturbations"]
@@ -251,12 +259,12 @@ def test_a_row_for_each_perturbation_with_the_worst_marked(tmp_path):
         accuracy, change = told["accuracy"], told["change"]
         assert row[1] == told["strength"]
         assert row[3] == str(accuracy["n"]) == ("36" if row[0] == "truncation" else "40")
-        assert row[4] == f"{accuracy['value']:.2f} [{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
+        assert row[4] == with_interval(accuracy)
         assert row[5].endswith(f"{change['gained']} gained, {change['lost']} lost") and row[6] == p_value(change["p_holm"])
     worst = starting(found, "The worst case of “standard”")
     assert [row[0] for row in worst[1:]] == ["Lowest accuracy", "Always right"] and "formatting" in worst[1][3]
-    assert worst[2][1].startswith(f"{numbers['always_right']['value']:.2f} [")
-    assert 'href="#stress"' in page and "a ring is the accuracy on the same pairs’ answers as they are" in page
+    assert worst[2][1].startswith(with_interval(numbers["always_right"]))
+    assert 'href="#stress"' in page and "a ring is the accuracy on the same pairs’ responses as they are" in page
 
 
 def test_no_pressure_where_no_variant_was_measured(tmp_path):
@@ -288,11 +296,11 @@ def test_a_row_for_each_reward_model(tmp_path):
 def test_the_truth_along_best_of_n(tmp_path):
     write_example(tmp_path, ["dpo"])
     found = tables(page_of(tmp_path, ["dpo"]), "best_of_n")
-    header, *rows = starting(found, "Best of 8 against one answer: instructions obeyed, n = 20 prompts")
+    header, *rows = starting(found, "Best of 8 against one response: instructions obeyed, n = 20 prompts")
     assert header[1:5] == ["n = 1", "n = 2", "n = 4", "n = 8"] and [row[0] for row in rows] == ["standard", "ensemble (worst)"]
     gold = read_json(tmp_path / "metrics/best_of_n.json")["standard"]["curve"][-1]["gold"]
-    assert rows[0][4] == f"{gold['value']:.2f} [{gold['low']:.2f}, {gold['high']:.2f}]"
-    assert starting(found, "Best of 8 against one answer: the judge’s reward")
+    assert rows[0][4] == with_interval(gold)
+    assert starting(found, "Best of 8 against one response: the judge’s reward")
 
 
 def test_an_interrupted_training_has_no_time(tmp_path):
@@ -380,7 +388,7 @@ def test_cases_are_sorted(page):
 
 def test_quick_filters(page):
     everything = page.evaluate("""() => JSON.parse(document.getElementById("case-data").textContent).cases.map(
-        (c) => [c.answers.dpo.reward - c.answers.base.reward, c.answers.base.obeyed, c.answers.dpo.obeyed])""")
+        (c) => [c.responses.dpo.reward - c.responses.base.reward, c.responses.base.obeyed, c.responses.dpo.obeyed])""")
     wins = [d for d, _, _ in everything if d > 0]
     page.get_by_role("button", name="Biggest wins").click()
     assert differences(page, "reward")[0] == pytest.approx(max(wins), abs=0.006)
@@ -418,7 +426,7 @@ def test_pages_and_methods_by_keyboard(page):
     assert page.evaluate("document.activeElement.id") == "case-method"
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     page.keyboard.press("i")
-    assert outline == "solid" and "IPO" in page.locator(".answer h4").all_inner_texts()
+    assert outline == "solid" and "IPO" in page.locator(".response h4").all_inner_texts()
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
@@ -435,7 +443,7 @@ def test_pages_and_methods_by_keyboard(page):
 
 
 def test_hostile_texts_are_texts(page):
-    shown = page.locator(".answer:nth-child(2) .text").evaluate_all("found => found.map((e) => e.textContent)")
+    shown = page.locator(".response:nth-child(2) .text").evaluate_all("found => found.map((e) => e.textContent)")
     assert shown[: len(HOSTILE)] == [text or "(empty)" for text in HOSTILE]
     assert page.evaluate("window.injected") is None
     assert page.locator("#case-list :is(img, svg, script)").count() == 0
@@ -468,6 +476,28 @@ def test_nothing_is_wider_than_the_screen(page, width):
     assert wide == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_tables_that_scroll_say_so_and_the_others_take_no_tab_stop(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.wait_for_function("document.querySelectorAll('.scroll[tabindex]').length > 0")
+    boxes = page.locator(".scroll").evaluate_all("""boxes => boxes.map((e) => ({
+        wide: e.scrollWidth > e.clientWidth + 1, stop: e.tabIndex === 0, role: e.getAttribute("role"),
+        said: e.previousElementSibling.checkVisibility(), name: e.getAttribute("aria-label"),
+    }))""")
+    assert len(boxes) > 15 and 0 < sum(box["wide"] for box in boxes) < len(boxes)
+    for box in boxes:
+        assert box["wide"] == box["stop"] == box["said"] == (box["role"] == "region") == (box["name"] is not None)
+
+
+def test_headers_have_words_and_landmarks_names_of_their_own(page):
+    """As axe-core's rules empty-table-header and landmark-unique ask."""
+    assert page.locator("th").evaluate_all("found => found.every((e) => e.textContent.trim())")
+    names = page.evaluate("""() => [...document.querySelectorAll("nav, main, section, [role=region], [role=search]")].map((e) =>
+        `${e.getAttribute("role") ?? e.tagName} ` + (e.getAttribute("aria-label")
+            ?? document.getElementById(e.getAttribute("aria-labelledby"))?.textContent ?? "").toLowerCase())""")
+    assert len(names) > 12 and len(set(names)) == len(names)
+
+
 def test_print_has_what_is_shown_and_no_controls(page):
     page.get_by_role("button", name="Ties").click()
     colour = "getComputedStyle(document.querySelector('.bad')).color"
@@ -498,7 +528,7 @@ def test_five_thousand_prompts_stay_fast(browser, tmp_path):
         for copy in range(125)
         for row in study["responses"]
     ]
-    (tmp_path / "large.html").write_text(render(study, load_params(PARAMS).model_dump(), MADE_ON), encoding="utf-8")
+    (tmp_path / "large.html").write_text(render(study, PARAMS.model_dump(), MADE_ON), encoding="utf-8")
     opened = browser.new_page()
     opened.goto((tmp_path / "large.html").as_uri())
     assert opened.get_by_role("status").inner_text().startswith("5000 of 5000")

@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from trl import RewardConfig
 import stages.judge_for
 import stages.train_reward
 from preference_study.artifacts import read_json, read_table
+from preference_study.errors import BadModel
 from preference_study.models.language_models import (
-    BadModel,
     TokenPair,
     encode_pairs,
     load_reward,
@@ -21,12 +22,14 @@ from preference_study.models.language_models import (
     pair_rewards,
 )
 from preference_study.models.reward_models import load_judge
-from preference_study.params import Reward, load_params
+from preference_study.params import Reward
 from preference_study.training.reward_trainer import BiasOnly, Collator, RewardPairTrainer, flipped, reward_rows
 from preference_study.variants import VARIANTS
+from preference_study.variants.ensemble import EnsembleSection
 from preference_study.variants.length_margin import LengthMarginSection, length_coefficient, with_length_margin
-from tests.conftest import ROOT
-from tests.workspace import change
+from preference_study.variants.noise_robust import NoiseRobustSection
+from preference_study.variants.product_of_experts import ProductOfExpertsSection
+from tests.workspace import alternative_params, change
 
 PAIRS = [
     TokenPair([2, 10, 11, 1, 3], [20, 21, 1], [30, 1], False),
@@ -42,6 +45,110 @@ def test_a_share_of_the_labels_is_flipped():
     assert len(turned) == 10 and all(some[number].rejected_ids == [number] for number in turned)
     assert flipped(pairs, 0.2, seed=1) == some != flipped(pairs, 0.2, seed=2)
     assert flipped(pairs, 0.0, seed=1) == pairs
+
+
+@pytest.mark.parametrize(("share", "turned"), [(0.0, 0), (0.09, 1), (0.24, 2), (0.26, 3), (0.49, 5)])
+def test_flipping_changes_which_response_is_chosen_and_nothing_else(share, turned):
+    pairs = [TokenPair([1, n], [20 + n], [30 + n, 5], truncated=n % 2 == 0) for n in range(10)]
+    some = flipped(pairs, share, seed=4)
+    assert sum(one != other for one, other in zip(some, pairs, strict=True)) == turned
+    for one, other in zip(some, pairs, strict=True):
+        swapped = TokenPair(other.prompt_ids, other.rejected_ids, other.chosen_ids, other.truncated)
+        assert one is other or one == swapped
+
+
+def test_pairs_as_rows_of_the_reward_trainer():
+    [row] = reward_rows([TokenPair([1, 2, 3], [4, 5], [6, 7, 8, 9], truncated=True)])
+    assert row == {
+        "chosen_ids": [1, 2, 3, 4, 5],
+        "rejected_ids": [1, 2, 3, 6, 7, 8, 9],
+        "chosen_tokens": 2,
+        "rejected_tokens": 4,
+        "length": 7,
+    }
+    assert reward_rows([TokenPair([1], [2, 3, 4], [5], truncated=True)])[0]["length"] == 4
+
+
+def test_the_bias_only_expert_sees_lengths_standardised_by_those_of_training():
+    tokens = [3, 7, 15, 31]  # log1p: 2, 3, 4 and 5 times log 2
+    expert = BiasOnly(tokens)
+    assert expert.centre == pytest.approx(3.5 * math.log(2))
+    assert expert.scale == pytest.approx(math.sqrt(1.25) * math.log(2))
+    asked = torch.tensor([63.0, 1.0, 0.0])
+    by_hand = torch.tensor([[(power - 3.5) / math.sqrt(1.25)] for power in (6, 1, 0)])
+    assert torch.allclose(expert(asked), expert.network(by_hand)[:, 0], atol=1e-5)
+    assert expert(asked).shape == (3,)
+    alike = BiasOnly([9, 9])
+    assert (alike.centre, alike.scale) == (pytest.approx(math.log(10)), 1.0)
+
+
+def test_chosen_and_rejected_and_their_lengths_are_not_mixed_up(model_folder, tokenizer, tmp_path):
+    model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
+    pairs = [*PAIRS, TokenPair([2, 13, 3], [40, 41, 42, 43, 1], [44, 45, 46, 47, 48, 1], False)]
+    wanted = pair_rewards(model.eval(), pairs, **LIMITS)
+    trainer = trainer_of("standard", alternative_params("tiny").reward, model, tmp_path, tokenizer)
+    batch = trainer.data_collator(reward_rows(pairs))
+    assert batch["response_tokens"].tolist() == [3, 2, 5, 2, 4, 6] and batch["response_tokens"].dtype == torch.float
+    seen = []
+
+    def pair_loss(model, rewards, tokens):
+        seen.append((model, rewards.tolist(), tokens.tolist()))
+        return rewards.sum() * 0 + 0.625
+
+    trainer.pair_loss = pair_loss
+    model.train()
+    loss, outputs = trainer.compute_loss(model, dict(batch), return_outputs=True)
+    assert loss.item() == 0.625 and outputs.logits.numel() == 6
+    [(given, rewards, tokens)] = seen
+    assert given is model and tokens == [[3, 2], [2, 4], [5, 6]]
+    assert np.allclose(rewards, wanted, atol=1e-5) and np.ptp(np.array(wanted)) > 1e-3
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.35])
+def test_the_flip_rate_is_the_parameters(rate):
+    rewards = torch.tensor([[1.5, 0.25], [-1.0, 0.5]])
+    right, wrong = (np.logaddexp(0, -sign * np.array([1.25, -1.5])) for sign in (1, -1))
+    ways = {"conservative": (1 - rate) * right + rate * wrong, "unbiased": ((1 - rate) * right - rate * wrong) / (1 - 2 * rate)}
+    for name, by_hand in ways.items():
+        loss = VARIANTS["noise_robust"].pair_loss(NoiseRobustSection(loss=name, flip_rate=rate))
+        assert loss(None, rewards, torch.full((2, 2), 9.0)).item() == pytest.approx(by_hand.mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_the_bias_weight_is_the_parameters(weight):
+    rewards, tokens = torch.tensor([[1.5, 0.25], [-1.0, 0.5]]), torch.tensor([[4.0, 2.0], [1.0, 2.0]])
+    expert = SimpleNamespace(bias_only=lambda tokens: tokens / 4)
+    margin, bias = np.array([1.25, -1.5]), weight * np.array([0.5, -0.25])
+    loss = VARIANTS["product_of_experts"].pair_loss(ProductOfExpertsSection(loss="likelihood", bias_weight=weight))
+    by_hand = np.logaddexp(0, -margin - bias).mean() + np.logaddexp(0, -bias).mean()
+    assert loss(expert, rewards, tokens).item() == pytest.approx(by_hand, abs=1e-5)
+
+
+def test_what_each_variant_changes():
+    reward = alternative_params("tiny").reward
+    rows = reward_rows(PAIRS)
+    changes = {
+        name: (variant.rows(rows, reward.own(name)) != rows, variant.pair_loss is not None, variant.bias_only)
+        for name, variant in VARIANTS.items()
+    }
+    assert changes == {
+        "standard": (False, False, False),
+        "ensemble": (False, False, False),
+        "length_margin": (True, False, False),
+        "noise_robust": (False, True, False),
+        "product_of_experts": (False, True, True),
+    }
+    members = {name for name, variant in VARIANTS.items() if variant.members}
+    assert members == {"ensemble"} and VARIANTS["ensemble"].members(EnsembleSection(members=4)) == 4
+
+
+@pytest.mark.parametrize("weight", [0.5, 3.0])
+def test_the_margin_is_as_heavy_as_its_weight(weight):
+    rows = [{"chosen_tokens": 1, "rejected_tokens": 3}] * 3 + [{"chosen_tokens": 7, "rejected_tokens": 3}]
+    made = with_length_margin(rows, LengthMarginSection(weight=weight))
+    # The shorter one of a pair is chosen three times of four: its odds are 3 for a difference of log 2, so b = -log 3 / log 2.
+    assert [row["margin"] for row in made] == pytest.approx([weight * -math.log(3)] * 3 + [weight * math.log(3)], abs=1e-3)
+    assert [{key: row[key] for key in rows[0]} for row in made] == rows
 
 
 def test_the_length_term_is_fitted():
@@ -90,7 +197,7 @@ def test_a_variants_loss_in_training_and_in_validation(variant, loss, model_fold
     with torch.no_grad():
         model.score.weight.mul_(30)  # margins far from zero
     margins = np.array([c - r for c, r in pair_rewards(model.eval(), PAIRS, **LIMITS)])
-    section = load_params(ROOT / "params/tiny.yaml").reward
+    section = alternative_params("tiny").reward
     if loss:
         section = section.model_copy(update={variant: getattr(section, variant).model_copy(update={"loss": loss})})
     made = VARIANTS[variant].rows(reward_rows(PAIRS), section.own(variant))
@@ -121,7 +228,7 @@ def test_the_bias_only_expert_is_not_moved_by_the_product(model_folder):
     """Whatever the main expert says, the bias-only one learns which length wins."""
     model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
     model.bias_only = BiasOnly([3, 2, 2, 4])
-    pair_loss = VARIANTS["product_of_experts"].pair_loss(load_params(ROOT / "params/tiny.yaml").reward.product_of_experts)
+    pair_loss = VARIANTS["product_of_experts"].pair_loss(alternative_params("tiny").reward.product_of_experts)
     gradients = []
     for margin in (-9.0, 9.0):
         rewards = torch.tensor([[margin, 0.0]], requires_grad=True)

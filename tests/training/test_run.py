@@ -1,6 +1,9 @@
 import copy
 import importlib
+import json
+import math
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,8 +14,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file
+from trl import RewardConfig
 
 import preference_study.training.run
 import stages.judge_for
@@ -32,7 +37,21 @@ from preference_study.models.language_models import (
     pair_rewards,
 )
 from preference_study.processes import check_processes
-from preference_study.training.run import BetterThanChance, EpochSampler, StepLog, last_complete, lora, nats_per_token
+from preference_study.sections import Training
+from preference_study.training.run import (
+    BetterThanChance,
+    CompleteMark,
+    EpochSampler,
+    PairedByLength,
+    StepLog,
+    arguments,
+    fingerprint,
+    last_complete,
+    lora,
+    nats_per_token,
+    peak_memory,
+    training_counts,
+)
 from tests.conftest import ROOT
 from tests.workspace import change, stage
 
@@ -57,6 +76,9 @@ class Tokens:
 def test_the_order_depends_on_seed_and_epoch_alone():
     lengths = [7 * i % 31 for i in range(60)]
     sampler = EpochSampler(4, lengths, seed=1)
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
     first = list(sampler)
     assert sorted(first) == list(range(60)) and list(sampler) == first
     sampler.set_epoch(1)
@@ -65,6 +87,9 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     other = EpochSampler(4, lengths, seed=1)
     other.set_epoch(1)
     assert list(other) == second
+    # Not even the second seed's first epoch is the first seed's second one; and no one else's stream of chance is drawn from.
+    assert list(EpochSampler(4, lengths, seed=2)) not in (first, second)
+    assert torch.rand(1) == expected
     # Neighbours are of like length: far less padding than in the order of the file.
     padding = [
         sum(max(lengths[i] for i in order[b : b + 4]) * 4 for b in range(0, 60, 4)) - sum(lengths) for order in (first, range(60))
@@ -82,6 +107,225 @@ def test_lora_reaches_the_top_layers_only(model_folder):
     ]
     assert set(get_peft_model(copy.deepcopy(model), lora(model, 4, 1)).targeted_module_names) == linear[1]
     assert set(get_peft_model(copy.deepcopy(model), lora(model, 4, None)).targeted_module_names) == linear[0] | linear[1]
+
+
+def test_loras_scale_is_two_and_what_is_more_is_passed_on(model_folder):
+    model = load_causal(model_folder)
+    made = lora(model, 6, 1, task_type="SEQ_CLS", modules_to_save=["score"])
+    assert (made.r, made.lora_alpha, made.lora_dropout) == (6, 12, 0.0)
+    assert (made.task_type, made.modules_to_save) == ("SEQ_CLS", ["score"])
+    assert lora(model, 6, 9).target_modules == lora(model, 6, None).target_modules  # more layers than there are
+
+
+SECTION = Training(
+    epochs=3.5, batch_size=12, gradient_accumulation_steps=5, warmup=0.07, max_length=64, lora_rank=4, lora_layers=2,
+    gradient_checkpointing=False, save_steps=11, evaluations=0,
+)  # fmt: skip
+
+
+def trl_configuration(learning_rate=0.02, seed=7, folder="somewhere", **section) -> dict:
+    made = arguments(SECTION.model_copy(update=section), learning_rate, seed, Path(folder))
+    return RewardConfig(**made).to_dict()
+
+
+def test_what_every_training_has():
+    wanted = {
+        "output_dir": "somewhere", "learning_rate": 0.02, "num_train_epochs": 3.5, "per_device_train_batch_size": 12,
+        "per_device_eval_batch_size": 12, "gradient_accumulation_steps": 5, "lr_scheduler_type": "cosine", "warmup_steps": 0.07,
+        "gradient_checkpointing": False, "bf16": True, "seed": 7, "data_seed": 7, "logging_steps": 1, "eval_strategy": "no",
+        "eval_steps": None, "prediction_loss_only": True, "save_strategy": "steps", "save_steps": 11, "save_total_limit": 2,
+        "remove_unused_columns": False, "report_to": [],
+    }  # fmt: skip
+    found = trl_configuration()
+    assert {name: found[name] for name in wanted} == wanted
+    assert found["use_cpu"] == (not torch.accelerator.is_available())
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({"learning_rate": 0.03}, {"learning_rate": 0.03}),
+        ({"seed": 8}, {"seed": 8, "data_seed": 8}),
+        ({"folder": "elsewhere"}, {"output_dir": "elsewhere"}),
+        ({"epochs": 2}, {"num_train_epochs": 2}),
+        ({"batch_size": 6}, {"per_device_train_batch_size": 6, "per_device_eval_batch_size": 6}),
+        ({"gradient_accumulation_steps": 3}, {"gradient_accumulation_steps": 3}),
+        ({"warmup": 0.2}, {"warmup_steps": 0.2}),
+        ({"gradient_checkpointing": True}, {"gradient_checkpointing": True, "activation_checkpointing": True}),  # its newer name
+        ({"save_steps": 13}, {"save_steps": 13}),
+        ({"evaluations": 4}, {"eval_strategy": "steps", "eval_steps": 0.25, "do_eval": True}),
+        ({"max_length": 32, "lora_rank": 0, "lora_layers": None}, {}),  # other places take these
+    ],
+)
+def test_each_option_changes_what_it_should_and_nothing_else(changed, wanted):
+    before, after = trl_configuration(), trl_configuration(**changed)
+    assert {name: after[name] for name in after if after[name] != before[name]} == wanted
+
+
+def test_processes_share_a_batch(monkeypatch):
+    monkeypatch.setattr(preference_study.training.run, "PartialState", lambda: SimpleNamespace(num_processes=4))
+    made = arguments(SECTION, 0.02, 7, Path("somewhere"))
+    assert (made["per_device_train_batch_size"], made["per_device_eval_batch_size"]) == (3, 3)
+    assert made["gradient_accumulation_steps"] == 5
+
+
+def test_batches_by_length_are_over_all_processes():
+    paired = PairedByLength()
+    paired.args = SimpleNamespace(train_batch_size=3, eval_batch_size=5, world_size=2, seed=7, data_seed=8)
+    paired.train_dataset = {"length": [5 * i % 37 for i in range(40)]}
+    other = {"length": [3 * i % 23 for i in range(40)]}
+    assert list(paired._get_train_sampler()) == list(EpochSampler(6, paired.train_dataset["length"], 7))
+    assert list(paired._get_train_sampler(other)) == list(EpochSampler(6, other["length"], 7))
+    assert list(paired._get_eval_sampler(other)) == list(EpochSampler(10, other["length"], 7))
+
+
+def test_the_fingerprint_sees_everything_that_decides_a_run(model_folder):
+    model, judge = load_causal(model_folder), new_reward_model(model_folder, 1)
+    settings, rows = {"beta": 0.1, "epochs": 2}, [{"length": 3, "ids": [1, 2]}, {"length": 4, "ids": [3, 4]}]
+
+    def made(models=(model, judge), rows=rows, settings=settings, seed=5) -> str:
+        return fingerprint(models, Dataset.from_list(rows), settings, seed)
+
+    same = made()
+    assert made(settings={"epochs": 2, "beta": 0.1}) == same
+    others = [
+        made(models=(model,)),
+        made(models=(model, new_reward_model(model_folder, 2))),
+        made(rows=rows[::-1]),
+        made(rows=[rows[0], {"length": 4, "ids": [3, 5]}]),
+        made(rows=[rows[0], {"length": 5, "ids": [3, 4]}]),
+        made(settings=settings | {"beta": 0.2}),
+        made(settings={"gamma": 0.1, "epochs": 2}),
+        made(seed=6),
+    ]
+    with torch.no_grad():
+        next(model.parameters())[0, 0] += 1
+    others.append(made())
+    assert len({same, *others}) == 10
+
+
+def logged_by(log: StepLog, *logs: dict, history=()) -> dict[str, dict[int, float]]:
+    """What a run of these logs, each with its step, leaves in the log's folder: {name: {step: value}}."""
+    state = SimpleNamespace(is_world_process_zero=True, log_history=history, global_step=0)
+    log.on_train_begin(None, state, None)
+    for line in logs:
+        state.global_step = line["step"]
+        log.on_log(None, state, None, logs={key: value for key, value in line.items() if key != "step"})
+    log.on_train_end(None, state, None)
+    tables = {path.stem: pd.read_csv(path, sep="\t") for path in (log.folder / "plots/metrics").glob("*.tsv")}
+    return {name: dict(zip(table["step"], table[name], strict=True)) for name, table in tables.items()}
+
+
+def test_each_number_is_logged_under_its_own_name(tmp_path):
+    names = (
+        "loss", "learning_rate", "grad_norm", "accuracy", "margin", "rewards/accuracies", "rewards/margins", "reward", "kl",
+        "completions/mean_length", "completions/clipped_ratio",
+    )  # fmt: skip
+    numbers = {name: 1.5 + place for place, name in enumerate(names)}
+    told = logged_by(
+        StepLog(tmp_path, rows=40, untrained_loss=0.875),
+        {"step": 3, "epoch": 0.3, "entropy": 9.0, "num_tokens": 8.0} | numbers,
+        {"step": 4, "epoch": 0.45, "eval_loss": 0.75, "eval_runtime": 7.0, "eval_accuracy": 6.0},
+        {"step": 4, "epoch": 0.45, "train_runtime": 5.0, "train_loss": 4.0},
+        history=[{"step": 2, "epoch": 0.2, "loss": 0.5, "grad_norm": 0.25}, {"step": 1, "epoch": 0.125, "eval_loss": 0.8125}],
+    )
+    wanted = {name.replace("/", "_"): {3: value} for name, value in numbers.items()}
+    wanted["loss"], wanted["grad_norm"] = {2: 0.5, 3: numbers["loss"]}, {2: 0.25, 3: numbers["grad_norm"]}
+    wanted["examples"] = {2: 8, 3: 12}
+    wanted["validation_loss"] = {0: 0.875, 1: 0.8125, 4: 0.75}
+    wanted["validation_examples"] = {0: 0, 1: 5, 4: 18}
+    assert told == wanted
+    last = json.loads((tmp_path / "metrics.json").read_text())
+    assert (last["validation_loss"], last["grad_norm"], last["step"]) == (0.75, numbers["grad_norm"], 4)
+
+
+def test_an_unknown_untrained_loss_is_not_logged_and_one_of_nothing_is(tmp_path):
+    step = {"step": 1, "epoch": 0.1, "loss": 2.0}
+    assert logged_by(StepLog(tmp_path / "none", 40, None), step) == {"loss": {1: 2.0}, "examples": {1: 4}}
+    assert logged_by(StepLog(tmp_path / "zero", 40, 0.0), step)["validation_loss"] == {0: 0.0}
+
+
+@pytest.mark.parametrize(
+    ("logs", "numbers"),
+    [
+        ({"loss": 0.5, "grad_norm": math.nan, "learning_rate": 0.125}, "loss 0.5, gradient norm nan, learning rate 0.125"),
+        ({"loss": 0.5, "grad_norm": math.inf, "learning_rate": 0.125}, "loss 0.5, gradient norm inf, learning rate 0.125"),
+        ({"loss": math.nan, "grad_norm": 0.25, "learning_rate": 0.125}, "loss nan, gradient norm 0.25, learning rate 0.125"),
+        ({"loss": -math.inf, "learning_rate": 0.125}, "loss -inf, gradient norm 0.0, learning rate 0.125"),
+        ({"eval_loss": math.nan}, "loss nan, gradient norm 0.0, learning rate None"),
+    ],
+)
+def test_no_number_stops_a_run_in_every_process(tmp_path, logs, numbers):
+    log = StepLog(tmp_path / "log", 40, None)
+    state = SimpleNamespace(is_world_process_zero=False, log_history=[], global_step=17)
+    log.on_train_begin(None, state, None)
+    log.on_log(None, state, None, logs={"loss": 1.0, "grad_norm": 2.0, "epoch": 0.1})  # numbers: it goes on
+    log.on_log(None, state, None, logs=None)
+    with pytest.raises(SystemExit) as stopped:
+        log.on_log(None, state, None, logs=logs)
+    remedy = "lower the learning rate or lengthen the warm-up"
+    assert str(stopped.value) == f"training diverged at step 17: {numbers}; {remedy}"
+    assert not (tmp_path / "log").exists()  # one process alone writes
+
+
+@pytest.mark.parametrize("before", [2.0, 5.0, 8.0])
+@pytest.mark.parametrize("called", ["on_save", "on_train_end"])
+def test_a_policy_is_stopped_at_its_limit_and_not_just_below(monkeypatch, model_folder, called, before):
+    """Of 260 tokens chance is log 260 = 5.56 nats; the limit is 99 percent of it, or a nat more than before training."""
+    model, pairs = load_causal(model_folder), [TokenPair(**row, truncated=False) for row in PAIRS]
+    chance = math.log(model.config.vocab_size)
+    limit = {2.0: 0.99 * chance, 5.0: 6.0, 8.0: 9.0}[before]
+    asked, found = [], iter([before, limit - 1e-6, limit, limit + 2])
+
+    def nats(model, pairs):
+        asked.append((model, pairs))
+        return next(found)
+
+    monkeypatch.setattr(preference_study.training.run, "nats_per_token", nats)
+    check, trained = BetterThanChance(model, pairs), object()
+    state, args = SimpleNamespace(global_step=21), SimpleNamespace(save_steps=9, learning_rate=0.5)
+    getattr(check, called)(args, state, None, model=trained)
+    for value in (limit, limit + 2):
+        with pytest.raises(SystemExit) as stopped:
+            getattr(check, called)(args, state, None, model=trained)
+        assert "at step 21 or in the 9 before" in str(stopped.value)
+        assert f"({value:.1f} nats a token, random ones {chance:.1f}), learning rate 0.5; lower" in str(stopped.value)
+    assert asked == [(model, pairs)] + 3 * [(trained, pairs)]
+
+
+def test_the_newest_whole_checkpoint_is_gone_on_from(tmp_path):
+    assert last_complete(tmp_path) is None
+    for step in (9, 10, 11):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    args = SimpleNamespace(output_dir=str(tmp_path))
+    for step, first in ((9, True), (10, True), (11, False)):
+        state = SimpleNamespace(global_step=step, is_world_process_zero=first)
+        CompleteMark().on_save(args, state, None)
+    assert last_complete(tmp_path).name == "checkpoint-10"
+
+
+def test_the_counts_are_each_of_their_own_column():
+    def pairs(whole: int, truncated: int) -> list[TokenPair]:
+        return [TokenPair([1], [2], [3], truncated=place < truncated) for place in range(whole + truncated)]
+
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1, bias=False))
+    model[1].requires_grad_(requires_grad=False)
+    model.num_parameters = lambda only_trainable: sum(
+        weights.numel() for weights in model.parameters() if weights.requires_grad or not only_trainable
+    )
+    trainer = SimpleNamespace(model=model, state=SimpleNamespace(global_step=31, max_steps=99))
+    assert training_counts(trainer, {"train": pairs(10, 4), "val": pairs(3, 2)}) == {
+        "train_pairs": 14, "train_pairs_truncated": 4, "val_pairs_truncated": 2, "trained_parameters": 8, "steps": 31
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "platform", "wanted"), [("cpu", "linux", 7168), ("cpu", "darwin", 7), ("cuda", "linux", 5)])
+def test_the_most_memory_is_in_bytes_and_the_accelerators_where_there_is_one(monkeypatch, kind, platform, wanted):
+    monkeypatch.setattr(preference_study.training.run, "device", lambda: torch.device(kind))
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=7) if who == resource.RUSAGE_SELF else None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 5)
+    assert peak_memory() == wanted
 
 
 def test_the_adapters_configuration_is_the_same_in_every_process(model_folder, tmp_path):
@@ -189,7 +433,7 @@ def test_every_method_trains_logs_and_counts(referenced, folder, name):
     stages.judge_for.main(name)
     stages.train_policy.main(name)
     told = read_json(folder / f"metrics/train_policy/{name}.json")
-    seen = {"kto": 2 * 24 * 2, "rloo": 3 * 8 * 2}.get(name, 24 * 2)  # answers; sampled answers; pairs, twice
+    seen = {"kto": 2 * 24 * 2, "rloo": 3 * 8 * 2}.get(name, 24 * 2)  # responses; sampled responses; pairs, twice
     assert told["examples"] == seen and told["steps"] == (3 if name == "rloo" else 6)
     tokenizer = load_tokenizer(folder / "models/base")
     pairs = encode_pairs(tokenizer, read_table(folder / "data/prepared/train.parquet")[:24], 96)
@@ -293,15 +537,15 @@ def test_two_processes_do_what_one_does(folder):
             pd.DataFrame(read_json(folder / "data/responses/generated/base.json")),
         )
 
-    for module, *arguments in commands:
-        importlib.import_module(f"stages.{module}").main(*arguments)
+    for module, *names in commands:
+        importlib.import_module(f"stages.{module}").main(*names)
     one_losses, one_marks, one_responses = results()
     shutil.rmtree(folder / "data/scores")
     shutil.rmtree(folder / "data/responses")
 
     change(folder, launch={"processes": 2})
-    for arguments in commands:
-        stage(folder, "launch", *arguments)
+    for command in commands:
+        stage(folder, *command)
     two_losses, two_marks, two_responses = results()
     assert two_losses == pytest.approx(one_losses, abs=2e-3)
     assert list(two_marks["id"]) == list(one_marks["id"]) and len(two_marks) == 20

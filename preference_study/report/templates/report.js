@@ -1,4 +1,18 @@
 "use strict";
+// Tables wider than the page: a word that they scroll, and a place for the keyboard; of the others neither.
+(() => {
+  const look = (box) => {
+    const wide = box.scrollWidth > box.clientWidth + 1;
+    box.previousElementSibling.hidden = !wide;
+    if (!wide) return ["tabindex", "role", "aria-label"].forEach((name) => box.removeAttribute(name));
+    const section = box.closest("section").querySelector("h2").textContent;
+    box.tabIndex = 0;
+    box.setAttribute("role", "region");
+    box.setAttribute("aria-label", `${section}: ${box.dataset.caption}`);
+  };
+  const watching = new ResizeObserver((entries) => entries.forEach((entry) => look(entry.target)));
+  for (const box of document.querySelectorAll(".scroll")) watching.observe(box);
+})();
 // The case browser. Text from the data only ever enters the page as text nodes.
 (() => {
   const PAGE = 10;
@@ -6,9 +20,9 @@
   const { cases, colours, names } = JSON.parse(find("case-data").textContent);
   const state = { method: Object.keys(colours).find((policy) => policy !== "base"), filter: "all", order: "original", page: 0, terms: [] };
 
-  const rewards = (c) => c.answers[state.method].reward - c.answers.base.reward;
-  const words = (c) => c.answers[state.method].words - c.answers.base.words;
-  const obeyed = (c, policy) => c.answers[policy].obeyed;
+  const rewards = (c) => c.responses[state.method].reward - c.responses.base.reward;
+  const words = (c) => c.responses[state.method].words - c.responses.base.words;
+  const obeyed = (c, policy) => c.responses[policy].obeyed;
   const FILTERS = {
     all: { keep: () => true, order: "original" },
     wins: { keep: (c) => rewards(c) > 0, order: "reward-down" },
@@ -32,7 +46,7 @@
     const terms = state.terms.map((term) => pattern([term], "iu"));
     const kept = cases.filter((c) => {
       if (!FILTERS[state.filter].keep(c)) return false;
-      const texts = [c.prompt, c.answers.base.text, c.answers[state.method].text];
+      const texts = [c.prompt, c.responses.base.text, c.responses[state.method].text];
       return terms.every((term) => texts.some((text) => term.test(text)));
     });
     return ORDERS[state.order] ? kept.sort(ORDERS[state.order]) : kept;
@@ -62,8 +76,8 @@
     return (Number(rounded) > 0 ? "+" : "") + (Number(rounded) === 0 ? (0).toFixed(places) : rounded.replace("-", "−"));
   }
 
-  function answer(c, policy) {
-    const given = c.answers[policy];
+  function response(c, policy) {
+    const given = c.responses[policy];
     const facts = element(
       "ul", "facts",
       element("li", "", `reward ${given.reward.toFixed(2).replace("-", "−")}`),
@@ -75,7 +89,7 @@
     }
     const text = given.text.trim() ? element("p", "text", ...marked(given.text)) : element("p", "text empty", "(empty)");
     text.dir = "auto";
-    const box = element("div", "answer", element("h4", "", names[policy]), facts, text);
+    const box = element("div", "response", element("h4", "", names[policy]), facts, text);
     box.style.setProperty("--policy", colours[policy]);
     return box;
   }
@@ -88,7 +102,7 @@
       "article", "case",
       element("p", "where", element("span", "", `Prompt ${cases.indexOf(c) + 1}`), element("span", "", differences)),
       prompt,
-      element("div", "answers", answer(c, "base"), answer(c, state.method)),
+      element("div", "responses", response(c, "base"), response(c, state.method)),
     );
   }
 

@@ -1,6 +1,6 @@
-"""Sampled answers of base to each prompt -> data/responses/samples.json; none where no reward model is to pick among them.
+"""Sampled responses of base to each prompt -> data/responses/samples.json; none where no reward model is to pick among them.
 
-python -m preference_study.launch sample_answers
+python -m preference_study.launch sample_responses
 """
 
 import os
@@ -8,35 +8,31 @@ import os
 from preference_study.artifacts import write_json
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
-from preference_study.errors import BadInput
 from preference_study.params import Params, load_params
 
 
 def sample(params: Params) -> list[dict]:
     """Rows of id, prompt, sample, response, tokens, finished and what else the prompts have."""
     # Here, and not above: they take seconds to load, and most runs sample nothing.
-    from preference_study.models.generation import complete
+    from preference_study.models.generation import respond
     from preference_study.models.language_models import load_causal, load_tokenizer
     from preference_study.processes import check_processes
 
     settings = params.best_of_n
     generate = params.generate
     check_processes(params.launch.processes)
-    try:
-        prompts = choose_prompts(read_table_file(generate.prompts), settings.max_prompts, params.seed, generate.prompts)
-    except BadInput as error:
-        raise SystemExit(str(error)) from None
+    prompts = choose_prompts(read_table_file(generate.prompts), settings.max_prompts, params.seed, generate.prompts)
     model = load_causal("models/base")
     model.set_attn_implementation("sdpa")
-    completions = complete(
+    sampled = respond(
         model, load_tokenizer("models/base"), list(prompts["prompt"]),
         max_new_tokens=generate.max_new_tokens, batch_size=max(1, generate.batch_size // settings.samples),
         temperature=settings.temperature, samples=settings.samples, seed=params.seed, description="samples of base",
     )  # fmt: skip
     return [
-        prompt | {"sample": number, "response": answer.text, "tokens": answer.tokens, "finished": answer.finished}
-        for prompt, answers in zip(prompts.to_dict("records"), completions, strict=True)
-        for number, answer in enumerate(answers)
+        prompt | {"sample": number, "response": response.text, "tokens": response.tokens, "finished": response.finished}
+        for prompt, responses in zip(prompts.to_dict("records"), sampled, strict=True)
+        for number, response in enumerate(responses)
     ]
 
 

@@ -1,0 +1,262 @@
+"""Write the numbers and tables of README.md and docs/ from the files that hold them, each between its marks.
+
+python -m experiments.documents
+
+A block begins with <!-- name --> and ends with <!-- /name -->; `BLOCKS` says what each is made from. No number there is typed.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from preference_study.artifacts import read_json, whole_file
+from preference_study.methods import display_name
+from preference_study.numbers import decimal, with_interval
+from preference_study.texts.instructions import with_obeyed
+
+RESULTS = Path("experiments/results")
+SHOWN = 420  # characters of a response
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def default_run() -> str:
+    """Three numbers of the default run: the judge, the truth, the judge's preference."""
+    reward, policies = read_json("metrics/reward.json"), read_json("metrics/policies.json")
+    base, dpo = policies["base"], policies["dpo"]
+    longer, tfidf = (with_interval(reward["baselines"][name]) for name in ("longer", "tfidf"))
+    against, gold = dpo["against_base"], dpo["against_base"]["gold"]
+    rows = [
+        [
+            "How often is the reward model right?",
+            f"{with_interval(reward['accuracy'])} of n = {reward['accuracy']['n']} validation pairs",
+            f"“the longer wins” {longer}, TF-IDF {tfidf}",
+        ],
+        [
+            "How often does DPO do what the prompt asks?",
+            f"{with_interval(dpo['gold_rate'])} of n = {dpo['gold_rate']['n']} prompts",
+            f"base {with_interval(base['gold_rate'])}; {gold['gained']} gained, {gold['lost']} lost",
+        ],
+        [
+            "How often does the reward model prefer DPO to base?",
+            f"{with_interval(against['win_rate'])} of the same prompts",
+            f"at equal length {with_interval(against['win_rate_length_controlled'])}; "
+            f"{with_interval(against['words_difference'], 1, signed=True)} words",
+        ],
+    ]
+    return table(["", "default run, 95% intervals", "beside it"], rows)
+
+
+def one_prompt() -> str:
+    """The first prompt of the default run that DPO gained, with both responses, as they are."""
+    scored = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
+    scored = with_obeyed(scored)
+    by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", "dpo")}
+    base, dpo = by_policy["base"], by_policy["dpo"].loc[by_policy["base"].index]
+    first = base.index[(dpo["obeyed"] & ~base["obeyed"] & dpo["finished"]).to_numpy()][0]
+    rows = [("prompt", base.loc[first, "prompt"])]
+    rows += [
+        (f"{display_name(policy)}, reward {decimal(rows_.loc[first, 'reward'], 1)}", rows_.loc[first, "response"])
+        for policy, rows_ in (("base", base), ("dpo", dpo))
+    ]
+    quoted = [f"> **{who}**: {' '.join(text.split())[:SHOWN]}" for who, text in rows]
+    return "\n>\n".join(quoted)
+
+
+def stages() -> str:
+    """What each stage does and writes, from dvc.yaml."""
+    rows = []
+    for name, stage in definition().items():
+        written = [next(iter(out)) if isinstance(out, dict) else out for out in [*stage["outs"], *stage.get("metrics", [])]]
+        written = [re.sub(r"\$\{item\.(\w+)(\.\w+)*\}", r"<\1>", path) for path in written]
+        rows.append([f"`{name}`", stage["desc"], ", ".join(f"`{path}`" for path in written)])
+    return table(["stage", "what it does", "what it writes"], rows)
+
+
+def definition() -> dict[str, dict]:
+    """The stages of dvc.yaml."""
+    return yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def resolved(path: str, params: dict) -> str:
+    """A path in dvc.yaml with its parameters filled in; what a matrix fills in stands for anything."""
+    for section, key in re.findall(r"\$\{(\w+)\.(\w+)\}", path):
+        if section != "item":
+            path = path.replace(f"${{{section}.{key}}}", str(params[section][key]))
+    return path.split("/${")[0].removesuffix(".json")
+
+
+def downstream(params: dict) -> dict[str, set[str]]:
+    """Per stage the stages that read what it writes, directly or through others, and itself."""
+    outs, deps = {}, {}
+    for name, stage in definition().items():
+        written = [*stage.get("outs", []), *stage.get("metrics", [])]
+        outs[name] = [resolved(next(iter(o)) if isinstance(o, dict) else o, params) for o in written]
+        deps[name] = [resolved(dep, params) for dep in stage["deps"] if not dep.endswith(".py")]
+
+    def touches(a: str, b: str) -> bool:
+        return a == b or a.startswith(f"{b}/") or b.startswith(f"{a}/")
+
+    after = {a: {b for b in deps if any(touches(o, d) for o in outs[a] for d in deps[b])} | {a} for a in deps}
+    for _ in deps:
+        after = {a: set().union(*(after[b] for b in following)) for a, following in after.items()}
+    return after
+
+
+def reruns() -> str:
+    """What runs again where a parameter is changed, parameters of the same response in one row."""
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    after, found = downstream(params), {}
+    for section, values in params.items():
+        for parameter in [f"{section}.{key}" for key in values] if isinstance(values, dict) else [section]:
+            own = {f"{section}.${{item.method}}", f"{section}.${{item.variant}}"}
+            nested = isinstance(values, dict) and isinstance(values[parameter.split(".")[1]], dict)
+            of_entry = nested and parameter != "reward.aggregate"
+            readers = [
+                name
+                for name, stage in definition().items()
+                if parameter in stage["params"]
+                or f"${{{parameter}}}" in stage["deps"]
+                or (section in stage["params"] and name != "report")
+                or (of_entry and own & set(stage["params"]))
+            ]
+            again = set().union({"report"}, *(after[name] for name in readers))
+            found.setdefault(tuple(name for name in definition() if name in again), []).append(parameter)
+    rows = [
+        [", ".join(f"`{name}`" for name in names), ", ".join(f"`{name}`" for name in again)] for again, names in found.items()
+    ]
+    return table(["parameter", "what runs again"], rows)
+
+
+def methods_over_seeds() -> str:
+    """Each method's numbers with each seed, from experiments/results/stability.json."""
+    found = read_json(RESULTS / "stability.json")
+    heads = {
+        "gold_rate": "obeys the instruction",
+        "win_rate": "win rate",
+        "win_rate_length_controlled": "at equal length",
+        "words_mean": "words",
+    }
+    rows = []
+    for method, measures in sorted(found["methods"].items(), key=lambda item: -sum(item[1].get("gold_rate", [0]))):
+        cells = []
+        for measure in heads:
+            places = 1 if measure == "words_mean" else 2
+            cells.append(", ".join(decimal(value, places) for value in measures.get(measure, [])))
+        rows.append([display_name(method), *cells])
+    seeds = ", ".join(map(str, found["seeds"]))
+    return table(["method", *(f"{head}, seeds {seeds}" for head in heads.values())], rows)
+
+
+def length_cures() -> str:
+    """What the cures of length bias do over seeds, from experiments/results/length*.json."""
+    rows = []
+    for file, note in (
+        ("length", ""),
+        ("length_bias_weight_1", ", `bias_weight: 1.0`"),
+        ("length_difference", ", `loss: difference`"),
+    ):
+        for scorer, by_share in read_json(RESULTS / f"{file}.json")["scorers"].items():
+            numbers = by_share["0.0"]
+            if scorer == "standard" and file != "length":
+                continue
+            against = numbers.get("against_standard")
+            cells = [with_interval(numbers["accuracy"]), with_interval(numbers["length"])]
+            cells += [with_interval(against[k], signed=True) if against else "" for k in ("accuracy", "length_shift", "length")]
+            rows.append([f"`{scorer}`{note}", str(numbers["accuracy"]["n"]), *cells])
+    heads = [
+        "variant",
+        "seeds",
+        "accuracy",
+        "length correlation",
+        "accuracy minus `standard`",
+        "correlation minus",
+        "absolute minus",
+    ]
+    return table(heads, rows)
+
+
+def wrong_labels() -> str:
+    """What wrong labels cost over seeds, from experiments/results/noise_*.json."""
+    rows = []
+    for loss in ("conservative", "unbiased"):
+        found = read_json(RESULTS / f"noise_{loss}.json")
+        seeds = pd.DataFrame(found["rows"])
+        for flips, numbers in found["scorers"]["noise_robust"].items():
+            cells = []
+            for scorer in ("standard", "noise_robust"):
+                own = seeds[(seeds["scorer"] == scorer) & (seeds["flipped"] == float(flips))]
+                cells.append(", ".join(decimal(value) for value in own["accuracy"]))
+            against = numbers["against_standard"]
+            cells += [
+                with_interval(against["accuracy"], signed=True),
+                with_interval(against["lost"], signed=True) if "lost" in against else "",
+            ]
+            rows.append([loss, f"{float(flips):.0%}", *cells])
+    seeds = ", ".join(map(str, sorted(seeds["seed"].unique())))
+    heads = [
+        "loss",
+        "flipped",
+        f"`standard`, seeds {seeds}",
+        f"`noise_robust`, seeds {seeds}",
+        "minus `standard`",
+        "loses less by",
+    ]
+    return table(heads, rows)
+
+
+def sweep() -> str:
+    """The ranking that `make sweep` ends with, from experiments/results/sweep.json."""
+    found = read_json(RESULTS / "sweep.json")
+    heads = list(found["settings"][0])
+    return table(heads, [[row[head] for head in heads] for row in found["settings"]]) + f"\n\n{found['conclusion']}"
+
+
+# Per block: the file it stands in, and what makes it.
+BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
+    "default-run": ("README.md", default_run),
+    "one-prompt": ("README.md", one_prompt),
+    "stages": ("docs/pipeline.md", stages),
+    "reruns": ("docs/pipeline.md", reruns),
+    "methods-over-seeds": ("docs/results/methods.md", methods_over_seeds),
+    "length-cures": ("docs/results/reward_models.md", length_cures),
+    "sweep": ("docs/results/sweep.md", sweep),
+    "wrong-labels": ("docs/results/reward_models.md", wrong_labels),
+}
+
+
+def written(text: str, name: str, block: str) -> str:
+    """A text with what stands between a block's marks replaced.
+
+    Raises:
+        ValueError: the marks are not there, or not once each.
+    """
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if text.count(start) != 1 or text.count(end) != 1:
+        raise ValueError(f"the marks {start} and {end} must stand there once each")
+    head, rest = text.split(start)
+    return f"{head}{start}\n{block}\n{end}{rest.split(end)[1]}"
+
+
+def main() -> None:
+    for name, (file, make) in BLOCKS.items():
+        try:
+            block = make()
+        except FileNotFoundError as error:
+            print(f"{file}: {name} stays as it is, for {error.filename} is not there")
+            continue
+        text = written(Path(file).read_text(encoding="utf-8"), name, block)
+        with whole_file(file) as path:
+            path.write_text(text, encoding="utf-8")
+        print(f"{file}: {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""What the stage hands to training, and which number it writes where; nothing is trained here."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from datasets import Dataset
+
+import stages.train_policy
+from preference_study.artifacts import read_json, read_table, write_json
+from preference_study.methods import METHODS
+from preference_study.models.language_models import encode_pairs, load_causal, load_tokenizer, new_reward_model, pair_logps
+from preference_study.params import load_params
+from preference_study.training.run import BetterThanChance
+from preference_study.training.trainers import pair_rows, prompt_rows, unpaired_rows
+from stages.train_policy import method_facts, training_rows
+from tests.stages.capture import change_top, without_training
+from tests.workspace import alternative_params, change
+
+POLICY = alternative_params("tiny").policy
+
+
+@pytest.fixture
+def referenced(folder):
+    """With made-up log-probabilities of the reference, in an order that is not that of the pairs."""
+    for place, split in enumerate(("train", "val")):
+        ids = list(read_table(f"data/prepared/{split}.parquet")["id"])[:24]
+        rows = [
+            {"id": id, "chosen_logp": -100.0 * place - number, "rejected_logp": -100.0 * place - number - 0.5}
+            for number, id in enumerate(ids)
+        ]
+        write_json(f"data/logps/base/{split}.json", rows[::-1])
+    return folder
+
+
+def encoded(split: str, max_length: int = 96):
+    table = read_table(f"data/prepared/{split}.parquet")[: 24 if split == "train" else None]
+    return table, encode_pairs(load_tokenizer("models/base"), table, max_length)
+
+
+def test_each_pair_gets_the_references_numbers_of_its_own_id(referenced):
+    table, pairs = encoded("train")
+    method, ids = METHODS["dpo"], list(table["id"])
+    rows = list(training_rows(method, method.recipe(), POLICY, 1, pairs, ids, "train"))
+    logps = [{"ref_chosen_logps": -1.0 * number, "ref_rejected_logps": -1.0 * number - 0.5} for number in range(24)]
+    assert rows == [row | own for row, own in zip(pair_rows(pairs, POLICY, 1), logps, strict=True)]
+    with pytest.raises(KeyError, match="stranger"):
+        training_rows(method, method.recipe(), POLICY, 1, pairs, [*ids[:-1], "stranger"], "train")
+    with pytest.raises(ValueError, match="zip"):
+        training_rows(method, method.recipe(), POLICY, 1, pairs, ids[:-1], "train")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [("simpo", pair_rows), ("orpo", pair_rows), ("kto", unpaired_rows), ("rloo", prompt_rows)]
+)
+def test_other_methods_take_no_reference(folder, name, rows):
+    table, pairs = encoded("train")
+    method = METHODS[name]
+    made = training_rows(method, method.recipe(), POLICY, 3, pairs, list(table["id"]), "train")
+    assert list(made) == rows(pairs, POLICY, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "needs", "beta"),
+    [
+        ("dpo", (True, False, True), 0.125),
+        ("ipo", (True, False, True), 0.125),
+        ("kto", (True, False, False), 0.125),
+        ("simpo", (False, False, True), None),
+        ("orpo", (False, False, True), None),
+        ("rloo", (True, True, False), 0.125),
+    ],
+)
+def test_what_a_method_needs_and_how_much_it_saw(name, needs, beta):
+    own = POLICY.own(name).model_copy(update={"beta": 0.125})
+    if name == "rloo":
+        own = own.model_copy(update={"batch_size": 5, "generations": 3, "steps_per_generation": 7})
+    section = POLICY.model_copy(update={name: own, "gradient_accumulation_steps": 2, "batch_size": 11, "epochs": 9})
+    dataset = Dataset.from_list([{"tokens": tokens} for tokens in (10, 20, 30, 45)])
+    state = SimpleNamespace(global_step=13, epoch=1.5, num_input_tokens_seen=torch.tensor(777), max_steps=99)
+    told = method_facts(METHODS[name], section, name, SimpleNamespace(state=state, train_dataset=dataset))
+    # Online: 13 steps of 5 prompts, 2 forward passes each, 3 responses; else one and a half times four rows of 105 tokens.
+    seen = (390, 777) if name == "rloo" else (6, 158)
+    assert (told["examples"], told["tokens"]) == seen
+    assert (told["needs_reference"], told["needs_reward_model"], told["needs_pairs"]) == needs
+    assert told["implicit_beta"] == beta and len(told) == 6
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_an_offline_method_is_trained_with(referenced, monkeypatch, whole):
+    change_top(referenced, seed=5)
+    change(referenced, policy={"dpo": {"learning_rate": 0.125, "beta": 0.25}, "lora_rank": 6, "max_length": 50})
+    runs = without_training(monkeypatch, stages.train_policy, whole)
+    monkeypatch.setattr(stages.train_policy, "peak_memory", lambda: 12345)
+    stages.train_policy.main("dpo")
+    [run] = runs
+    section, trainer = load_params().policy, run.trainer
+    (_, train), (val_table, val) = encoded("train", 50), encoded("val", 50)
+    assert [row["prompt_ids"] for row in trainer.train_dataset] == [pair.prompt_ids for pair in train]
+    assert trainer.train_dataset["ref_rejected_logps"] == [-number - 0.5 for number in range(24)]
+    assert [row["rejected_ids"] for row in trainer.eval_dataset] == [pair.rejected_ids for pair in val]
+    assert trainer.eval_dataset["ref_chosen_logps"] == [-100.0 - number for number in range(20)]
+    args = trainer.args
+    assert (args.seed, args.data_seed, run.seed, args.learning_rate, args.beta) == (5, 5, 5, 0.125, 0.25)
+    assert run.settings == section.shared() | {"learning_rate": 0.125, "beta": 0.25} and len(run.models) == 1
+    assert list(run.dataset) == list(trainer.train_dataset)
+    places = [str(place) for place in (run.checkpoints, run.log, run.target)]
+    assert places == [f"{top}/dpo" for top in ("checkpoints/train_policy", "plots/train_policy", "models/policy")]
+    assert Path(args.output_dir) == run.checkpoints and run.untrained_loss is None
+    adapter = trainer.model.peft_config["default"]
+    assert (adapter.r, adapter.lora_alpha, adapter.task_type) == (6, 12, "CAUSAL_LM")
+    assert all(".layers.1." in name for name in trainer.model.base_model.targeted_module_names)
+    assert run.models[0].get_input_embeddings().weight.dtype == torch.bfloat16
+    [check] = [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, BetterThanChance)]
+    assert check.pairs == val[:8]
+
+    cost = read_json("metrics/train_cost/dpo.json")
+    assert (cost["seconds"] is not None) == whole and cost["peak_memory_bytes"] == 12345 and cost["device"] == "cpu"
+    # A policy that was not trained is the base model.
+    logps = pair_logps(load_causal("models/base"), val, max_batch=64, max_padded=2048, description="t")
+    told = read_json("data/logps/dpo/val.json")
+    assert [row["id"] for row in told] == list(val_table["id"])
+    for side in ("chosen_logp", "rejected_logp"):
+        assert [row[side] for row in told] == pytest.approx([row[side] for row in logps], abs=0.05)
+    metrics = read_json("metrics/train_policy/dpo.json")
+    truncated = [sum(pair.truncated for pair in pairs) for pairs in (train, val)]
+    assert truncated[0] != truncated[1]
+    counted = ("train_pairs", "train_pairs_truncated", "val_pairs_truncated", "steps", "implicit_beta")
+    assert [metrics[name] for name in counted] == [24, *truncated, 0, 0.25]
+
+
+def test_what_an_online_method_is_trained_with(folder, monkeypatch):
+    change(folder, policy={"lora_rank": 0})
+    runs = without_training(monkeypatch, stages.train_policy)
+    judge, asked = new_reward_model("models/base", 3), []
+    ends = read_json("models/base/generation_config.json") | {"eos_token_id": [1, 9]}
+    write_json("models/base/generation_config.json", ends)
+    judge.settings = {"means": {"a": 1.0}, "summed_up": None}
+    monkeypatch.setattr(stages.train_policy, "load_judge", lambda *where: asked.append(where) or judge)
+
+    def judging(*given):
+        asked.append(given)
+        return lambda **_: None
+
+    monkeypatch.setattr(stages.train_policy, "judging", judging)
+    stages.train_policy.main("rloo")
+    [run] = runs
+    section, eos = load_params().policy, load_tokenizer("models/base").eos_token_id
+    assert asked == [("models/base", "models/judge_for/rloo"), (judge, [eos, 9], 1.0)]
+    assert run.models[1] is judge and run.models[0].dtype == torch.float32
+    assert run.settings == section.shared() | section.rloo.model_dump() | judge.settings
+    assert list(run.trainer.train_dataset) == prompt_rows(encoded("train")[1], section, 1)
+    assert run.trainer.eval_dataset is None and len(run.trainer.reward_funcs) == 1
+    assert read_json("metrics/train_policy/rloo.json")["needs_reward_model"] is True
+
+
+def test_without_evaluations_validation_stays_out_of_training(referenced, monkeypatch):
+    change(referenced, policy={"evaluations": 0})
+    runs = without_training(monkeypatch, stages.train_policy)
+    stages.train_policy.main("ipo")
+    assert runs[0].trainer.eval_dataset is None and runs[0].trainer.args.loss_type == ["ipo"]

@@ -1,0 +1,160 @@
+"""What the stage hands to training, and which number it writes where; nothing is trained here."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import stages.train_reward
+from preference_study.artifacts import read_json, read_table
+from preference_study.models.language_models import TokenPair, encode_pairs, load_tokenizer, new_reward_model, pair_rewards
+from preference_study.params import load_params
+from preference_study.training.reward_trainer import BiasOnly, flipped, reward_rows
+from preference_study.variants import VARIANTS
+from stages.train_reward import bias_only_rows
+from tests.stages.capture import change_top, without_training
+from tests.workspace import change
+
+LIMITS = {"max_batch": 64, "max_padded": 2048, "description": "t"}
+
+
+def encoded(split: str, max_length: int = 96) -> list[TokenPair]:
+    return encode_pairs(load_tokenizer("models/base"), read_table(f"data/prepared/{split}.parquet"), max_length)
+
+
+def test_training_takes_the_flipped_pairs_and_validation_those_as_they_are(folder, monkeypatch):
+    change_top(folder, seed=5)
+    change(folder, reward={"flipped": 0.25, "max_length": 50, "learning_rate": 0.125})
+    runs = without_training(monkeypatch, stages.train_reward)
+    stages.train_reward.main("standard")
+    [run] = runs
+    train, val = encoded("train", 50), encoded("val", 50)
+    rows = reward_rows(flipped(train, 0.25, 5))
+    assert rows != reward_rows(train)
+    assert list(run.trainer.train_dataset) == list(run.dataset) == rows
+    assert list(run.trainer.eval_dataset) == reward_rows(val)
+    args = run.trainer.args
+    assert (args.seed, args.data_seed, run.seed, args.learning_rate) == (5, 5, 5, 0.125)
+    assert args.max_length is None and not args.ddp_find_unused_parameters and not args.bf16_full_eval
+    assert run.settings == load_params().reward.model_dump() and run.trainer.pair_loss is None
+    places = (run.checkpoints, run.log, run.target, Path(args.output_dir))
+    assert [str(place) for place in places] == [
+        "checkpoints/train_reward/standard", "plots/train_reward/standard", "models/reward/standard",
+        "checkpoints/train_reward/standard",
+    ]  # fmt: skip
+
+    untrained = new_reward_model("models/base", 5, dtype="float32").eval()
+    assert run.models[0].dtype == torch.float32 and torch.equal(run.models[0].score.weight, untrained.score.weight)
+    scores = np.array(pair_rewards(untrained, val, **LIMITS))
+    told = read_json("data/scores/training/standard.json")
+    assert told.keys() == {"untrained"}
+    found = np.array([[row["chosen_reward"], row["rejected_reward"]] for row in told["untrained"]])
+    assert np.allclose(found, scores, atol=1e-5) and np.abs(scores[:, 0] - scores[:, 1]).max() > 1e-3
+    assert run.untrained_loss == pytest.approx(np.logaddexp(0, scores[:, 1] - scores[:, 0]).mean(), abs=1e-6)
+    truncated = [sum(pair.truncated for pair in pairs) for pairs in (train, val)]
+    assert truncated[0] != truncated[1] and 0 not in truncated
+    assert read_json("metrics/train_reward/standard.json") == {
+        "train_pairs": 40,
+        "train_pairs_truncated": truncated[0],
+        "val_pairs_truncated": truncated[1],
+        "trained_parameters": untrained.num_parameters(),
+        "steps": 0,
+        "train_pairs_flipped": 10,
+    }
+
+
+def test_without_evaluations_or_flips(folder, monkeypatch):
+    change(folder, reward={"evaluations": 0})
+    runs = without_training(monkeypatch, stages.train_reward)
+    stages.train_reward.main("standard")
+    assert runs[0].trainer.eval_dataset is None and list(runs[0].dataset) == reward_rows(encoded("train"))
+    assert read_json("metrics/train_reward/standard.json")["train_pairs_flipped"] == 0
+
+
+@pytest.mark.parametrize(("name", "saved"), [("noise_robust", ["score"]), ("product_of_experts", ["score", "bias_only"])])
+def test_a_variant_with_lora(folder, monkeypatch, name, saved):
+    change(folder, reward={"lora_rank": 6, "lora_layers": 1, "variants": ["standard", name]})
+    runs = without_training(monkeypatch, stages.train_reward)
+    stages.train_reward.main(name)
+    [run] = runs
+    adapter = run.trainer.model.peft_config["default"]
+    assert (adapter.r, adapter.lora_alpha, adapter.task_type) == (6, 12, "SEQ_CLS")
+    assert set(adapter.modules_to_save) - {"classifier"} == set(saved)  # PEFT's own addition
+    assert all(".layers.1." in module for module in run.trainer.model.base_model.targeted_module_names)
+    assert run.trainer.pair_loss is not None and run.models[0].model.embed_tokens.weight.dtype == torch.bfloat16
+    train = encoded("train")
+    if name == "product_of_experts":
+        fitted = BiasOnly([len(ids) for pair in train for ids in (pair.chosen_ids, pair.rejected_ids)])
+        expert = run.trainer.model.bias_only.modules_to_save["default"]
+        assert (expert.centre, expert.scale) == pytest.approx((fitted.centre, fitted.scale))
+
+
+def test_the_length_margin_is_that_of_training_alone(folder, monkeypatch):
+    change(folder, reward={"variants": ["standard", "length_margin"]})
+    runs = without_training(monkeypatch, stages.train_reward)
+    stages.train_reward.main("length_margin")
+    rows = VARIANTS["length_margin"].rows(reward_rows(encoded("train")), load_params().reward.length_margin)
+    assert list(runs[0].trainer.train_dataset) == rows and "margin" in rows[0]
+    assert "margin" not in runs[0].trainer.eval_dataset.column_names
+
+
+def test_what_the_bias_only_expert_sees_and_gives(monkeypatch):
+    monkeypatch.setattr(stages.train_reward, "device", lambda: torch.device("cpu"))
+    pairs = [TokenPair([1, 2], [3] * 4, [5], False), TokenPair([1], [3] * 2, [5] * 7, False)]
+    assert bias_only_rows(lambda tokens: 10 * tokens, pairs) == [
+        {"chosen_tokens": 4, "rejected_tokens": 1, "chosen_reward": 40.0, "rejected_reward": 10.0},
+        {"chosen_tokens": 2, "rejected_tokens": 7, "chosen_reward": 20.0, "rejected_reward": 70.0},
+    ]
+
+
+def test_members_differ_by_seed_and_are_centred_on_training_pairs(folder, monkeypatch):
+    change_top(folder, seed=5)
+    change(folder, reward={"variants": ["standard", "ensemble"], "ensemble": {"members": 3}, "flipped": 0.25})
+    trained, asked = [], []
+
+    def train_one(params, variant, name, seed, tokenizer, pairs):
+        trained.append((name, seed))
+        number = len(trained)
+        return (
+            {"train_pairs": 40, "trained_parameters": 100 * number, "steps": 10**number},
+            {"untrained": [{"chosen_reward": float(number)}]},
+        )
+
+    def scores(model, pairs, **limits):
+        asked.append((model, pairs))
+        return [(len(asked) + 1.0, len(asked) + 2.0), (len(asked) + 6.0, len(asked) + 7.0)]
+
+    monkeypatch.setattr(stages.train_reward, "train_one", train_one)
+    monkeypatch.setattr(stages.train_reward, "load_reward", lambda base, where: (base, where))
+    monkeypatch.setattr(stages.train_reward, "pair_rewards", scores)
+    monkeypatch.setattr(stages.train_reward, "CENTRING", 7)
+    stages.train_reward.main("ensemble")
+    names = ["member_1", "member_2", "member_3"]
+    assert trained == [(f"ensemble/{name}", 6000 + number) for number, name in enumerate(names)]
+    some = flipped(encoded("train"), 0.25, 5)[:7]
+    assert asked == [(("models/base", f"models/reward/ensemble/{name}"), some) for name in names]
+    assert read_json("models/reward/ensemble/members.json") == [
+        {"folder": name, "mean_reward": 5.0 + number} for number, name in enumerate(names)
+    ]
+    told = read_json("metrics/train_reward/ensemble.json")
+    assert (told["train_pairs"], told["trained_parameters"], told["steps"], told["train_pairs_flipped"]) == (40, 600, 1110, 10)
+    assert [told["members"][name]["steps"] for name in names] == [10, 100, 1000]
+    rows = read_json("data/scores/training/ensemble.json")["members"]
+    assert [rows[name]["untrained"][0]["chosen_reward"] for name in names] == [1.0, 2.0, 3.0]
+
+
+def test_a_member_takes_its_variants_parameters_and_its_own_folder(folder, monkeypatch):
+    change(folder, reward={"variants": ["standard", "ensemble"], "ensemble": {"members": 2}})
+    runs = without_training(monkeypatch, stages.train_reward)
+    stages.train_reward.main("ensemble")
+    assert [run.trainer.args.seed for run in runs] == [run.seed for run in runs] == [2000, 2001]
+    for number, run in enumerate(runs):
+        places = [str(place) for place in (run.checkpoints, run.log, run.target)]
+        assert places == [f"{top}/ensemble/member_{number + 1}" for top in (
+            "checkpoints/train_reward", "plots/train_reward", "models/reward"
+        )]  # fmt: skip
+        head = new_reward_model("models/base", 2000 + number, dtype="float32").score.weight
+        assert torch.equal(run.models[0].score.weight, head)
+    means = [member["mean_reward"] for member in read_json("models/reward/ensemble/members.json")]
+    assert means[0] != means[1]

@@ -1,0 +1,89 @@
+"""What README and docs say: tables against the files they come from, links, and the size of the README."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments import documents
+from preference_study.artifacts import write_json
+from tests.conftest import ROOT
+
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+# Made from files that no run of the study changes; the others are of the default run.
+STANDING = ("stages", "reruns", "methods-over-seeds", "length-cures", "wrong-labels")
+
+
+@pytest.mark.parametrize("name", documents.BLOCKS)
+def test_a_table_stands_between_its_marks(name):
+    file, _ = documents.BLOCKS[name]
+    text = (ROOT / file).read_text()
+    assert documents.written(text, name, "new").count(f"<!-- {name} -->\nnew\n<!-- /{name} -->") == 1
+
+
+@pytest.mark.parametrize("name", STANDING)
+def test_a_table_is_what_its_files_say(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    file, make = documents.BLOCKS[name]
+    text = (ROOT / file).read_text()
+    assert text == documents.written(text, name, make()), "python -m experiments.documents writes it anew"
+
+
+def test_marks_must_stand_there_once():
+    for text in ("none", "<!-- a --><!-- /a --><!-- a --><!-- /a -->"):
+        with pytest.raises(ValueError, match="once each"):
+            documents.written(text, "a", "new")
+
+
+def test_the_default_runs_numbers(tmp_path, monkeypatch):
+    """Each from its own place: every value here is another one."""
+
+    def estimate(value: float) -> dict:
+        return {"value": value, "low": value - 0.01, "high": value + 0.01, "n": round(1000 * value)}
+
+    reward = {"accuracy": estimate(0.71), "baselines": {"longer": estimate(0.52), "tfidf": estimate(0.63)}}
+    against = {"win_rate": estimate(0.81), "win_rate_length_controlled": estimate(0.77), "words_difference": estimate(4.4)}
+    policies = {
+        "base": {"gold_rate": estimate(0.34)},
+        "dpo": {"gold_rate": estimate(0.58), "against_base": against | {"gold": {"gained": 67, "lost": 14}}},
+    }
+    write_json(tmp_path / "metrics/reward.json", reward)
+    write_json(tmp_path / "metrics/policies.json", policies)
+    monkeypatch.chdir(tmp_path)
+    first, second, third = documents.default_run().splitlines()[2:]
+    assert "0.71 [0.70, 0.72] of n = 710" in first and "0.52 [0.51, 0.53], TF-IDF 0.63 [0.62, 0.64]" in first
+    assert "0.58 [0.57, 0.59] of n = 580" in second and "base 0.34 [0.33, 0.35]; 67 gained, 14 lost" in second
+    assert "0.81 [0.80, 0.82]" in third and "0.77 [0.76, 0.78]; +4.4 [4.4, 4.4] words" in third
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_links_lead_somewhere(file):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / file).read_text()):
+        if not target.startswith("http") and not target.endswith("example/index.html"):
+            assert ((ROOT / file).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_lines_are_wrapped(file):
+    """At 120, but for tables and what cannot be broken."""
+    inside = False
+    for line in (ROOT / file).read_text().splitlines():
+        inside ^= line.startswith("```")
+        assert len(line) <= 120 or line.startswith(("|", "![", "> ")) or inside, line
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_every_stage_method_and_variant_is_described():
+    extending = Path(ROOT / "docs/extending.md").read_text()
+    from preference_study.formats import FORMATS
+    from preference_study.methods import METHODS
+    from preference_study.variants import VARIANTS
+
+    for name in (*METHODS, *VARIANTS):
+        assert f"| `{name}` |" in extending, name
+    data = Path(ROOT / "docs/data.md").read_text()
+    for found in FORMATS.values():
+        assert f"| `{', '.join(found.columns)}` |" in data
