@@ -3,7 +3,7 @@
 python -m benchmarks.mutation analysis/policies data/pairs stages/compare_policies
 python -m benchmarks.mutation analysis/verdicts --tests tests/analysis/test_policies.py
 
-Per module: how many mutants (the module with one small change each, inside a function), how many made a test fail, and the diff
+Per module: how many mutants (the module with one small change each, inside a function), how many made a test fail, and the change
 of each that did not. A survivor is either a test that is missing or a change without effect. Beside mutmut's own changes, columns
 are taken for their neighbours (chosen for rejected, words for repetition) and arguments for each other: the wiring.
 
@@ -15,10 +15,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import venv
+from collections import Counter
 from pathlib import Path
 
 MUTMUT = "mutmut==3.8.1"
@@ -107,8 +107,8 @@ def copy_of_the_project(folder: Path) -> None:
             shutil.copy2(ROOT / name, folder / name)
 
 
-def measure(file: Path, tests: list[str], python: Path) -> tuple[dict[str, str], str]:
-    """Each mutant's fate by its name, and the diffs of those that live."""
+def measure(file: Path, tests: list[str], python: Path) -> list[tuple[str, str, str]]:
+    """Per mutant its name, its fate and its diff."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         copy_of_the_project(folder)
@@ -133,17 +133,22 @@ def measure(file: Path, tests: list[str], python: Path) -> tuple[dict[str, str],
         if (run.returncode != 0 and not untested) or not data.exists():
             raise SystemExit(f"{file}: mutmut did not get through.\n{run.stdout[-3000:]}{run.stderr[-3000:]}")
         show = (
-            "import json, sys; from mutmut.stats import status_by_exit_code as s\n"
+            "import json, sys; from mutmut.stats import status_by_exit_code as status\n"
             "from mutmut.mutation.diff_apply import get_diff_for_mutant as diff\n"
-            "codes = json.load(open(sys.argv[1]))['exit_code_by_key']\n"
-            "fates = {k: s[v] for k, v in codes.items()}\n"
-            f"print(json.dumps([fates, [diff(k, path=sys.argv[2]) for k, v in fates.items() if v not in {CAUGHT!r}]]))"
+            "codes = json.load(open(sys.argv[1]))['exit_code_by_key'].items()\n"
+            "fates = ((name, 'no tests' if code is None else status[code]) for name, code in codes)\n"
+            "print(json.dumps([(name, fate, diff(name, path=sys.argv[2])) for name, fate in fates]))"
         )
         shown = subprocess.run(
             [python, "-c", show, str(data), str(file)], cwd=folder, capture_output=True, text=True, check=True
         ).stdout
-        fates, diffs = json.loads(shown)
-        return fates, "\n".join(diffs)
+        return json.loads(shown)
+
+
+def changed_lines(diff: str) -> str:
+    """The lines that a diff takes out and puts in, without those around them."""
+    lines = (line for line in diff.splitlines() if line[:1] in ("-", "+") and not line.startswith(("---", "+++")))
+    return "\n".join(f"    {line[0]} {line[1:].strip()}" for line in lines)
 
 
 def main(modules: list[str], tests: list[str] | None) -> None:
@@ -151,14 +156,14 @@ def main(modules: list[str], tests: list[str] | None) -> None:
     for module in modules:
         file = file_of(module)
         used = tests or tests_of(file)
-        fates, diffs = measure(file, used, python)
-        caught = sum(fate in CAUGHT for fate in fates.values())
-        print(diffs)
-        counts = {fate: list(fates.values()).count(fate) for fate in sorted(set(fates.values()))}
-        print(
-            f"{file} | {len(fates)} mutants | {caught} caught | {caught / max(1, len(fates)):.0%} | {counts} | {' '.join(used)}"
-        )
-        sys.stdout.flush()
+        mutants = measure(file, used, python)
+        fates = Counter(fate for _, fate, _ in mutants)
+        for name, fate, diff in mutants:
+            if fate not in CAUGHT:
+                print(f"{name}: {fate}\n{changed_lines(diff)}")
+        caught = sum(fates[fate] for fate in CAUGHT)
+        share = f"{caught / max(1, len(mutants)):.0%}"
+        print(f"{file} | {len(mutants)} mutants | {caught} caught | {share} | {dict(fates)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -41,3 +41,21 @@ def test_two_words_in_order_and_marks_are_features():
     train = pairs(["a b !", "c a b !", "a b d !"], ["b a", "c b a", "b a d"])
     margins = tfidf_margins(train, pairs(["a b", "!"], ["b a", "."]), seed=1)
     assert (margins > 0).all()
+
+
+def test_a_word_of_two_training_texts_counts():
+    train = pd.concat([TRAIN, pairs(["rare word", "rare one"], ["word", "one"])])
+    assert tfidf_margins(train, pairs(["rare"], [""]), seed=1)[0] > 0.1
+
+
+def test_three_words_in_order_are_no_feature():
+    """Both texts have the same words and the same neighbours; only threes of words tell them apart."""
+    train = pairs(["a b a c a"] * 3, ["a c a b a"] * 3)
+    assert tfidf_margins(train, train, seed=1) == pytest.approx([0, 0, 0])
+
+
+def test_a_repeated_word_weighs_one_plus_the_logarithm_of_its_count():
+    """In TRAIN, of 8 texts, "yes" is in 4 and "sir" in 2, on both sides, so that "sir" only makes the vector longer."""
+    alone, beside = tfidf_margins(TRAIN, pairs(["yes", "yes" + " sir" * 8], ["", ""]), seed=1)
+    yes, sir = 1 + np.log(9 / 5), (1 + np.log(9 / 3)) * (1 + np.log(8))
+    assert beside / alone == pytest.approx(yes / np.hypot(yes, sir), rel=1e-3)

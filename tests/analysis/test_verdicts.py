@@ -79,8 +79,11 @@ def test_each_part_comes_from_its_own_test_and_number():
         ({"wins": 70, "losses": 120, "controlled": (0.3, 0.4, 0.35)}, "prefers base's responses to DPO's (win rate"),
         ({"wins": 70, "losses": 120, "controlled": (0.3, 0.4, 0.35)}, "at equal length it prefers base's responses to DPO's"),
         ({"wins": 70, "losses": 120}, "at equal length it prefers DPO's (0.59"),
-        ({"controlled": (0.4, 0.6, 0.5), "words": (2, 5)}, "what can be shown is that the responses are longer"),
-        ({"controlled": (0.4, 0.6, 0.5)}, "at equal length no difference can be shown"),
+        (
+            {"controlled": (0.4, 0.6, 0.5), "words": (2, 5)},
+            "; at equal length no difference is left to be seen: what can be shown is that the responses are longer (0.50 [",
+        ),
+        ({"controlled": (0.4, 0.6, 0.5)}, "; at equal length no difference can be shown (0.50 ["),
         ({"p": None, "controlled": (0.4, 0.6, 0.5)}, "n = 200 prompts, no test possible)"),
         ({"p": 0.0009}, "corrected p < 0.001)"),
         ({"p": 0.001}, "corrected p = 0.001)"),
@@ -100,5 +103,6 @@ def test_without_a_known_truth_there_is_no_word_about_it():
 def test_few_prompts_are_a_first_look():
     enough, few = (verdict("dpo", comparison(n=n, gold=(0.04, (0.03, 0.2, 0.12)))) for n in (FEW, FEW - 1))
     assert "first look" not in enough["sentence"]
-    assert few["sentence"].endswith(" With n = 99 prompts this is a first look: too few to tell.")
+    first_look = " With n = 99 prompts this is a first look: too few to tell."
+    assert few["sentence"] == enough["sentence"].replace("n = 100", "n = 99") + first_look
     assert {key: few[key] for key in ("reward", "length", "gold")} == {key: enough[key] for key in ("reward", "length", "gold")}

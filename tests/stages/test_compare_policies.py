@@ -1,5 +1,7 @@
 """The stage's wiring: rows joined by id and not by place, each policy's own files, the few numbers of a row."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,11 @@ import pytest
 import stages.compare_policies
 from preference_study.analysis.policies import compare_policies
 from preference_study.artifacts import read_json, write_json, write_table
-from stages.compare_policies import measured, policies_row
+from preference_study.report import figures
+from preference_study.texts.keywords import keyword_table, log_odds, top_differences
+from preference_study.texts.readability import reading_grades
+from preference_study.texts.responses import repetition
+from stages.compare_policies import measured, policies_row, write_keywords
 from tests.workspace import change, tiny_params
 
 METHODS = ["dpo", "simpo"]
@@ -79,3 +85,97 @@ def test_the_few_numbers_of_a_row_are_those():
     }
     del metrics["dpo"]["gold_rate"]
     assert policies_row(metrics, ["dpo"])["dpo"].keys() == against.keys()
+
+
+def test_each_number_of_a_response_is_its_own():
+    texts = ["I cannot help with that?", "", "go go go go go go. The rest of it is about cats, is it not?"]
+    table = pd.DataFrame({"response": texts, "instruction": "ends_with_question"}, index=list("abc"))
+    found, left_out = measured(table)
+    assert found["words"].tolist() == [5, 0, 16]
+    assert found["refuses"].tolist() == [True, False, False] and found["obeyed"].tolist() == [True, False, True]
+    assert found["repetition"].tolist() == [repetition(text) for text in texts] and found["repetition"].iloc[2] > 0
+    assert found["reading_grade"].isna().tolist() == np.isnan(reading_grades(texts)[0]).tolist() == [False, True, False]
+    assert left_out == {"empty": 1, "code": 0, "not English": 0, "too short": 0} and list(found.index) == list("abc")
+    assert "obeyed" not in measured(table[["response"]])[0]
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch) -> SimpleNamespace:
+    """Responses whose columns all differ, drawn; the pictures by the name of their file without ending."""
+    monkeypatch.chdir(tmp_path)
+    columns = {
+        "reward": [1.0, 2.5, 2.0, 4.0], "words": [10, 20, 40, 30], "reading_grade": [5.0, np.nan, 7.5, 9.0],
+        "response": ["tea cats", "tea", "milk", "cats"],
+    }  # fmt: skip
+    base = pd.DataFrame(columns)
+    dpo = base.assign(reward=[3.0, 2.0, 2.5, 9.0], words=[11, 22, 43, 34], reading_grade=[1.0, 2.5, 3.0, np.nan])
+    dpo["response"] = ["dogs tea", "dogs", "dogs milk", "dogs cats"]
+    simpo = base.assign(reward=[0.0, -1.0, 1.5, 3.0], words=[5, 6, 8, 7], reading_grade=[11.0, 12.5, np.nan, 14.0])
+    simpo["response"] = ["birds tea", "birds", "birds milk", "birds cats"]
+    responses = {"base": base, "dpo": dpo, "simpo": simpo}
+    share = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 4}
+    metrics = {policy: {"finished": share | {"value": value}} for policy, value in (("base", 0.3), ("dpo", 0.4), ("simpo", 0.6))}
+    pictures = {}
+    monkeypatch.setattr(stages.compare_policies, "write_png", lambda path, figure: pictures.update({path.stem: figure}))
+    stages.compare_policies.draw_policies(responses, metrics, METHODS)
+    return SimpleNamespace(pictures=pictures, responses=responses, metrics=metrics)
+
+
+def plotted(name: str) -> pd.DataFrame:
+    return pd.read_csv(stages.compare_policies.PLOTS / f"{name}.csv")
+
+
+def test_each_plot_is_of_its_own_column(drawn):
+    wanted = {
+        name: {policy: rows[name] for policy, rows in drawn.responses.items()} for name in ("reward", "words", "reading_grade")
+    }
+    wanted["reward_differences"] = {"dpo": [2.0, -0.5, 0.5, 5.0], "simpo": [-1.0, -3.5, -0.5, -1.0]}
+    for name, groups in wanted.items():
+        for kind, rows in (("histogram", figures.histogram_rows(groups, METHODS)), ("kde", figures.kde_rows(groups, METHODS))):
+            pd.testing.assert_frame_equal(plotted(f"{name}_{kind}"), rows, check_dtype=False)
+    pd.testing.assert_frame_equal(plotted("shares"), figures.share_rows(drawn.metrics, METHODS), check_dtype=False)
+    both = {f"{name}_{kind}" for name in wanted for kind in ("histogram", "kde")}
+    assert set(drawn.pictures) == both | {"reward_scatter", "shares"}
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "label", "unit"),
+    [
+        ("reward", "Rewards of responses", "reward (reward model's units)", "responses"),
+        ("reward_differences", "Reward minus base's, same prompt", "reward (reward model's units)", "prompts"),
+        ("words", "Length of responses", "words", "responses"),
+        ("reading_grade", "Flesch-Kincaid grade", "grade", "responses"),
+    ],
+)
+def test_each_picture_says_what_it_shows(drawn, name, title, label, unit):
+    histogram, kde = (drawn.pictures[f"{name}_{kind}"] for kind in ("histogram", "kde"))
+    for picture in (histogram, kde):
+        texts = [*(axes.get_title() for axes in picture.axes), picture.get_suptitle()]
+        assert any(text.startswith(title) for text in texts)
+        assert picture.axes[-1].get_xlabel() == label
+    assert f"share of {unit}" in [axes.get_ylabel() for axes in histogram.axes]
+
+
+def test_the_scatter_has_base_across_and_each_method_up(drawn):
+    panels = [panel for panel in drawn.pictures["reward_scatter"].axes if panel.collections]
+    base = drawn.responses["base"]["reward"]
+    for method, panel in zip(METHODS, panels, strict=True):
+        assert panel.collections[0].get_offsets().tolist() == np.column_stack([base, drawn.responses[method]["reward"]]).tolist()
+        assert panel.get_legend().get_texts()[0].get_text() == method
+
+
+def test_keywords_of_each_policy_and_what_it_says_more_than_base(drawn):
+    training = ["tea cats birds", "dogs"]
+    write_keywords(drawn.responses, training)
+    texts = {policy: rows["response"].tolist() for policy, rows in drawn.responses.items()}
+    wanted = keyword_table(texts | {"training set": training})
+    pd.testing.assert_frame_equal(plotted("keywords"), wanted, check_dtype=False)
+    found = plotted("log_odds")
+    tables = [
+        top_differences(log_odds(texts[method], texts["base"], training), stages.compare_policies.MOST_DIFFERENT).assign(
+            comparison=f"{method} against base"
+        )
+        for method in METHODS
+    ]
+    pd.testing.assert_frame_equal(found, pd.concat(tables, ignore_index=True), check_dtype=False)
+    assert found.groupby("comparison")["word"].first().tolist() == ["dogs", "birds"]  # said more than by base

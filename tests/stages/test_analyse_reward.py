@@ -1,0 +1,120 @@
+"""The stage's wiring: which column feeds which file, and which texts are told apart from which."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import stages.analyse_reward
+from preference_study.analysis.baselines import tfidf_margins
+from preference_study.analysis.reward import reward_metrics, reward_row
+from preference_study.analysis.statistics import mean
+from preference_study.artifacts import read_json, write_json, write_table
+from preference_study.report import figures
+from preference_study.texts.keywords import keyword_table, log_odds, top_differences
+from preference_study.texts.readability import reading_grades
+from tests.workspace import tiny_params
+
+PLOTS = stages.analyse_reward.PLOTS
+EASY = "The cat sat on the mat while it rained. Then we all went home to have hot tea and cake with {}."
+HARD = "A considerable number of philosophical investigations were extraordinarily complicated, especially concerning {}."
+# Pair by pair: the reward model is right, right, wrong, undecided, right. What it favours speaks of cats, the other of dogs.
+SCORED = pd.DataFrame(
+    {
+        "id": list("abcde"),
+        "prompt": [f"question {i}" for i in range(5)],
+        "chosen": [EASY.format("cats"), "cats cats", HARD.format("dogs"), "one", HARD.format("small cats")],
+        "rejected": [HARD.format("old dogs"), EASY.format("dogs"), EASY.format("big cats"), "two", EASY.format("dogs, dogs")],
+        "chosen_words": [22, 2, 12, 1, 13],
+        "rejected_words": [13, 22, 23, 1, 24],
+        "chosen_reward": [2.0, 1.5, -0.5, 0.7, 3.0],
+        "rejected_reward": [1.0, -1.0, 0.25, 0.7, 0.5],
+    }
+)
+# By hand: the favoured and the other text of the pairs that are no tie.
+FAVOURED = [*SCORED["chosen"].iloc[:2], SCORED["rejected"][2], SCORED["chosen"][4]]
+OTHER = [*SCORED["rejected"].iloc[:2], SCORED["chosen"][2], SCORED["rejected"][4]]
+FAVOURED_WORDS, OTHER_WORDS = [22, 2, 23, 13], [13, 22, 12, 24]
+TRAIN = pd.DataFrame({"chosen": ["good cats", "good tea", "cats tea"], "rejected": ["bad dogs", "bad sand", "dogs sand"]})
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch) -> dict[str, str]:
+    """Run the stage; which pictures it wrote, by the name of their file without ending."""
+    tiny_params(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    write_json("data/scores/Rm_model_mark_on_val_1k.json", SCORED.to_dict("records"))
+    write_table("data/prepared/train.parquet", TRAIN)
+    write_table("data/prepared/val.parquet", SCORED[["chosen", "rejected"]])
+    pictures = {}
+    monkeypatch.setattr(stages.analyse_reward, "write_png", lambda path, figure: pictures.update({path.stem: figure}))
+    stages.analyse_reward.main()
+    return pictures
+
+
+def test_the_metrics_of_correctness_and_their_row(drawn):
+    seed = 1
+    wanted = reward_metrics(SCORED, tfidf_margins(TRAIN, SCORED, seed), seed)
+    assert read_json("metrics/reward.json") == wanted
+    assert read_json("metrics/summary/reward.json") == reward_row(wanted)
+    assert wanted["baselines"]["tfidf"]["value"] == 0.7  # the third pair is the wrong way about, the fourth a tie
+
+
+def test_grades_and_words_are_of_their_own_side(drawn):
+    found = read_json("metrics/reward_analysis.json")
+    (favoured, _), (other, _) = reading_grades(FAVOURED), reading_grades(OTHER)
+    readability = found["readability"]
+    assert readability["favoured"] == mean(favoured[np.isfinite(favoured)]) and readability["favoured"]["n"] == 3
+    assert readability["other"] == mean(other)
+    assert readability["difference"] == mean((favoured - other)[np.isfinite(favoured)])
+    assert readability["left_out"] == {"empty": 0, "code": 0, "not English": 0, "too short": 1}
+    assert found["length"]["favoured_words"] == mean(FAVOURED_WORDS) and found["length"]["other_words"] == mean(OTHER_WORDS)
+    assert found["n"] == 5
+
+
+def test_each_plot_is_of_its_own_columns(drawn):
+    (favoured, _), (other, _) = reading_grades(FAVOURED), reading_grades(OTHER)
+    wanted = {
+        "score": {"correct": [2.0, 1.5, 3.0], "wrong": [0.25, 0.7]},
+        "reward": {"chosen": [2.0, 1.5, -0.5, 0.7, 3.0], "rejected": [1.0, -1.0, 0.25, 0.7, 0.5]},
+        "margin": {"margin": [1.0, 2.5, -0.75, 0.0, 2.5]},
+        "words": {"favoured": FAVOURED_WORDS, "other": OTHER_WORDS},
+        "reading_grade": {"favoured": favoured, "other": other},
+    }
+    for name, groups in wanted.items():
+        bins, points = (pd.read_csv(PLOTS / f"{name}_{kind}.csv") for kind in ("histogram", "kde"))
+        pd.testing.assert_frame_equal(bins, figures.histogram_rows(groups), check_dtype=False)
+        pd.testing.assert_frame_equal(points, figures.kde_rows(groups), check_dtype=False)
+    assert set(drawn) == {*(f"{name}_{kind}" for name in wanted for kind in ("histogram", "kde")), "reliability"}
+
+
+def test_titles_labels_and_units_of_the_pictures(drawn):
+    words = drawn["words_histogram"].axes[0]
+    assert "Length of responses" in words.get_title() and words.get_xlabel() == "words"
+    assert words.get_ylabel() == "share of pairs"
+    for kind in ("histogram", "kde"):
+        for name, label in (("score", "reward"), ("reward", "reward"), ("margin", "reward"), ("reading_grade", "grade")):
+            assert drawn[f"{name}_{kind}"].axes[0].get_xlabel().startswith(label)
+
+
+def test_the_reliability_rows_are_the_bins_of_the_metrics(drawn):
+    bins = read_json("metrics/reward_analysis.json")["calibration"]["bins"]
+    rows = pd.read_csv(PLOTS / "reliability.csv").to_dict("records")
+    assert rows == [{"predicted": b["predicted"], **b["observed"]} for b in bins] and len(rows) > 1
+    assert "n = 5" in drawn["reliability"].axes[0].get_title()
+
+
+def test_keywords_are_of_what_is_favoured_of_the_other_and_of_the_training_set(drawn):
+    training = [*TRAIN["chosen"], *TRAIN["rejected"]]
+    wanted = keyword_table({"favoured": FAVOURED, "other": OTHER, "training set": training})
+    pd.testing.assert_frame_equal(pd.read_csv(PLOTS / "keywords.csv"), wanted, check_dtype=False)
+    found = read_json("metrics/reward_analysis.json")["keywords"]
+    lists = {group: rows["word"].tolist() for group, rows in wanted.groupby("group")}
+    assert found["favoured"] == lists["favoured"] and found["training"] == lists["training set"]
+    assert found["shared"] == [word for word in lists["favoured"] if word in lists["training set"]]
+    assert "cats" in found["shared"] and "hot" not in found["shared"]
+    differences = pd.read_csv(PLOTS / "log_odds.csv")
+    assert differences["word"].iloc[0] == "cats" and differences["word"].iloc[-1] == "dogs"  # the favoured come first
+    wanted = top_differences(log_odds(FAVOURED, OTHER, training), stages.analyse_reward.MOST_DIFFERENT)
+    pd.testing.assert_frame_equal(
+        differences, wanted.assign(comparison="favoured against other").reset_index(drop=True), check_dtype=False
+    )

@@ -1,0 +1,123 @@
+"""The stage's wiring: responses joined by id, each measure of training from its own file, costs from their own."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import stages.compare_methods
+from preference_study.analysis.methods import compare_pairs
+from preference_study.artifacts import read_json, write_json
+from preference_study.report.figures import NOT_MEASURED, method_rows
+from stages.compare_methods import responses_by_policy, training
+from tests.report.example import write_example
+from tests.workspace import change, tiny_params
+
+METHODS = ["dpo", "rloo"]
+
+
+def scored(**columns) -> pd.DataFrame:
+    """Four prompts, whose order is another in each policy."""
+    rows = [
+        ("base", "d", "No.", 4.0), ("base", "a", "Why?", 1.0), ("base", "c", "Who?", 3.0), ("base", "b", "Yes.", 2.0),
+        ("dpo", "a", "So?", 10.0), ("dpo", "b", "And?", 20.0), ("dpo", "c", "No.", 30.0), ("dpo", "d", "If?", 40.0),
+        ("rloo", "c", "No?", 300.0), ("rloo", "d", "No!", 400.0), ("rloo", "b", "No!", 200.0), ("rloo", "a", "No!", 100.0),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["policy", "id", "response", "reward"])
+    return table.assign(**columns)
+
+
+def test_responses_are_in_bases_order_and_base_is_last():
+    found = responses_by_policy(scored(instruction="ends_with_question"), METHODS)
+    assert list(found) == ["dpo", "rloo", "base"]
+    assert {policy: rows["reward"].tolist() for policy, rows in found.items()} == {
+        "dpo": [40, 10, 30, 20], "rloo": [400, 100, 300, 200], "base": [4, 1, 3, 2],
+    }  # fmt: skip
+    assert {policy: rows["obeyed"].tolist() for policy, rows in found.items()} == {
+        "dpo": [True, True, False, True], "rloo": [False, False, True, False], "base": [False, True, True, False],
+    }  # fmt: skip
+
+
+def test_without_instructions_nothing_is_obeyed():
+    assert all("obeyed" not in rows for rows in responses_by_policy(scored(), METHODS).values())
+
+
+def log(method: str, measure: str, steps: dict[int, float]) -> None:
+    path = f"plots/train_policy/{method}/plots/metrics/{measure}.tsv"
+    pd.DataFrame({"step": steps.keys(), measure: steps.values()}).to_csv(path, sep="\t", index=False)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    write_example(tmp_path, METHODS, sandbox=True, whole=False)
+    tiny_params(tmp_path)
+    change(tmp_path, policy={"methods": METHODS})
+    monkeypatch.chdir(tmp_path)
+    for place, method in enumerate(METHODS, start=1):
+        (tmp_path / f"plots/train_policy/{method}/plots/metrics").mkdir(parents=True, exist_ok=True)
+        log(method, "examples", {0: 0, 4: 8 * place, 8: 16 * place, 12: 24 * place})
+        log(method, "loss", {4: 0.5 + place, 8: 0.25 + place})
+        cost = {"seconds": 10.0 * place, "peak_memory_bytes": place * 2**30, "device": method}
+        write_json(f"metrics/train_cost/{method}.json", cost)
+    log("rloo", "reward", {4: -1.0, 12: 2.0})
+    log("rloo", "kl", {8: 0.125})
+    log("rloo", "completions_mean_length", {4: 33.0})
+    return tmp_path
+
+
+def test_a_step_has_the_examples_seen_by_then_and_its_own_measure(folder):
+    found = training(METHODS, "loss")
+    assert list(found) == METHODS
+    assert found["dpo"].to_numpy().tolist() == [[8, 1.5], [16, 1.25]]
+    assert found["rloo"].to_numpy().tolist() == [[16, 2.5], [32, 2.25]]
+    assert list(training(METHODS, "reward")) == ["rloo"] and training(["dpo"], "kl") == {}
+
+
+def test_each_file_is_of_its_own_measure(folder, monkeypatch):
+    pictures = {}
+    monkeypatch.setattr(stages.compare_methods, "write_png", lambda path, figure: pictures.update({path.stem: figure}))
+    stages.compare_methods.main()
+    wanted = {
+        "loss": [("dpo", 8, 1.5), ("dpo", 16, 1.25), ("rloo", 16, 2.5), ("rloo", 32, 2.25)],
+        "reward": [("rloo", 16, -1.0), ("rloo", 48, 2.0)],
+        "kl": [("rloo", 32, 0.125)],
+        "length": [("rloo", 16, 33.0)],
+    }
+    for name, rows in wanted.items():
+        found = pd.read_csv(f"plots/methods/training_{name}.csv")
+        assert list(found[["group", "examples", name]].itertuples(index=False, name=None)) == rows
+    shares = pd.read_csv("plots/methods/methods.csv")
+    pd.testing.assert_frame_equal(
+        shares, method_rows(read_json("metrics/policies.json"), METHODS).reset_index(drop=True), check_dtype=False
+    )
+    assert set(pictures) == {"methods", "pairwise"}
+    ticks = [label.get_text() for label in pictures["pairwise"].axes[0].get_xticklabels()]
+    assert [tick.split("\n")[0] for tick in ticks] == ["base", *METHODS]
+
+
+def test_costs_and_tokens_are_each_methods_own(folder):
+    for method, tokens in (("dpo", 1000), ("rloo", 4000)):
+        path = f"metrics/train_policy/{method}.json"
+        write_json(path, read_json(path) | {"tokens": tokens})
+    stages.compare_methods.main()
+    found = read_json("metrics/methods_cost.json")
+    shown = ("seconds", "seconds_per_1000_tokens", "peak_memory_gib", "device")
+    assert [found["dpo"][name] for name in shown] == [10.0, 10.0, 1.0, "dpo"]
+    assert [found["rloo"][name] for name in shown] == [20.0, 5.0, 2.0, "rloo"]
+
+
+def test_every_two_policies_are_compared_on_the_same_prompts(folder):
+    rows = read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")
+    mixed = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
+    write_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json", mixed)
+    stages.compare_methods.main()
+    pairs = read_json("metrics/methods.json")["pairs"]
+    assert pairs == compare_pairs(responses_by_policy(pd.DataFrame(rows), METHODS))
+    assert [(pair["a"], pair["b"]) for pair in pairs] == [("dpo", "rloo"), ("dpo", "base"), ("rloo", "base")]
+
+
+def test_what_no_method_logged_is_said_to_be_not_measured(folder):
+    for measure in ("reward", "kl", "completions_mean_length"):
+        (folder / f"plots/train_policy/rloo/plots/metrics/{measure}.tsv").unlink()
+    stages.compare_methods.main()
+    for name in ("reward", "kl", "length"):
+        assert pd.read_csv(f"plots/methods/training_{name}.csv")["group"].tolist() == [NOT_MEASURED]
