@@ -76,10 +76,10 @@ def overlay(runs: list[Run], name: str) -> Figure:
         loss = run.loss.dropna(subset=["loss"])
         window = max(1, len(loss) // 10)
         smooth = loss["loss"].rolling(window, min_periods=1, center=True).mean()
-        axes.plot(loss["examples"], smooth, color=line, linewidth=1, alpha=0.7, label=f"{run.params[name]:g}, training")
+        axes.plot(loss["examples"], smooth, color=line, linewidth=1, alpha=0.7, label=f"{run.params[name]}, training")
         if "validation_loss" in run.loss:
             checked = run.loss.dropna(subset=["validation_loss"])
-            label = f"{run.params[name]:g}, validation"
+            label = f"{run.params[name]}, validation"
             axes.plot(checked["validation_examples"], checked["validation_loss"], "o-", color=line, linewidth=2, label=label)
     axes.set(
         xlabel="training pairs seen",

@@ -8,9 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.tiny import tiny_model
 
+# How long an example takes says something of the machine, and nothing of the code.
+settings.register_profile("study", deadline=None)
+settings.load_profile("study")
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -43,7 +43,7 @@ def number(value: float | None, places: int = 2, signed: bool = False) -> str:
 def p_value(p: float) -> str:
     """A p-value to two significant digits: 0.017, 4.8×10⁻⁵."""
     if p >= 0.001:
-        return f"{p:.2g}"
+        return decimal(p, 2 if p >= 0.1 else 3 if p >= 0.01 else 4).rstrip("0").rstrip(".")
     if p < 1e-99:
         return "<10⁻⁹⁹"
     mantissa, exponent = f"{p:.1e}".split("e-")

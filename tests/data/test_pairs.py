@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pandas as pd
@@ -10,6 +11,7 @@ from preference_study.data.files import read_table_file
 from preference_study.data.pairs import pair_id, usable_pairs
 from preference_study.errors import BadInput
 from preference_study.formats import FORMATS, to_pairs
+from preference_study.formats._two_responses import meant
 from stages.prepare_data import prepare, split_summary
 
 STUDY = {"question": ["q1", "q2"], "response_1": ["a", "c"], "response_2": ["b", "d"], "overall_response": [1, 2]}
@@ -220,3 +222,27 @@ def test_what_became_of_a_split_is_counted_in_its_own_place():
         "rows_in": 9, "dropped": {"duplicate": 2, "empty_text": 0}, "not_sampled": 3, "rows_out": 4,
         "chosen_words": mean([3, 5, 9, 4]), "rejected_words": mean([2, 5, 4, 8]), "longer_wins": proportion(2.5, 4),
     }  # fmt: skip
+
+
+def test_an_id_is_of_the_texts_as_they_are():
+    assert pair_id("ü", "愛") == hashlib.sha256('["ü", "愛"]'.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"p", "a", "b"}, True),  # both responses, no preference
+        ({"a", "b"}, True),
+        ({"a", "c"}, True),
+        ({"p", "a"}, True),  # the prompt and one of them
+        ({"p", "c"}, True),
+        ({"a"}, False),
+        ({"p"}, False),
+        ({"p", "a", "chosen"}, False),  # of another format then
+        ({"p", "a", "rejected"}, False),
+        ({"a", "b", "chosen"}, True),
+        (set(), False),
+    ],
+)
+def test_a_table_that_lacks_a_column_was_meant_to_have_it(columns, expected):
+    assert meant(columns, ("p", "a", "b", "c")) is expected

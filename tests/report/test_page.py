@@ -56,7 +56,14 @@ def test_numbers_are_rounded_for_reading():
         3,
     ]
     assert decimals(estimate(0.0, 0.0, 0.0)) == decimals(estimate(1.0, None, None)) == 2
-    assert [p_value(p) for p in (0.0166, 1.0, 4.8e-5, 5.41e-33, 0.0)] == ["0.017", "1", "4.8×10⁻⁵", "5.4×10⁻³³", "<10⁻⁹⁹"]
+    assert [p_value(p) for p in (0.495, 0.0166, 1.0, 4.8e-5, 5.41e-33, 0.0)] == [
+        "0.5",
+        "0.017",
+        "1",
+        "4.8×10⁻⁵",
+        "5.4×10⁻³³",
+        "<10⁻⁹⁹",
+    ]
     assert [statistic(x) for x in (107.0, 4.156, None)] == ["107", "4.16", "–"]
 
 
