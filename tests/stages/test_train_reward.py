@@ -123,7 +123,7 @@ def test_members_differ_by_seed_and_are_centred_on_training_pairs(folder, monkey
 
     def scores(model, pairs, **limits):
         asked.append((model, pairs))
-        return [(len(asked) + 1.0, len(asked) + 2.0), (len(asked) + 6.0, len(asked) + 7.0)]
+        return [(len(asked) + 1.0, len(asked) + 2.0), (len(asked) + 6.0, len(asked) + 11.0)]
 
     monkeypatch.setattr(stages.train_reward, "train_one", train_one)
     monkeypatch.setattr(stages.train_reward, "load_reward", lambda base, where: (base, where))
@@ -135,7 +135,7 @@ def test_members_differ_by_seed_and_are_centred_on_training_pairs(folder, monkey
     some = flipped(encoded("train"), 0.25, 5)[:7]
     assert asked == [(("models/base", f"models/reward/ensemble/{name}"), some) for name in names]
     assert read_json("models/reward/ensemble/members.json") == [
-        {"folder": name, "mean_reward": 5.0 + number} for number, name in enumerate(names)
+        {"folder": name, "mean_reward": 6.0 + number} for number, name in enumerate(names)
     ]
     told = read_json("metrics/train_reward/ensemble.json")
     assert (told["train_pairs"], told["trained_parameters"], told["steps"], told["train_pairs_flipped"]) == (40, 600, 1110, 10)
