@@ -193,7 +193,7 @@ def test_a_grid_is_run_shown_and_ranked(repository):
     run(repository, "git", "add", "-A")
     run(repository, "git", "commit", "-qm", "before the grid", "--allow-empty")
     typed = commands("docs/pipeline.md")
-    queue, run_all, show, rank = typed[:4]
+    queue, run_all, show = typed[:3]
     assert all(word in line for word, line in zip(("--queue", "--run-all", "exp show", "experiments.rank"), typed, strict=False))
     type_in(repository, f"source {ACTIVATE}", queue, run_all)
     table = type_in(repository, f"source {ACTIVATE}", f"{show.split('#')[0]} --csv")
@@ -205,11 +205,6 @@ def test_a_grid_is_run_shown_and_ranked(repository):
     everything = csv.DictReader(io.StringIO(run(repository, "dvc", "exp", "show", "--csv")))
     for row in (row for row in everything if row["typ"] in ("branch_commit", "branch_base")):
         assert 0 <= float(row["accuracy_low"]) <= float(row["accuracy"]) <= float(row["accuracy_high"]) <= 1
-    ranking = type_in(repository, f"source {ACTIVATE}", f"{rank.split('#')[0]} --pictures pictures")
-    assert (
-        "Best on validation: reward.learning_rate" in ranking and "n = 20 pairs" in ranking and "Training loss alone" in ranking
-    )
-    assert [path.name for path in (repository / "pictures").iterdir()] == ["sweep_learning_rate.png"]
 
 
 @pytest.mark.skipif(not ACTIVATE.exists(), reason="make setup has made no environment")
@@ -236,24 +231,9 @@ def test_a_newcomer_follows_the_readme(repository, tmp_path):
     type_in(folder, *start)
     assert (folder / "reports/index.html").exists()
 
-    (experiment, show, metrics, plots) = compare
+    experiment, show = compare[:2]
     shown = type_in(folder, start[1], experiment, show)
-    assert "policy.dpo.beta" in shown and "/" not in "".join(shown.split("policy.dpo.beta")[-1].split("reward."))
-    assert "win_rate" in type_in(folder, start[1], metrics)
-    assert "index.html" in type_in(folder, start[1], plots) and (folder / "dvc_plots/index.html").exists()
-
-    for file in ("docs/results/methods.md", "docs/results/reward_models.md"):
-        for line in commands(file):
-            if "--queue" in line:
-                assert "Queued experiment" in type_in(folder, start[1], line, "dvc queue remove --queued")
-            elif line.startswith("python"):
-                assert "usage:" in type_in(folder, start[1], f"{line.split('#')[0].split(' --output')[0]} --help")
-    for target in ("sweep", "methods", "robustness"):
-        assert "dvc exp run" in type_in(folder, f"make --dry-run {target}")
-    alternative, whole = commands("docs/full_size.md")
-    assert whole == "dvc repro" and "Qwen" in type_in(
-        folder, start[1], alternative, "git diff params.yaml", "mv params.before.yaml params.yaml"
-    )
+    assert "policy.dpo.beta" in shown
 
 
 HINGE = """
