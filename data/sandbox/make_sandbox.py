@@ -1,11 +1,11 @@
 """Make the sandbox: preference pairs whose truth is known.
 
-The embedded model answers prompts that end in a checkable instruction, several times each. Of two answers to one prompt,
+The embedded model answers prompts that end in a checkable instruction, several times each. Of two responses to one prompt,
 the one that obeys is preferred. Run from the root of the project:
 
     python -m data.sandbox.make_sandbox
 
-Answers are kept in checkpoints/sandbox as they come, so a killed run goes on where it was.
+Responses are kept in checkpoints/sandbox as they come, so a killed run goes on where it was.
 """
 
 import json
@@ -25,7 +25,7 @@ from preference_study.texts.words import words
 
 HERE = Path("data/sandbox")
 MODEL = Path("models/base")
-ANSWERS = Path("checkpoints/sandbox/answers.jsonl")
+RESPONSES = Path("checkpoints/sandbox/responses.jsonl")
 REQUESTS = (
     "Say something short about {topic}.",
     "Give a short tip about {topic}.",
@@ -68,29 +68,29 @@ def split_prompts(topics: list[str], params: dict) -> dict[str, list[dict]]:
     }
 
 
-def answer(prompts: list[dict], params: dict) -> None:
-    """Append the model's answers to each prompt to `ANSWERS`, going on after the prompts that are there."""
-    ANSWERS.parent.mkdir(parents=True, exist_ok=True)
-    done = len(ANSWERS.read_text().splitlines()) if ANSWERS.exists() else 0
+def respond_to(prompts: list[dict], params: dict) -> None:
+    """Append the model's responses to each prompt to `RESPONSES`, going on after the prompts that are there."""
+    RESPONSES.parent.mkdir(parents=True, exist_ok=True)
+    done = len(RESPONSES.read_text().splitlines()) if RESPONSES.exists() else 0
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     model = AutoModelForCausalLM.from_pretrained(MODEL, dtype="bfloat16").eval()
     size = params["batch_size"]
-    for start in tqdm(range(done, len(prompts), size), desc="answering", unit="batch"):
+    for start in tqdm(range(done, len(prompts), size), desc="responding", unit="batch"):
         rows = prompts[start : start + size]
-        completions = respond(
+        responses = respond(
             model, tokenizer, [row["question"] for row in rows],
             max_new_tokens=params["max_new_tokens"], batch_size=size, temperature=params["temperature"],
             top_k=params["top_k"], samples=params["samples"], seed=params["seed"] + start, description="batch",
         )  # fmt: skip
-        lines = [json.dumps(row | {"answers": [c.text for c in several]}) for row, several in zip(rows, completions, strict=True)]
-        with ANSWERS.open("a") as file:
+        lines = [json.dumps(row | {"responses": [r.text for r in several]}) for row, several in zip(rows, responses, strict=True)]
+        with RESPONSES.open("a") as file:
             file.write("\n".join(lines) + "\n")
 
 
 def whole(text: str) -> str:
     """A text that was cut off, without its last sentence or line, which is not all there; empty where nothing is.
 
-    Taken for whole, cut-off answers would teach a policy to end its turn in mid-sentence, and not to end it where it should.
+    Taken for whole, cut-off responses would teach a policy to end its turn in mid-sentence, and not to end it where it should.
     """
     ends = [match.end() for match in re.finditer(r"[.!?][\"'”’)*_]*(?=\s)|(?<=\S)(?=\n)", text)]
     kept = text[: ends[-1]].rstrip() if ends else ""
@@ -98,30 +98,30 @@ def whole(text: str) -> str:
 
 
 def without_cut_ends(rows: list[dict], lengths: list[list[int]], limit: int) -> list[dict]:
-    """The rows with answers that reached the limit made `whole`.
+    """The rows with responses that reached the limit made `whole`.
 
     Args:
-        rows: with `answers`.
-        lengths: of the answers in tokens. One token below the limit counts as reaching it, for a text need not be written as the
-            tokens it came from.
-        limit: tokens after which an answer was cut off.
+        rows: with `responses`.
+        lengths: of the responses in tokens. One token below the limit counts as reaching it, for a text need not be written as
+            the tokens it came from.
+        limit: tokens after which a response was cut off.
     """
     return [
-        row | {"answers": [text if n < limit - 1 else whole(text) for text, n in zip(row["answers"], counts, strict=True)]}
+        row | {"responses": [text if n < limit - 1 else whole(text) for text, n in zip(row["responses"], counts, strict=True)]}
         for row, counts in zip(rows, lengths, strict=True)
     ]
 
 
 def candidate_pairs(rows: list[dict]) -> pd.DataFrame:
-    """Every (obedient, disobedient) pair of answers to one prompt: question, instruction, chosen, rejected, longer.
+    """Every (obedient, disobedient) pair of responses to one prompt: question, instruction, chosen, rejected, longer.
 
-    `longer` is whether the chosen answer has more words; pairs of equal length are left out, for there neither is.
+    `longer` is whether the chosen response has more words; pairs of equal length are left out, for there neither is.
     """
     pairs = []
     for row in rows:
-        answers = [text for text in dict.fromkeys(row["answers"]) if words(text)]
-        obedient = {text: obeys(row["instruction"], text) for text in answers}
-        for chosen, rejected in product(answers, answers):
+        responses = [text for text in dict.fromkeys(row["responses"]) if words(text)]
+        obedient = {text: obeys(row["instruction"], text) for text in responses}
+        for chosen, rejected in product(responses, responses):
             difference = len(words(chosen)) - len(words(rejected))
             if obedient[chosen] and not obedient[rejected] and difference:
                 pairs.append(
@@ -132,7 +132,7 @@ def candidate_pairs(rows: list[dict]) -> pd.DataFrame:
 
 
 def choose_pairs(candidates: pd.DataFrame, n: int, longer_wins: float, per_prompt: int, seed: int) -> pd.DataFrame:
-    """`n` pairs, at most `per_prompt` a prompt; the stated share has a longer chosen answer, and sides are drawn at random.
+    """`n` pairs, at most `per_prompt` a prompt; the stated share has a longer chosen response, and sides are drawn at random.
 
     Within each of the two groups the kinds of instruction are kept as even as the candidates allow.
 
@@ -171,10 +171,10 @@ def main() -> None:
     prompts = split_prompts((HERE / "topics.txt").read_text().splitlines(), params)
     # Shuffled together, so that what is there of a run that was killed is a fair sample of both splits.
     asked = [row | {"split": split} for split in ("train", "val") for row in prompts[split]]
-    answer(random.Random(params["seed"]).sample(asked, len(asked)), params)
-    answered = [json.loads(line) for line in ANSWERS.read_text().splitlines()]
+    respond_to(random.Random(params["seed"]).sample(asked, len(asked)), params)
+    answered = [json.loads(line) for line in RESPONSES.read_text().splitlines()]
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
-    lengths = [[len(ids) for ids in tokenizer(row["answers"], add_special_tokens=False)["input_ids"]] for row in answered]
+    lengths = [[len(ids) for ids in tokenizer(row["responses"], add_special_tokens=False)["input_ids"]] for row in answered]
     answered = without_cut_ends(answered, lengths, params["max_new_tokens"])
     for number, split in enumerate(("train", "val")):
         candidates = candidate_pairs([row for row in answered if row["split"] == split])

@@ -103,5 +103,5 @@ def test_pairs_are_chosen_by_length_and_prompt():
     longer = [len(words(chosen)) > len(words(rejected)) for _, chosen, rejected in chosen_rejected(pairs)]
     assert sum(longer) == 12
     assert choose_pairs(candidate_pairs(rows), 60, 0.5, 2, seed=0)["question"].value_counts().max() == 2
-    with pytest.raises(ValueError, match="response more prompts"):
+    with pytest.raises(ValueError, match=r"longer=.*: answer more prompts"):
         choose_pairs(candidate_pairs(rows), 60, 0.5, 1, seed=0)
