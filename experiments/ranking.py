@@ -77,7 +77,10 @@ def rank(runs: Sequence[Run]) -> pd.DataFrame:
     pairs = runs[0].right.index
     for run in runs:
         if set(run.right.index) != set(pairs):
-            raise ValueError(f"{run.name} and {runs[0].name} were validated on different pairs: they cannot be compared")
+            raise ValueError(
+                f"{run.name} and {runs[0].name} were validated on different pairs: they cannot be compared; where the seed "
+                "differs, it draws data.max_val pairs anew: run both with -S data.max_val=null"
+            )
     names = differing(runs)
     settings: dict[str, list[Run]] = {}
     for run in runs:

@@ -50,5 +50,6 @@ def folder(ready, tmp_path, monkeypatch) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first, so that the other worker does the rest meanwhile."""
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    """The longest files first, a worker each, so that the rest is shared out evenly."""
+    longest = ("test_pipeline.py", "test_documented_commands.py")
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))

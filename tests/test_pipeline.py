@@ -1,10 +1,6 @@
 """The whole pipeline through dvc repro, on the tiny model, in a repository of its own."""
 
-import csv
-import io
 import json
-import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,76 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT
 from tests.plots_page import opened
-from tests.tiny import main as make_tiny
-from tests.workspace import change, tiny_params
-
-
-def run(folder: Path, *command: str) -> str:
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, env=os.environ | {"DVC_NO_ANALYTICS": "1"}
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-ACTIVATE = ROOT / ".venv/bin/activate"
-
-
-def commands(file: str) -> list[str]:
-    """The commands in the blocks of shell of README or docs, as they stand there; those over several lines joined."""
-    found, fence = [], None
-    for line in (ROOT / file).read_text().replace("\\\n", " ").splitlines():
-        if line.startswith("```"):
-            fence = line if fence is None else None
-        elif fence in ("```", "```bash") and re.match(r"(git|cd|make|source|dvc|python) ", line):
-            found.append(line)
-    return found
-
-
-def type_in(folder: Path, *lines: str) -> str:
-    """Type commands into a clean shell, which knows nothing of this one's environment, and return what they print."""
-    script = "\n".join(["set -e", *lines])
-    clean = [
-        f"HOME={os.environ.get('HOME', folder)}",
-        "PATH=/usr/local/bin:/usr/bin:/bin",
-        "OMP_NUM_THREADS=1",
-        "HF_HUB_OFFLINE=1",
-    ]
-    return run(folder, "env", "-i", *clean, "bash", "-c", script)
-
-
-def stages_run(output: str) -> set[str]:
-    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+from tests.workspace import change, run, stages_run, tiny_repository
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    tracked = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\n")
-    for name in filter(None, tracked):
-        if (
-            (ROOT / name).is_file()
-            and name not in ("dvc.lock", ".gitmodules")
-            and not name.startswith((".dvc/cache", "metrics/"))
-        ):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((ROOT / name).read_bytes())
-    tiny_params(folder)
-    make_tiny(folder / "tiny")
-    run(folder, "git", "init", "-q")
-    run(folder, "git", "config", "user.email", "t@t")
-    run(folder, "git", "config", "user.name", "t")
-    # As a user with files that git does not hold: queued experiments see them through DVC.
-    ignored = (folder / ".gitignore").read_text()
-    (folder / ".gitignore").write_text(ignored.replace("/tiny/\n", ""))
-    run(folder, "dvc", "add", "tiny/train.parquet", "tiny/val.parquet", "tiny/model")
-    run(folder, "git", "add", "-A")
-    run(folder, "git", "commit", "-qm", "start")
-    return folder
+    return tiny_repository(tmp_path_factory.mktemp("project"))
 
 
 def test_the_whole_pipeline(repository):
@@ -185,55 +118,6 @@ def test_bad_parameters_stop_before_any_work(repository):
         assert done.returncode != 0 and "policy.dpo.beta" in done.stderr
     finally:
         (repository / "params.yaml").write_text(before)
-
-
-@pytest.mark.skipif(not ACTIVATE.exists(), reason="make setup has made no environment")
-def test_a_grid_is_run_shown_and_ranked(repository):
-    """The commands of docs/pipeline.md."""
-    run(repository, "git", "add", "-A")
-    run(repository, "git", "commit", "-qm", "before the grid", "--allow-empty")
-    typed = commands("docs/pipeline.md")
-    queue, run_all, show = typed[:3]
-    assert all(word in line for word, line in zip(("--queue", "--run-all", "exp show", "experiments.rank"), typed, strict=False))
-    type_in(repository, f"source {ACTIVATE}", queue, run_all)
-    table = type_in(repository, f"source {ACTIVATE}", f"{show.split('#')[0]} --csv")
-    rows = list(csv.DictReader(io.StringIO(table.split("\n\n")[0])))
-    assert not any("/" in name or name.startswith("policy.") for name in rows[0])  # what does not differ is not shown
-    rows = [row for row in rows if row["typ"] in ("branch_commit", "branch_base")]
-    grid = {(float(row["reward.learning_rate"]), int(row["params.yaml:seed"])): row for row in rows}
-    assert set(grid) == {(4e-4, 1), (4e-4, 2), (8e-4, 1), (8e-4, 2)} and len(rows) == 4
-    everything = csv.DictReader(io.StringIO(run(repository, "dvc", "exp", "show", "--csv")))
-    for row in (row for row in everything if row["typ"] in ("branch_commit", "branch_base")):
-        assert 0 <= float(row["accuracy_low"]) <= float(row["accuracy"]) <= float(row["accuracy_high"]) <= 1
-
-
-@pytest.mark.skipif(not ACTIVATE.exists(), reason="make setup has made no environment")
-def test_a_newcomer_follows_the_readme(repository, tmp_path):
-    """README in a clean shell, on a clone; the long grids of docs are queued, and their programs asked for help."""
-    run(repository, "dvc", "repro")
-    storage = [
-        line.replace("/tmp/preference-study-storage", str(tmp_path / "storage")) for line in commands("docs/pipeline.md")[4:]
-    ]
-    assert [line.split()[1] for line in storage] == ["remote", "commit", "push"]
-    type_in(repository, f"source {ACTIVATE}", "git add -A", "git commit -qm 'For newcomers'", *storage)
-
-    clone, enter, *typed = commands("README.md")
-    assert clone == "git clone <this repository> preference-study" and enter == "cd preference-study"
-    start, compare = typed[:4], typed[4:]
-    assert start[0].startswith("make repro ") and start[1].startswith("source .venv/bin/activate ")
-    folder = tmp_path / "preference-study"
-    type_in(tmp_path, clone.replace("<this repository>", str(repository)), enter)
-    # What the newcomer's make would install is there; what the study would compute comes from the remote.
-    (folder / ".venv").symlink_to(ROOT / ".venv")
-    type_in(folder, "git config user.name t", "git config user.email t@t", "touch -d 2000-01-01 requirements.txt Makefile")
-    type_in(folder, f"source {ACTIVATE}", "dvc pull -q")
-    (folder / "newcomer.txt").write_text("Something to commit.")
-    type_in(folder, *start)
-    assert (folder / "reports/index.html").exists()
-
-    experiment, show = compare[:2]
-    shown = type_in(folder, start[1], experiment, show)
-    assert "policy.dpo.beta" in shown
 
 
 HINGE = """

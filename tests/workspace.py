@@ -44,6 +44,41 @@ def tiny_params(folder: Path) -> None:
     apply(ROOT / "params/tiny.yaml", folder / "params.yaml")
 
 
+def run(folder: Path, *command: str) -> str:
+    """Run a command there, and return what it printed; fails where it fails."""
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def stages_run(output: str) -> set[str]:
+    """The stages that `dvc repro` says it ran."""
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+def tiny_repository(folder: Path) -> Path:
+    """The project as a git repository of its own, with the tiny study's parameters, data and model, none of it run yet."""
+    listed = run(ROOT, "git", "ls-files", "-co", "--exclude-standard").splitlines()
+    for name in listed:
+        own = name in ("dvc.lock", ".gitmodules") or name.startswith((".dvc/cache", "metrics/"))
+        if (ROOT / name).is_file() and not own:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    tiny_params(folder)
+    make_tiny(folder / "tiny")
+    run(folder, "git", "init", "-q")
+    run(folder, "git", "config", "user.email", "t@t")
+    run(folder, "git", "config", "user.name", "t")
+    # As a user with files that git does not hold: queued experiments see them through DVC.
+    ignored = (folder / ".gitignore").read_text()
+    (folder / ".gitignore").write_text(ignored.replace("/tiny/\n", ""))
+    run(folder, "dvc", "add", "tiny/train.parquet", "tiny/val.parquet", "tiny/model")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "start")
+    return folder
+
+
 def prepared(folder: Path) -> Path:
     """A folder in which the data and the model are prepared, and git is there, as DVCLive wants it."""
     tiny_params(folder)
