@@ -69,7 +69,8 @@ def test_comparing_parameters_as_readme_does(newcomer):
     experiment, show, metrics, plots = commands("README.md")[6:]
     ran = stages_run(type_in(folder, activate, experiment))
     assert "train_policy@dpo" in ran and "train_reward@standard" not in ran
-    [shown] = csv.DictReader(io.StringIO(type_in(folder, activate, f"{show.split('#')[0]} --csv").split("\n\n")[0]))[-1:]
+    table = csv.DictReader(io.StringIO(type_in(folder, activate, f"{show.split('#')[0]} --csv").split("\n\n")[0]))
+    shown = list(table)[-1]
     assert float(shown["policy.dpo.beta"]) == 0.2 and not any("/" in name for name in shown)
     assert "policy.dpo.beta" in type_in(folder, activate, show)
     type_in(folder, activate, metrics)
