@@ -40,8 +40,11 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a table written by `write_table`."""
-    return pd.read_parquet(path)
+    """Read a table written by `write_table`; a prompt's turns come as a list of {role, content}, as they were."""
+    table = pd.read_parquet(path)
+    if "prompt" in table:
+        table["prompt"] = [[dict(turn) for turn in prompt] for prompt in table["prompt"]]
+    return table
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:

@@ -14,6 +14,8 @@ from preference_study.models.language_models import load_causal, load_tokenizer
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 
+FACTS = ("tokens", "finished", "prompt_truncated")
+
 
 def main(policy: str) -> None:
     params = load_params()
@@ -30,8 +32,8 @@ def main(policy: str) -> None:
     )  # fmt: skip
     if state.is_main_process:
         rows = [
-            row | {"policy": policy, "response": c.text, "tokens": c.tokens, "finished": c.finished}
-            for row, [c] in zip(prompts.to_dict("records"), responses, strict=True)
+            row | {"policy": policy, "response": r.text} | {name: getattr(r, name) for name in FACTS}
+            for row, [r] in zip(prompts.to_dict("records"), responses, strict=True)
         ]
         write_json(f"data/responses/generated/{policy}.json", rows)
 

@@ -30,9 +30,9 @@ def sample(params: Params) -> list[dict]:
         temperature=settings.temperature, samples=settings.samples, seed=params.seed, description="samples of base",
     )  # fmt: skip
     return [
-        prompt | {"sample": number, "response": response.text, "tokens": response.tokens, "finished": response.finished}
+        prompt | {"sample": number, "response": r.text, "tokens": r.tokens, "finished": r.finished}
         for prompt, responses in zip(prompts.to_dict("records"), sampled, strict=True)
-        for number, response in enumerate(responses)
+        for number, r in enumerate(responses)
     ]
 
 

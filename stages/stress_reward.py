@@ -10,8 +10,9 @@ import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preference_study.artifacts import read_table, write_json
-from preference_study.models.language_models import encode_pairs, load_tokenizer, rewards
+from preference_study.models.language_models import load_tokenizer, rewards
 from preference_study.models.reward_models import Ensemble, load_judge
+from preference_study.models.tokens import encode_pairs
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 from preference_study.texts.instructions import checkable, obeys

@@ -14,8 +14,9 @@ from transformers import Trainer
 
 from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.methods import METHODS, Method, Recipe
-from preference_study.models.language_models import TokenPair, device, encode_pairs, load_causal, load_tokenizer, pair_logps
+from preference_study.models.language_models import device, load_causal, load_tokenizer, pair_logps
 from preference_study.models.reward_models import load_judge
+from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import PolicyTraining, load_params
 from preference_study.processes import check_processes
 from preference_study.training.run import BetterThanChance, arguments, fingerprint, lora, peak_memory, train, training_counts

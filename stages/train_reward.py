@@ -18,16 +18,9 @@ from trl import RewardConfig
 
 from preference_study.aggregates import MEMBERS
 from preference_study.artifacts import read_table, write_json
-from preference_study.models.language_models import (
-    TokenPair,
-    device,
-    encode_pairs,
-    load_reward,
-    load_tokenizer,
-    new_reward_model,
-    pair_rewards,
-)
+from preference_study.models.language_models import device, load_reward, load_tokenizer, new_reward_model, pair_rewards
 from preference_study.models.reward_models import drop_bias_only
+from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import Params, load_params
 from preference_study.processes import check_processes
 from preference_study.training.reward_trainer import BiasOnly, Collator, RewardPairTrainer, flipped, reward_rows

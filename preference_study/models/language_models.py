@@ -1,10 +1,8 @@
-"""Loading models, writing texts as their tokens, and computing rewards and log-probabilities with them."""
+"""Loading models, and computing rewards and log-probabilities with them."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from peft import PeftModel
 from safetensors import safe_open
@@ -19,6 +17,7 @@ from transformers.utils import logging
 
 from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
+from preference_study.models.tokens import TokenPair
 
 ADAPTER = "adapter_config.json"
 
@@ -46,6 +45,11 @@ def loading() -> dict[str, Any]:
     """
     safe = {"use_safetensors": True, "trust_remote_code": False}
     return safe | ({"attn_implementation": "eager"} if device().type == "cpu" else {})
+
+
+def positions_of(model: PreTrainedModel) -> int | None:
+    """How many tokens a model can take at most; None where nothing limits them, as with BLOOM's positions (ALiBi)."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -107,64 +111,6 @@ def _exact_head(model: PreTrainedModel) -> PreTrainedModel:
     model.score.float()
     model.score.register_forward_pre_hook(lambda head, inputs: (inputs[0].float(),))
     return model
-
-
-@dataclass(frozen=True)
-class TokenPair:
-    """A preference pair as tokens: the prompt up to where the response begins, and both responses with their EOS.
-
-    `truncated` says whether any of them had to be shortened.
-    """
-
-    prompt_ids: list[int]
-    chosen_ids: list[int]
-    rejected_ids: list[int]
-    truncated: bool
-
-
-def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_length: int) -> list[TokenPair]:
-    """Write the columns prompt, chosen and rejected as tokens, at most `max_length` for prompt and response together.
-
-    A pair that is too long loses tokens from the start of its prompt, down to a quarter of `max_length`; a response that still
-    does not fit loses its end. Both responses see the same prompt.
-    """
-    starts = [prompt_text(tokenizer, prompt) for prompt in pairs["prompt"]]
-    prompt_ids = _ids(tokenizer, starts)
-    response_ids = [
-        _ids(tokenizer, [_response(tokenizer, *item) for item in zip(pairs["prompt"], starts, pairs[side], strict=True)])
-        for side in ("chosen", "rejected")
-    ]
-    return [fit(*ids, max_length) for ids in zip(prompt_ids, *response_ids, strict=True)]
-
-
-def fit(prompt: list[int], chosen: list[int], rejected: list[int], max_length: int) -> TokenPair:
-    """Shorten a pair by the rule of `encode_pairs`."""
-    longest = max(len(chosen), len(rejected))
-    room = max(max_length - longest, max_length // 4)
-    kept = prompt[-room:]
-    left = max_length - len(kept)
-    return TokenPair(kept, chosen[:left], rejected[:left], len(kept) < len(prompt) or longest > left)
-
-
-def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The prompt as the chat template writes it, up to where the assistant's response begins."""
-    messages = [{"role": "user", "content": prompt}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-
-
-def _response(tokenizer: PreTrainedTokenizerBase, prompt: str, start: str, text: str) -> str:
-    """A response as the template writes it after `start`, up to and with EOS."""
-    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}]
-    whole = tokenizer.apply_chat_template(messages, tokenize=False)
-    if not whole.startswith(start):  # templates that write earlier turns differently
-        return text + tokenizer.eos_token
-    response = whole[len(start) :]
-    end = response.rfind(tokenizer.eos_token)
-    return response[: end + len(tokenizer.eos_token)] if end >= 0 else response + tokenizer.eos_token
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
 
 def _padded(sequences: list[list[int]], padding: int, where: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preference_study.aggregates import AGGREGATE, MEMBERS, aggregate
 from preference_study.artifacts import read_json, write_json
 from preference_study.errors import BadModel
-from preference_study.models.language_models import ADAPTER, device, encode_pairs, load_reward, new_reward_model
+from preference_study.models.language_models import ADAPTER, device, load_reward, new_reward_model
+from preference_study.models.tokens import encode_pairs
 
 
 class Ensemble(torch.nn.Module):

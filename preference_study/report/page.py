@@ -154,6 +154,9 @@ def cases(rows: list[dict]) -> list[dict]:
 
     Args:
         rows: the scored responses; with an `instruction` that can be checked, each response also says whether it obeyed.
+
+    Returns:
+        Per prompt {prompt, responses}: its turns, {role, content} each, and by policy the response with what is shown beside it.
     """
     responses: dict[str, dict[str, dict]] = defaultdict(dict)
     for row in with_obeyed(pd.DataFrame(rows)).to_dict("records"):

@@ -20,7 +20,8 @@ from transformers import PreTrainedModel, ProgressCallback, Trainer, TrainerCall
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.utils import hash_module
 
-from preference_study.models.language_models import TokenPair, device
+from preference_study.models.language_models import device
+from preference_study.models.tokens import TokenPair
 from preference_study.params import Training
 
 LOGGED = (
@@ -294,6 +295,8 @@ def training_counts(trainer: Trainer, encoded: dict[str, list[TokenPair]]) -> di
         "train_pairs": len(encoded["train"]),
         "train_pairs_truncated": sum(pair.truncated for pair in encoded["train"]),
         "val_pairs_truncated": sum(pair.truncated for pair in encoded["val"]),
+        "train_turns_dropped": sum(pair.turns_dropped for pair in encoded["train"]),
+        "val_turns_dropped": sum(pair.turns_dropped for pair in encoded["val"]),
         "trained_parameters": trainer.model.num_parameters(only_trainable=True),
         "steps": trainer.state.global_step,
     }

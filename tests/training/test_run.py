@@ -27,8 +27,6 @@ import stages.train_reward
 from preference_study.artifacts import read_json, read_table
 from preference_study.methods import METHODS
 from preference_study.models.language_models import (
-    TokenPair,
-    encode_pairs,
     load_causal,
     load_reward,
     load_tokenizer,
@@ -36,6 +34,7 @@ from preference_study.models.language_models import (
     pair_logps,
     pair_rewards,
 )
+from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.processes import check_processes
 from preference_study.sections import Training
 from preference_study.training.run import (
@@ -306,7 +305,7 @@ def test_the_newest_whole_checkpoint_is_gone_on_from(tmp_path):
 
 def test_the_counts_are_each_of_their_own_column():
     def pairs(whole: int, truncated: int) -> list[TokenPair]:
-        return [TokenPair([1], [2], [3], truncated=place < truncated) for place in range(whole + truncated)]
+        return [TokenPair([1], [2], [3], place < truncated, 3 if place < truncated else 0) for place in range(whole + truncated)]
 
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1, bias=False))
     model[1].requires_grad_(requires_grad=False)
@@ -315,7 +314,8 @@ def test_the_counts_are_each_of_their_own_column():
     )
     trainer = SimpleNamespace(model=model, state=SimpleNamespace(global_step=31, max_steps=99))
     assert training_counts(trainer, {"train": pairs(10, 4), "val": pairs(3, 2)}) == {
-        "train_pairs": 14, "train_pairs_truncated": 4, "val_pairs_truncated": 2, "trained_parameters": 8, "steps": 31
+        "train_pairs": 14, "train_pairs_truncated": 4, "val_pairs_truncated": 2, "train_turns_dropped": 12,
+        "val_turns_dropped": 6, "trained_parameters": 8, "steps": 31,
     }  # fmt: skip
 
 
