@@ -8,6 +8,11 @@ from scipy.sparse import vstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from preference_study.texts.words import UNSPACED
+
+# Runs of letters and digits, single characters of scripts that write no spaces, and single signs.
+TOKEN = rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]"
+
 
 def tfidf_margins(train: pd.DataFrame, val: pd.DataFrame, seed: int) -> np.ndarray:
     """Logistic regression on the difference of two responses' TF-IDF vectors, without the prompt.
@@ -19,7 +24,7 @@ def tfidf_margins(train: pd.DataFrame, val: pd.DataFrame, seed: int) -> np.ndarr
     Returns:
         Per pair of `val` the log-odds that its chosen response is the preferred one.
     """
-    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, token_pattern=r"(?u)\b\w+\b|[^\w\s]")
+    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, token_pattern=TOKEN)
     vectorizer.fit(_texts(train))
     features = _difference(vectorizer, train)
     # Each pair both ways round, so that there is nothing to learn from the order.
