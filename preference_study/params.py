@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, create_model, model_validator
 
 from preference_study.aggregates import AGGREGATES
 from preference_study.methods import METHODS
-from preference_study.sections import Count, Limit, MethodSection, Positive, Section, Training
+from preference_study.sections import Columns, Count, Limit, MethodSection, Positive, Section, Training
 from preference_study.variants import VARIANTS
 
 AggregateName = Literal[tuple(AGGREGATES)]
@@ -30,6 +30,15 @@ class Data(Section):
     max_train: Limit
     max_val: Limit
     hub: list[HubSource]
+    columns: Columns | None
+    ranks: tuple[int, int]
+
+    @model_validator(mode="after")
+    def the_better_rank_is_chosen(self):
+        chosen, rejected = self.ranks
+        if chosen < 1 or not (rejected == -1 or rejected > chosen):
+            raise ValueError(f"ranks {list(self.ranks)}: a rank from 1, the best, then a lower one or -1, the last")
+        return self
 
 
 class Model(Section):
