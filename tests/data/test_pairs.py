@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from preference_study.formats._two_responses import meant
 
 from preference_study.analysis.statistics import mean, proportion
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import pair_id, usable_pairs
 from preference_study.errors import BadInput
 from preference_study.formats import FORMATS, to_pairs
-from preference_study.formats._two_responses import meant
 from stages.prepare_data import prepare, split_summary
 
 STUDY = {"question": ["q1", "q2"], "response_1": ["a", "c"], "response_2": ["b", "d"], "overall_response": [1, 2]}
