@@ -6,43 +6,16 @@ A new format is a file here with an entry `FORMAT`. The first one, by `order`, w
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from preference_study.data.conversations import Unusable, pair_of
 from preference_study.data.pairs import extra_columns
 from preference_study.errors import BadInput
+from preference_study.formats._rows import Row, Source, by_preference, two_sides
 from preference_study.registry import entries
 from preference_study.sections import Columns
-
-
-class Row(NamedTuple):
-    """What a row of raw data holds, as `pair_of` takes it; `problem` is why it is no pair, where its format can tell."""
-
-    prompt: Any
-    chosen: Any
-    rejected: Any
-    system: Any = None
-    problem: str | None = None
-
-
-class Source(NamedTuple):
-    """Raw data on their way to pairs.
-
-    Attributes:
-        name: what to call them in an error.
-        table: as `read_table_file` gives it.
-        ranks: of a ranked list, the ranks of the responses that are chosen and rejected; -1 is the last.
-    """
-
-    name: str
-    table: pd.DataFrame
-    ranks: tuple[int, int] = (1, -1)
-
-    def cells(self, column: str) -> list[Any]:
-        """A column's cells; missing ones where there is no such column."""
-        return list(self.table[column]) if column in self.table else [None] * len(self.table)
 
 
 @dataclass(frozen=True)
@@ -128,8 +101,6 @@ def _recognised(raw: pd.DataFrame, source: str) -> tuple[str, Format]:
 
 def _mapped(columns: Columns, raw: pd.DataFrame, source: str) -> Format:
     """The shape that `data.columns` describes."""
-    from preference_study.formats._rows import by_preference, two_sides
-
     named = [name for name in (columns.prompt, columns.system, columns.chosen, columns.rejected, columns.preference) if name]
     named += columns.responses or []
     for name in named:

@@ -2,15 +2,45 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from preference_study.data.conversations import is_missing
 from preference_study.errors import BadInput
-from preference_study.formats import Row, Source
 
 # More of them than this are no slips, but a coding that is not the one meant.
 STRAY_SHARE = 0.1
 SYSTEM = ("system", "system_prompt")
+
+
+class Row(NamedTuple):
+    """What a row of raw data holds, as `pair_of` takes it; `problem` is why it is no pair, where its format can tell."""
+
+    prompt: Any
+    chosen: Any
+    rejected: Any
+    system: Any = None
+    problem: str | None = None
+
+
+class Source(NamedTuple):
+    """Raw data on their way to pairs.
+
+    Attributes:
+        name: what to call them in an error.
+        table: as `read_table_file` gives it.
+        ranks: of a ranked list, the ranks of the responses that are chosen and rejected; -1 is the last.
+    """
+
+    name: str
+    table: pd.DataFrame
+    ranks: tuple[int, int] = (1, -1)
+
+    def cells(self, column: str) -> list[Any]:
+        """A column's cells; missing ones where there is no such column."""
+        return list(self.table[column]) if column in self.table else [None] * len(self.table)
+
 
 Rows = Callable[[Source], Iterable[Row]]
 

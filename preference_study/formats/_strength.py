@@ -1,7 +1,6 @@
 """Rows in which a column says by how much which of two responses was preferred."""
 
-from preference_study.formats import Source
-from preference_study.formats._rows import Rows, as_word, by_preference
+from preference_study.formats._rows import Rows, Source, as_word, by_preference
 
 STRONGEST = 3
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from preference_study.data.conversations import Turns
-from preference_study.formats import Format, Row, Source
-from preference_study.formats._rows import as_word
+from preference_study.formats import Format
+from preference_study.formats._rows import Row, Source, as_word
 
 COLUMNS = ("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie")
 YES = {"1", "True", "true"}

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from preference_study.data.conversations import is_transcript
 from preference_study.errors import BadInput
-from preference_study.formats import Format, Row, Source
-from preference_study.formats._rows import SYSTEM, two_sides
+from preference_study.formats import Format
+from preference_study.formats._rows import SYSTEM, Row, Source, two_sides
 
 COLUMNS = ("chosen", "rejected")
 

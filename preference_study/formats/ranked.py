@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from preference_study.data.conversations import is_missing
-from preference_study.formats import Format, Row, Source
+from preference_study.formats import Format
+from preference_study.formats._rows import Row, Source
 
 COLUMNS = ("prompt", "answers")
 

@@ -185,7 +185,14 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
     """
     rng = np.random.default_rng(5)
     share, length = proportion(31, 40), mean(rng.normal(30, 9, 40))
-    split = {"rows_in": 44, "dropped": {"duplicate": 3, "empty_text": 1}, "not_sampled": 0, "rows_out": 40}
+    split = {
+        "shape": "study",
+        "columns_left_out": [],
+        "rows_in": 44,
+        "dropped": {"duplicate": 3, "empty_text": 1},
+        "not_sampled": 0,
+        "rows_out": 40,
+    }
     split |= {"chosen_words": length, "rejected_words": length, "longer_wins": share}
     training = {
         "train_pairs": 1234,
