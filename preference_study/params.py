@@ -1,10 +1,11 @@
 """The schema of params.yaml: every parameter, its type and its range."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from preference_study.aggregates import AGGREGATES
 from preference_study.methods import METHODS
@@ -46,6 +47,9 @@ class Model(Section):
     revision: str | None
     watched: str
     system_prompt: str | None
+    chat_template: str | None
+    template_arguments: dict[str, bool | int | float | str | None]
+    date: Annotated[str, AfterValidator(lambda day: str(date.fromisoformat(day)))]
 
     @model_validator(mode="after")
     def folders_are_watched(self):

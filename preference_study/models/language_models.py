@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from transformers import (
     AutoModelForCausalLM,
@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
+from preference_study.models.checks import check_loaded
 from preference_study.models.tokens import TokenPair
 
 ADAPTER = "adapter_config.json"
@@ -43,7 +44,8 @@ def loading() -> dict[str, Any]:
     On a CPU plain matrix products beat PyTorch's fused attention in training on short texts, and lose to it somewhere from 256
     tokens on: `benchmarks/attention.py`.
     """
-    safe = {"use_safetensors": True, "trust_remote_code": False}
+    # Weights of another shape come as the model's own random ones, and are named: `check_loaded` refuses them.
+    safe = {"use_safetensors": True, "trust_remote_code": False, "ignore_mismatched_sizes": True}
     return safe | ({"attn_implementation": "eager"} if device().type == "cpu" else {})
 
 
@@ -63,21 +65,52 @@ def load_causal(
     """A language model for use: `base` itself, with the LoRA adapter in `adapter` merged into it, or the full model there.
 
     An adapter that stays apart takes more than half of the time of generation on a CPU.
+
+    Raises:
+        BadModel: weights are missing, of another shape, or others than the model's.
     """
     folder = base if adapter is None or (Path(adapter) / ADAPTER).exists() else adapter
-    model = AutoModelForCausalLM.from_pretrained(folder, revision=revision, dtype=dtype, **loading())
+    model, info = AutoModelForCausalLM.from_pretrained(
+        folder, revision=revision, dtype=dtype, output_loading_info=True, **loading()
+    )
+    check_loaded(folder, info)
     if adapter is not None and folder is base:
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
+        model = with_adapter(model, adapter).merge_and_unload(safe_merge=True)
     return model.to(device()).eval()
 
 
+def with_adapter(model: PreTrainedModel, folder: str | Path, name: str = "default") -> PeftModel:
+    """A model with a LoRA adapter beside it.
+
+    Raises:
+        BadModel: the folder does not hold every weight of the adapter; PEFT would leave it as it was drawn.
+    """
+    made = PeftModel.from_pretrained(model, folder, adapter_name=name)
+    check_adapter(made, folder, name)
+    return made
+
+
+def check_adapter(model: PeftModel, folder: str | Path, name: str) -> None:
+    """Raise `BadModel` where the adapter's folder lacks one of its weights, or holds others."""
+    needed = set(get_peft_model_state_dict(model, adapter_name=name))
+    held = {key for file in Path(folder).glob("*.safetensors") for key in safe_open(file, framework="pt").keys()}  # noqa: SIM118
+    check_loaded(folder, {"missing_keys": needed - held, "unexpected_keys": held - needed, "mismatched_keys": []})
+
+
 def new_reward_model(base: str | Path, seed: int, dtype=torch.bfloat16) -> PreTrainedModel:
-    """The base model with an untrained head of one output, drawn from `seed`, kept in float32."""
+    """The base model with an untrained head of one output, drawn from `seed`, kept in float32.
+
+    Raises:
+        BadModel: weights of the base model are missing or of another shape.
+    """
     torch.manual_seed(seed)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would report that the head is new, as it is meant to be
-    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=dtype, **loading())
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=1, dtype=dtype, output_loading_info=True, **loading()
+    )
     logging.set_verbosity(verbosity)
+    check_loaded(base, info, new=("score.",), unused=True)
     return _exact_head(model)
 
 
@@ -85,7 +118,7 @@ def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> P
     """A trained reward model for use: a full model in `folder`, or its adapter, merged into `base`, and its head.
 
     Raises:
-        BadModel: the folder's weights hold no head, so that one would be made up at random.
+        BadModel: the folder's weights hold no head, so that one would be made up at random, or lack others.
     """
     folder = Path(folder)
     files = list(folder.glob("*.safetensors"))
@@ -95,13 +128,12 @@ def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> P
     if not any("score." in name for name in names):
         raise BadModel(f"{folder}: the weights hold no reward head (score.weight); scoring with a random one would be nonsense")
     if (folder / ADAPTER).exists():
-        model = PeftModel.from_pretrained(new_reward_model(base, 0, dtype), folder).merge_and_unload(safe_merge=True)
+        model = with_adapter(new_reward_model(base, 0, dtype), folder).merge_and_unload(safe_merge=True)
     else:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             folder, num_labels=1, dtype=dtype, output_loading_info=True, **loading()
         )
-        if info["missing_keys"]:
-            raise BadModel(f"{folder}: weights are missing: {', '.join(sorted(info['missing_keys']))}")
+        check_loaded(folder, info)
         model = _exact_head(model)
     return model.to(device()).eval()
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pandas as pd
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from preference_study.errors import BadInput
@@ -110,8 +111,22 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Turns], roo
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Turns) -> str:
-    """The prompt as the chat template writes it, up to where the assistant's response begins."""
-    return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    """The prompt as the chat template writes it, up to where the assistant's response begins.
+
+    Raises:
+        BadInput: the template refuses it, as some do system turns or two turns of one speaker, or leaves a turn out.
+    """
+    roles = ", ".join(turn["role"] for turn in prompt)
+    where = f"a prompt of the turns {roles}, which ends {prompt[-1]['content'][-60:]!r}"
+    try:
+        text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise BadInput(f"{where}: the model's chat template refuses it ({error}); take such rows out, or another model") from None
+    for turn in prompt:
+        # Templates may take an assistant's earlier thoughts out.
+        if turn["content"].strip() not in text and "<think>" not in turn["content"]:
+            raise BadInput(f"{where}: the model's chat template leaves out the {turn['role']}'s turn {turn['content'][:60]!r}")
+    return text
 
 
 def _response(tokenizer: PreTrainedTokenizerBase, prompt: Turns, start: str, text: str) -> str:

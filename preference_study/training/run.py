@@ -17,9 +17,11 @@ from datasets import Dataset
 from dvclive import Live
 from peft import LoraConfig
 from transformers import PreTrainedModel, ProgressCallback, Trainer, TrainerCallback
+from transformers.pytorch_utils import Conv1D
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.utils import hash_module
 
+from preference_study.errors import BadModel
 from preference_study.models.language_models import device
 from preference_study.models.tokens import TokenPair
 from preference_study.params import Training
@@ -42,20 +44,30 @@ def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any
     Args:
         top_layers: how many of the last layers; None for all.
         extra: passed to `LoraConfig`.
+
+    Raises:
+        BadModel: the model's layers are not found.
     """
     if rank == 0:
         return None
     count = model.config.get_text_config().num_hidden_layers
+    stack = next(
+        (name for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList) and len(module) == count), None
+    )
+    if stack is None:
+        raise BadModel(f"{type(model).__name__}: no list of {count} layers is found in it, so LoRA cannot tell its top layers")
     linear = {
         name.rsplit(".", 1)[-1]
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and ".layers." in f".{name}"
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and name.startswith(f"{stack}.")
     }
     first = 0 if top_layers is None else max(0, count - top_layers)
     layers = "|".join(str(layer) for layer in range(first, count))
     # As one pattern: PEFT keeps a list of names as a set and would write it in another order in every process.
-    pattern = rf"(.*\.)?layers\.({layers})\.(.*\.)?({'|'.join(sorted(linear))})"
-    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=pattern, **extra)
+    pattern = rf"(.*\.)?{stack.rsplit('.', 1)[-1]}\.({layers})\.(.*\.)?({'|'.join(sorted(linear))})"
+    # GPT-2's linear maps hold their weights the other way round.
+    turned = any(isinstance(module, Conv1D) for module in model.modules())
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=pattern, fan_in_fan_out=turned, **extra)
 
 
 def arguments(section: Training, learning_rate: float, seed: int, checkpoints: Path) -> dict[str, Any]:

@@ -222,7 +222,7 @@ def test_prompt_and_response_stay_within_the_positions(tokenizer):
     """Of 60 positions 9 are the response's; the template takes 4 tokens."""
     echo = Echo(tokenizer)
     [[fits], [long]] = respond(
-        echo, tokenizer, [asked("f" * 48), [*asked("early"), {"role": "assistant", "content": "x" * 30}, *asked("late")]],
+        echo, tokenizer, [asked("f" * 48), [*asked("early"), {"role": "assistant", "content": "x" * 40}, *asked("late")]],
         max_new_tokens=9, batch_size=2,
     )  # fmt: skip
     assert (fits.text, fits.prompt_truncated, long.text, long.prompt_truncated) == ("f0", False, "l0", True)
