@@ -1,6 +1,6 @@
 """What the sections of params.yaml are made of: their base classes and the types that several of them use."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,7 +13,16 @@ Positive = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A part of params.yaml; a name that it does not have is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def numbers_are_no_truth_values(cls, values: Any) -> Any:
+        """YAML's true and yes would pass for 1."""
+        for name, field in cls.model_fields.items():
+            if isinstance(values, dict) and isinstance(values.get(name), bool) and "bool" not in str(field.annotation):
+                raise ValueError(f"{name} is {str(values[name]).lower()}, where a number, a text or a list belongs")
+        return values
 
 
 class Columns(Section):

@@ -4,9 +4,8 @@ python -m stages.generate base
 python -m stages.generate dpo
 """
 
-import sys
-
 from preference_study.artifacts import write_json
+from preference_study.boundary import run
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
 from preference_study.models.generation import respond
@@ -39,4 +38,4 @@ def main(policy: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(main)

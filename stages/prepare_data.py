@@ -7,6 +7,7 @@ import pandas as pd
 
 from preference_study.analysis.statistics import mean, pairwise_accuracy
 from preference_study.artifacts import write_json, write_table
+from preference_study.boundary import run
 from preference_study.data.conversations import prompt_key
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import usable_pairs
@@ -74,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from preference_study.boundary import run
 from preference_study.errors import BadModel
 from preference_study.models.checks import (
     check_config,
@@ -70,7 +71,8 @@ def load(settings: Model) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def main() -> None:
-    settings = load_params().model
+    params = load_params()
+    settings = params.model
     name = settings.name
     try:
         model, tokenizer = load(settings)
@@ -101,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

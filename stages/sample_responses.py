@@ -6,6 +6,7 @@ python -m preference_study.launch sample_responses
 import os
 
 from preference_study.artifacts import write_json
+from preference_study.boundary import run
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
 from preference_study.params import Params, load_params
@@ -44,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,6 +4,7 @@ python -m stages.score_pairs
 """
 
 from preference_study.artifacts import read_table, write_json
+from preference_study.boundary import run
 from preference_study.models.language_models import load_tokenizer, pair_rewards
 from preference_study.models.reward_models import load_judge
 from preference_study.models.tokens import encode_pairs
@@ -31,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,12 +4,12 @@ python -m preference_study.launch stress_reward standard
 """
 
 import random
-import sys
 
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preference_study.artifacts import read_table, write_json
+from preference_study.boundary import run
 from preference_study.models.language_models import load_tokenizer, rewards
 from preference_study.models.reward_models import Ensemble, load_judge
 from preference_study.models.tokens import encode_pairs
@@ -107,4 +107,4 @@ def main(variant: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(main)
