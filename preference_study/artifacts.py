@@ -12,10 +12,6 @@ import pyarrow as arrow
 import yaml
 
 from preference_study.errors import BadInput
-import pyarrow as arrow
-import yaml
-
-from preference_study.errors import BadInput
 
 
 @contextmanager
@@ -59,24 +55,7 @@ def made_by(path: str, definition: str | Path = "dvc.yaml") -> str:
     stages = yaml.safe_load(Path(definition).read_text())["stages"] if Path(definition).is_file() else {}
     for name, stage in stages.items():
         outs = [next(iter(out)) if isinstance(out, dict) else out for out in [*stage.get("outs", []), *stage.get("metrics", [])]]
-        for out in outs:
-            pattern = "[^/]+".join(map(re.escape, re.split(r"\$\{[^}]*\}", out)))
-            if re.fullmatch(rf"{pattern}(/.*)?", path):
-                return f"stage {name} writes it: delete it and run dvc repro"
-    return "no stage writes it: fetch it again"
-
-
-def _spoilt(path: str | Path, error: Exception) -> BadInput:
-    what = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({str(error).splitlines()[0][:120]})"
-    return BadInput(f"{path} {what}; {made_by(str(path))}")
-
-
-def made_by(path: str, definition: str | Path = "dvc.yaml") -> str:
-    """What to do about a file of the study's own that is not whole: the stage that writes it is to run again."""
-    stages = yaml.safe_load(Path(definition).read_text())["stages"] if Path(definition).is_file() else {}
-    for name, stage in stages.items():
-        outs = [next(iter(out)) if isinstance(out, dict) else out for out in [*stage.get("outs", []), *stage.get("metrics", [])]]
-        for out in outs:
+        for out in (out for out in outs if not out.startswith("$")):
             pattern = "[^/]+".join(map(re.escape, re.split(r"\$\{[^}]*\}", out)))
             if re.fullmatch(rf"{pattern}(/.*)?", path):
                 return f"stage {name} writes it: delete it and run dvc repro"

@@ -10,8 +10,8 @@ from preference_study.errors import BadInput, BadModel
 from preference_study.params import Launch, Params
 
 MADE_HERE = "data/prepared/"
-# Bytes a weight on disk: in bfloat16; and, trained in full, in float32, of two checkpoints with both of Adam's averages and of what
-# comes of it.
+# Bytes a weight on disk: in bfloat16; and, trained in full, in float32, of two checkpoints with both of Adam's averages, and of
+# what comes of it.
 SMALL, TRAINED = 2, 2 * 12 + 4
 
 

@@ -13,9 +13,5 @@ class BadParams(StudyError):
     """Parameters that are not right; the message names each, its value and what is allowed."""
 
 
-class BadParams(StudyError):
-    """Parameters that are not right; the message names each, its value and what is allowed."""
-
-
 class BadModel(StudyError):
     """A model folder that must not be used; the message says why."""

@@ -9,7 +9,6 @@ from pydantic import AfterValidator, Field, ValidationError, create_model, model
 
 from preference_study.aggregates import AGGREGATES
 from preference_study.errors import BadParams
-from preference_study.errors import BadParams
 from preference_study.methods import METHODS
 from preference_study.sections import Columns, Count, Limit, MethodSection, Positive, Section, Training
 from preference_study.variants import VARIANTS
@@ -196,17 +195,6 @@ class Params(Section):
                     f"{self.launch.processes}: make it a multiple"
                 )
         return self
-
-
-class UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that is given twice is an error, where the first would be lost without a word."""
-
-    def construct_mapping(self, node, deep=False):
-        names = [self.construct_object(key, deep=deep) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 class UniqueKeys(yaml.SafeLoader):

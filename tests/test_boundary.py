@@ -73,7 +73,7 @@ def test_what_is_not_there_is_told_with_what_is(arguments):
     done = subprocess.run(
         [sys.executable, "-m", "preference_study.launch", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    wanted = {"train_rewards": "train_reward", "stress_reward": "standard, ", "generate": "base, "}[arguments[0]]
+    wanted = {"train_rewards": "train_reward", "stress_reward": ", standard", "generate": "base, "}[arguments[0]]
     assert done.returncode == 1 and wanted in done.stderr and "Traceback" not in done.stderr
 
 
@@ -152,19 +152,19 @@ def test_a_prompts_file_without_prompts_is_refused_at_once(folder):
 def test_a_key_given_twice_is_an_error():
     text = (ROOT / "params.yaml").read_text()
     checked_params(text, "x")
-    with pytest.raises(BadParams, match="'seed' is there twice.*line"):
+    with pytest.raises(BadParams, match=r"(?s)'seed' is there twice.*line"):
         checked_params(f"{text}\nseed: 2\n", "x")
 
 
 def test_sizes_fit_the_model():
-    params = load_params(ROOT / "params.yaml")  # 512 tokens, 10 layers, 56 new tokens
-    check_sizes(params, {"max_position_embeddings": 512, "num_hidden_layers": 10})
-    check_sizes(params, {"n_positions": 1024, "n_layer": 12})
+    params = load_params(ROOT / "params.yaml")  # 512 tokens, 10 and 15 layers
+    check_sizes(params, {"max_position_embeddings": 512, "num_hidden_layers": 15})
+    check_sizes(params, {"n_positions": 1024, "n_layer": 16})
     check_sizes(params, {"n_layer": 30})  # nothing limits its positions
     with pytest.raises(BadModel, match=r"reward\.max_length are 512 tokens, and the model has 511 positions"):
         check_sizes(params, {"n_positions": 511, "n_layer": 30})
-    with pytest.raises(BadModel, match=r"_layers is \d+, and the model has 9 layers"):
-        check_sizes(params, {"text_config": {"max_position_embeddings": 512, "num_hidden_layers": 9}})
+    with pytest.raises(BadModel, match=r"_layers is \d+, and the model has 14 layers"):
+        check_sizes(params, {"text_config": {"max_position_embeddings": 512, "num_hidden_layers": 14}})
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["policy"]["methods"] = ["dpo", "rloo"]
     online = checked_params(yaml.safe_dump(raw), "x")
@@ -182,7 +182,7 @@ def test_a_run_that_would_fill_the_disk_is_refused():
     full = checked_params(yaml.safe_dump(raw), "x")
     assert disk_needed(full, 1000) == 2000 + 28_000
     check_disk(params, 1000)
-    with pytest.raises(BadInput, match=r"the run writes about 28\d\d\d\d\d\d\.0 GB"):
+    with pytest.raises(BadInput, match=r"the run writes about 3000000\.0 GB"):
         check_disk(full, 10**14)
 
 
