@@ -56,7 +56,8 @@ def check_sizes(params: Params, config: dict[str, Any]) -> None:
         if positions and length > positions:
             raise BadModel(f"{name} are {length} tokens, and the model has {positions} positions: lower it in params.yaml")
     for name in ("reward", "policy"):
-        wanted = getattr(params, name).lora_layers
+        section = getattr(params, name)
+        wanted = section.lora_layers if section.lora_rank else None
         if layers and wanted and wanted > layers:
             raise BadModel(
                 f"{name}.lora_layers is {wanted}, and the model has {layers} layers: lower it, or set it to null for all"

@@ -9,10 +9,12 @@ environment variables (MASTER_ADDR, MASTER_PORT, NODE_RANK) set.
 
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 
+import stages
 from preference_study.beforehand import check_launch, check_sizes
 from preference_study.methods import METHODS
 from preference_study.params import Launch, load_params
@@ -48,7 +50,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         raise SystemExit(__doc__)
     stage = sys.argv[1]
-    there = sorted(file.stem for file in Path("stages").glob("*.py") if not file.stem.startswith("_"))
+    there = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
     if stage not in there:
         raise SystemExit(f"there is no stage {stage!r}; there are {', '.join(there)}")
     known = {"stress_reward": VARIANTS, "score_samples": VARIANTS, "generate": ("base", *METHODS)}.get(stage)

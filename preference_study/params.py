@@ -29,17 +29,6 @@ MethodNames = Annotated[list[MethodName], AfterValidator(_each_once)]
 VariantNames = Annotated[list[VariantName], AfterValidator(_each_once)]
 
 
-def _each_once(names: list[str]) -> list[str]:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{', '.join(twice)} is there twice; name each once")
-    return names
-
-
-MethodNames = Annotated[list[MethodName], AfterValidator(_each_once)]
-VariantNames = Annotated[list[VariantName], AfterValidator(_each_once)]
-
-
 class HubSource(Section):
     name: str
     config: str | None = None

@@ -16,11 +16,13 @@ from accelerate import PartialState
 from datasets import Dataset
 from dvclive import Live
 from peft import LoraConfig
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel, ProgressCallback, Trainer, TrainerCallback
 from transformers.pytorch_utils import Conv1D
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.utils import hash_module
 
+from preference_study.artifacts import write_json
 from preference_study.errors import BadModel
 from preference_study.models.language_models import device
 from preference_study.models.tokens import TokenPair
@@ -229,11 +231,12 @@ class BetterThanChance(TrainerCallback):
 
 
 class CompleteMark(TrainerCallback):
-    """Marks a checkpoint once all of it is written."""
+    """Marks a checkpoint once all of it is written, with the size of each of its files."""
 
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_json(folder / COMPLETE, sizes(folder))
 
 
 class QuietProgress(ProgressCallback):
@@ -253,10 +256,34 @@ def fingerprint(models: Sequence[PreTrainedModel], dataset: Dataset, settings: d
     return digest.hexdigest()
 
 
+def sizes(folder: Path) -> dict[str, int]:
+    """The size in bytes of every file in a folder and those in it, but for the mark."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint's files are as they were when it was marked: all there, of the same sizes, the weights readable."""
+    try:
+        if json.loads((checkpoint / COMPLETE).read_text()) != sizes(checkpoint):
+            return False
+        for file in checkpoint.glob("*.safetensors"):
+            with safe_open(file, framework="pt"):
+                pass
+        json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, ValueError, SafetensorError):
+        return False
+    return True
+
+
 def last_complete(checkpoints: Path) -> Path | None:
-    """The newest checkpoint that was written to its end."""
-    marks = checkpoints.glob(f"checkpoint-*/{COMPLETE}")
-    return max((m.parent for m in marks), key=lambda folder: int(folder.name.split("-")[1]), default=None)
+    """The newest checkpoint that was written to its end and is whole; those that are damaged are passed over, with a word."""
+    marked = {int(mark.parent.name.split("-")[1]): mark.parent for mark in checkpoints.glob(f"checkpoint-*/{COMPLETE}")}
+    for step in sorted(marked, reverse=True):
+        if is_whole(marked[step]):
+            return marked[step]
+        print(f"{marked[step]} is damaged and passed over")
+    return None
 
 
 def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path, untrained_loss: float | None = None) -> bool:

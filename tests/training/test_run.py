@@ -16,7 +16,7 @@ import torch
 import yaml
 from datasets import Dataset
 from peft import PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from trl import RewardConfig
 
 import preference_study.training.run
@@ -38,6 +38,7 @@ from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.processes import check_processes
 from preference_study.sections import Training
 from preference_study.training.run import (
+    COMPLETE,
     BetterThanChance,
     CompleteMark,
     EpochSampler,
@@ -296,11 +297,35 @@ def test_the_newest_whole_checkpoint_is_gone_on_from(tmp_path):
     assert last_complete(tmp_path) is None
     for step in (9, 10, 11):
         (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")
+        save_file({"a": torch.ones(3)}, tmp_path / f"checkpoint-{step}/model.safetensors")
     args = SimpleNamespace(output_dir=str(tmp_path))
     for step, first in ((9, True), (10, True), (11, False)):
         state = SimpleNamespace(global_step=step, is_world_process_zero=first)
         CompleteMark().on_save(args, state, None)
     assert last_complete(tmp_path).name == "checkpoint-10"
+
+
+@pytest.mark.parametrize("damage", [
+    lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-4]),
+    lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * len((folder / "model.safetensors").read_bytes())),
+    lambda folder: (folder / "model.safetensors").unlink(),
+    lambda folder: (folder / "trainer_state.json").write_text("["),
+    lambda folder: (folder / COMPLETE).write_text(""),
+])  # fmt: skip
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, capsys, damage):
+    args = SimpleNamespace(output_dir=str(tmp_path))
+    for step in (2, 4):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text("{}")
+        save_file({"a": torch.ones(3)}, folder / "model.safetensors")
+        CompleteMark().on_save(args, SimpleNamespace(global_step=step, is_world_process_zero=True), None)
+    damage(tmp_path / "checkpoint-4")
+    assert last_complete(tmp_path).name == "checkpoint-2"
+    assert "checkpoint-4 is damaged and passed over" in capsys.readouterr().out
+    damage(tmp_path / "checkpoint-2")
+    assert last_complete(tmp_path) is None  # training begins again
 
 
 def test_the_counts_are_each_of_their_own_column():
