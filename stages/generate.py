@@ -9,7 +9,7 @@ from preference_study.boundary import run
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
 from preference_study.models.generation import respond
-from preference_study.models.language_models import load_causal, load_tokenizer
+from preference_study.models.language_models import for_generating, load_causal, load_tokenizer
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 
@@ -21,9 +21,7 @@ def main(policy: str) -> None:
     settings = params.generate
     state = check_processes(params.launch.processes)
     prompts = choose_prompts(read_table_file(settings.prompts), settings.max_prompts, params.seed, settings.prompts)
-    model = load_causal("models/base", None if policy == "base" else f"models/policy/{policy}")
-    # For one new token at a time PyTorch's fused attention is faster than plain, on a CPU too: benchmarks/attention.py.
-    model.set_attn_implementation("sdpa")
+    model = for_generating(load_causal("models/base", None if policy == "base" else f"models/policy/{policy}"))
     responses = respond(
         model, load_tokenizer("models/base"), list(prompts["prompt"]),
         max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size,

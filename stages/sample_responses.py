@@ -16,15 +16,14 @@ def sample(params: Params) -> list[dict]:
     """Rows of id, prompt, sample, response, tokens, finished and what else the prompts have."""
     # Here, and not above: they take seconds to load, and most runs sample nothing.
     from preference_study.models.generation import respond
-    from preference_study.models.language_models import load_causal, load_tokenizer
+    from preference_study.models.language_models import for_generating, load_causal, load_tokenizer
     from preference_study.processes import check_processes
 
     settings = params.best_of_n
     generate = params.generate
     check_processes(params.launch.processes)
     prompts = choose_prompts(read_table_file(generate.prompts), settings.max_prompts, params.seed, generate.prompts)
-    model = load_causal("models/base")
-    model.set_attn_implementation("sdpa")
+    model = for_generating(load_causal("models/base"))
     sampled = respond(
         model, load_tokenizer("models/base"), list(prompts["prompt"]),
         max_new_tokens=generate.max_new_tokens, batch_size=max(1, generate.batch_size // settings.samples),
