@@ -1,5 +1,6 @@
 """Conversations in whatever form data have them, as turns: a list of {role, content}, of system, user and assistant."""
 
+import ast
 import json
 import re
 from collections.abc import Sequence
@@ -9,12 +10,16 @@ Turns = list[dict[str, str]]
 
 ROLES = {
     "user": "user", "human": "user", "prompter": "user",
-    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
-    "system": "system",
+    "assistant": "assistant", "ai": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant",
+    "model": "assistant",
+    "system": "system", "developer": "system",
 }  # fmt: skip
 TOOLS = {"tool", "function", "function_call", "function_response", "observation", "ipython"}
 # HH-RLHF's transcripts. The first mark has lost its empty line where a text was stripped.
 _TRANSCRIPT = re.compile(r"\s*(?:Human|System): ?")
+# A text that is meant to be a message or a list of them.
+_MESSAGES = re.compile(r"""\s*(?:\[\s*)?\{\s*['"]\w+['"]\s*:.*""", re.DOTALL)
+_ROLE = re.compile(r"""['"](?:role|from)['"]\s*:""")
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System):")
 
 
@@ -36,12 +41,30 @@ def is_transcript(text: Any) -> bool:
     return isinstance(text, str) and _TRANSCRIPT.match(text) is not None and "\n\nAssistant:" in text
 
 
+def looks_like_messages(text: str) -> bool:
+    """Whether a text is meant to be a message or a list of messages, written in JSON or as Python prints them."""
+    return _MESSAGES.fullmatch(text) is not None and _ROLE.search(text) is not None
+
+
+def written_messages(text: str) -> list[dict] | dict | None:
+    """The message or messages that a text is, in JSON or as Python prints them; None where it is neither."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        messages = found if isinstance(found, list) else [found]
+        if all(isinstance(message, dict) and {"role", "from"} & set(message) for message in messages):
+            return found
+    return None
+
+
 def as_turns(value: Any, role: str) -> Turns:
     """A cell as turns.
 
     Args:
-        value: a text, which is a turn of `role` unless it is a transcript; a message, {role, content} or {from, value}; or a list
-            of messages. A message's content is a text, or a list of parts {type: text, text}.
+        value: a text, which is a turn of `role` unless it is a transcript or messages written out; a message, {role, content} or
+            {from, value}; or a list of messages. A message's content is a text, or a list of parts {type: text, text}.
         role: whose turn a bare text is.
 
     Returns:
@@ -58,7 +81,8 @@ def as_turns(value: Any, role: str) -> Turns:
         turns = [{"role": ROLES[who.lower()], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
         return turns[:-1] if turns[-1] == {"role": "assistant", "content": ""} else turns
     if isinstance(value, str):
-        return [{"role": role, "content": value.strip()}]
+        messages = written_messages(value) if looks_like_messages(value) else None
+        return [{"role": role, "content": value.strip()}] if messages is None else as_turns(messages, role)
     if isinstance(value, dict):
         return [_turn(value)]
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):

@@ -1,10 +1,8 @@
 """Reading a raw file as a table, whatever it is written in."""
 
-import ast
 import csv
 import io
 import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +12,11 @@ import pandas as pd
 import pyarrow as arrow
 from pyarrow import parquet
 
+from preference_study.data.conversations import looks_like_messages, written_messages
 from preference_study.errors import BadInput
 
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 BOM = b"\xef\xbb\xbf"
-# A cell of CSV that is meant to be a message or a list of them.
-_MESSAGES = re.compile(r"""\s*(?:\[\s*)?\{\s*['"](?:\w+)['"]\s*:.*""", re.DOTALL)
-_ROLE = re.compile(r"""['"](?:role|from)['"]\s*:""")
 
 
 def read_table_file(path: str | Path) -> pd.DataFrame:
@@ -70,7 +66,15 @@ def _table(columns: dict[str, list[Any]]) -> pd.DataFrame:
 def _read_parquet(path: Path, content: bytes) -> pd.DataFrame:
     table = parquet.read_table(arrow.BufferReader(content))
     _check_names(path, table.column_names)
-    return _table({name: table.column(name).to_pylist() for name in table.column_names})
+    return _table({name: _cells(table.column(name)) for name in table.column_names})
+
+
+def _cells(column: arrow.ChunkedArray) -> list[Any]:
+    """A column's cells as Python values; where Python has none, as of a day in the year 20000, as they are."""
+    try:
+        return column.to_pylist()
+    except (ValueError, OverflowError, arrow.ArrowException):
+        return list(column)
 
 
 def _check_names(path: Path, names: list[str]) -> None:
@@ -95,7 +99,8 @@ def _read_json(path: Path, content: bytes) -> pd.DataFrame:
         if not isinstance(row, dict):
             raise BadInput(f"{path}: row {number} is a {type(row).__name__}; every row must be one object")
     names = dict.fromkeys(name for row in rows for name in row)
-    return _table({name: [row.get(name) for row in rows] for name in names})
+    # A name with half a pair of surrogates could not be written anywhere.
+    return _table({name.encode(errors="replace").decode(): [row.get(name) for row in rows] for name in names})
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -163,13 +168,11 @@ def _csv_text(path: Path, content: bytes) -> str:
 
 def _messages(path: Path, number: int, name: str, cell: str) -> Any:
     """A cell that is written as a message or a list of messages, in JSON or as Python prints them, as that; others as text."""
-    if not (_MESSAGES.fullmatch(cell) and _ROLE.search(cell)):
+    if not looks_like_messages(cell):
         return cell
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
+    found = written_messages(cell)
+    if found is not None:
+        return found
     raise BadInput(
         f"{path}: row {number}, column {name!r} looks like a list of messages, and is neither JSON nor Python's: "
         f"{cell[:60]!r}; save the data as JSON lines or parquet"

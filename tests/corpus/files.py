@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -234,6 +235,9 @@ SHAPES = [
         "system_and_turns", {"prompt": [SYSTEM, *THREE], "chosen": [assistant(A)], "rejected": [assistant(B)]},
         pairs=[([SYSTEM, *THREE], A, B)],
     ),
+    accepted("messages_written_out", {"prompt": json.dumps([user(Q)]), "chosen": json.dumps([assistant(A)]), "rejected": str([assistant(B)])}),
+    accepted("an_answer_of_code", EXPLICIT | {"chosen": '{"name": "a", "role": 1'}, pairs=[([user(Q)], '{"name": "a", "role": 1', B)]),
+    accepted("other_names_of_roles", {"prompt": [say("developer", "Be brief."), say("prompter", Q)], "chosen": [say("ai", A)], "rejected": [say("bot", B)]}, pairs=[WITH_SYSTEM]),
     accepted("roles_in_capitals", {"prompt": [say("User", Q)], "chosen": [say("Assistant", A)], "rejected": [say("ASSISTANT", B)]}),
     accepted("white_space_around", {"prompt": f" {Q}\n", "chosen": f"\n{A}", "rejected": f"{B}\t"}),
     accepted("an_answer_that_looks_like_a_list", EXPLICIT | {"chosen": "[1, 2]"}, pairs=[([user(Q)], "[1, 2]", B)]),
@@ -462,6 +466,10 @@ COLUMNS = [
     Case(
         "infinite.parquet", table({k: [v] for k, v in EXPLICIT.items()} | {"score": [float("inf")]}), [PAIR], left_out=("score",)
     ),
+    Case("a_name_that_is_no_text.jsonl", lines(EXPLICIT)[:-1] + b', "\\ud83d": [1]}', [PAIR], left_out=("?",)),
+    Case("years_to_come.parquet", table({k: [v] for k, v in EXPLICIT.items()} | {"day": pa.array([10**12], pa.timestamp("s"))}), [PAIR], left_out=("day",)),
+    Case("decimals.parquet", table({k: [v] for k, v in EXPLICIT.items()} | {"price": pa.array([Decimal("1.5")])}), [PAIR], left_out=("price",)),
+    Case("maps.parquet", table({k: [v] for k, v in EXPLICIT.items()} | {"m": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))}), [PAIR], left_out=("m",)),
     refused("unknown_columns.jsonl", lines({"a": 1, "b": 2}), "columns a, b", "data", "columns: {prompt"),
     refused("one_column_missing.jsonl", lines({"question": Q, "response_1": A, "response_2": B}), "'overall_response'", "columns: {prompt"),
     refused("pku_without_label.jsonl", lines({"prompt": Q, "response_0": A, "response_1": B}), "'better_response_id'"),

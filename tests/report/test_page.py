@@ -27,7 +27,7 @@ from preference_study.report.page import (
 from preference_study.texts.perturbations import PERTURBATIONS
 from stages.report import gather, main
 from tests.conftest import ROOT, asked
-from tests.report.example import HOSTILE, write_example
+from tests.report.example import EARLIER, HOSTILE, write_example
 from tests.workspace import alternative_params, tiny_params
 
 PARAMS = alternative_params("tiny")
@@ -447,6 +447,16 @@ def test_pages_and_methods_by_keyboard(page):
         assert page.evaluate("document.activeElement.dataset.step") == "1"
     page.locator("[data-step='-1']").last.press("Enter")
     assert numbers(page)[0] == 21
+
+
+def test_a_conversation_is_shown_turn_by_turn(page):
+    case = page.locator("#case-list article").nth(4)
+    assert case.locator(".role").all_inner_texts() == ["system", "user", "assistant", "user"]
+    assert case.locator(".turn").all_inner_texts() == [turn["content"] for turn in EARLIER]
+    assert page.locator("#case-list article").first.locator(".role").count() == 0
+    page.get_by_role("searchbox").fill("hedgehogs knit")
+    page.locator("mark").first.wait_for()
+    assert page.get_by_role("status").inner_text().startswith("1 of 40 prompts")
 
 
 def test_hostile_texts_are_texts(page):
