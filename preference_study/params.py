@@ -1,10 +1,11 @@
 """The schema of params.yaml: every parameter, its type and its range."""
 
+import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, create_model, field_validator, model_validator
 
 from preference_study.aggregates import AGGREGATES
 from preference_study.methods import METHODS
@@ -14,6 +15,7 @@ from preference_study.variants import VARIANTS
 AggregateName = Literal[tuple(AGGREGATES)]
 MethodName = Literal[tuple(METHODS)]
 VariantName = Literal[tuple(VARIANTS)]
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class HubSource(Section):
@@ -37,6 +39,25 @@ class Model(Section):
     revision: str | None
     watched: str
     system_prompt: str | None
+    chat_template_name: str | None
+    template_arguments: dict[VariableName, StrictBool | StrictInt | StrictStr | None]
+    date: str
+
+    @field_validator("template_arguments")
+    @classmethod
+    def the_conversation_is_no_argument(cls, value):
+        if taken := {"messages", "add_generation_prompt"} & set(value):
+            raise ValueError(f"{', '.join(sorted(taken))}: the study itself gives the template these")
+        return value
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def a_day_as_text(cls, value):
+        try:
+            datetime.date.fromisoformat(value)
+        except (TypeError, ValueError):
+            raise ValueError(f'a day in quotes is wanted, such as "2025-01-31", but it is {value!r}') from None
+        return value
 
     @model_validator(mode="after")
     def folders_are_watched(self):

@@ -1,17 +1,20 @@
 """Loading models, writing texts as their tokens, and computing rewards and log-probabilities with them."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from peft import PeftModel
-from safetensors import safe_open
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -19,8 +22,10 @@ from transformers.utils import logging
 
 from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
+from preference_study.models.checks import check_adapter, check_config, check_files, check_loaded
 
 ADAPTER = "adapter_config.json"
+HEAD = "score"  # what transformers calls the linear map from hidden state to reward
 
 
 # MKL, which computes these functions in PyTorch's CPU builds, chooses a function's kernel in its first call. Made by several
@@ -38,19 +43,47 @@ def device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def loading() -> dict[str, Any]:
-    """How every model is loaded: safetensors alone, no code of the model's own, and attention that suits the machine.
+def loading(config: PreTrainedConfig) -> dict[str, Any]:
+    """How every model is loaded: safetensors alone, no code of the model's own, and attention that suits machine and model.
 
     On a CPU plain matrix products beat PyTorch's fused attention in training on short texts, and lose to it somewhere from 256
-    tokens on: `benchmarks/attention.py`.
+    tokens on: `benchmarks/attention.py`. Scores that are capped, as Gemma 2's, the fused one cannot compute at all.
     """
     safe = {"use_safetensors": True, "trust_remote_code": False}
-    return safe | ({"attn_implementation": "eager"} if device().type == "cpu" else {})
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
+    return safe | ({"attn_implementation": "eager"} if capped or device().type == "cpu" else {})
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder."""
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def _load(
+    kind: type[AutoModelForCausalLM] | type[AutoModelForSequenceClassification],
+    folder: str | Path,
+    new: tuple[str, ...] = (),
+    **options: Any,
+) -> PreTrainedModel:
+    """A model by one of transformers' classes, with every weight from the folder but those of the modules `new`."""
+    path, where = Path(folder), str(folder)
+    if path.is_dir():
+        shards = {
+            index.name: json.loads(index.read_text())["weight_map"].values() for index in path.glob("*.safetensors.index.json")
+        }
+        check_files(where, {file.name for file in path.iterdir()}, shards)
+    config = AutoConfig.from_pretrained(folder, revision=options.get("revision"), trust_remote_code=False)
+    check_config(where, config)
+    try:
+        model, info = kind.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **options, **loading(config)
+        )
+    except (SafetensorError, RuntimeError) as error:
+        raise BadModel(f"{where}: the weights cannot be read: {error}; get the model again") from None
+    # The folder of a language model holds a head of its own, for which a reward model has no use.
+    others = {name.split(".")[0] for name in info["unexpected_keys"]} - {model.base_model_prefix} if new else set()
+    check_loaded(where, info, new, others)
+    return model
 
 
 def load_causal(
@@ -59,51 +92,79 @@ def load_causal(
     """A language model for use: `base` itself, with the LoRA adapter in `adapter` merged into it, or the full model there.
 
     An adapter that stays apart takes more than half of the time of generation on a CPU.
+
+    Raises:
+        BadModel: a weight is missing, left over or misshapen, or the model is of a kind that the study cannot use.
     """
     folder = base if adapter is None or (Path(adapter) / ADAPTER).exists() else adapter
-    model = AutoModelForCausalLM.from_pretrained(folder, revision=revision, dtype=dtype, **loading())
+    model = _load(AutoModelForCausalLM, folder, revision=revision, dtype=dtype)
     if adapter is not None and folder is base:
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
+        model = with_adapter(model, adapter).merge_and_unload(safe_merge=True)
     return model.to(device()).eval()
 
 
 def new_reward_model(base: str | Path, seed: int, dtype=torch.bfloat16) -> PreTrainedModel:
-    """The base model with an untrained head of one output, drawn from `seed`, kept in float32."""
+    """The base model with an untrained head of one output, drawn from `seed`, kept in float32.
+
+    Raises:
+        BadModel: as `load_causal`; or the head of this kind of model is not one linear map named score.
+    """
     torch.manual_seed(seed)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would report that the head is new, as it is meant to be
-    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1, dtype=dtype, **loading())
-    logging.set_verbosity(verbosity)
+    try:
+        model = _load(AutoModelForSequenceClassification, base, (HEAD,), num_labels=1, dtype=dtype)
+    finally:
+        logging.set_verbosity(verbosity)
     return _exact_head(model)
+
+
+def with_adapter(model: PreTrainedModel, folder: str | Path, name: str = "default") -> PeftModel:
+    """A model under the adapter in `folder`, which gets this name; under several where the model is a PEFT model already.
+
+    Raises:
+        BadModel: the adapter lacks weights, or belongs to another model.
+    """
+    try:
+        if isinstance(model, PeftModel):
+            model.load_adapter(folder, adapter_name=name)
+        else:
+            model = PeftModel.from_pretrained(model, folder, adapter_name=name)
+        with safe_open(Path(folder) / "adapter_model.safetensors", framework="pt") as file:
+            found = set(file.keys())
+    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        raise BadModel(f"{folder}: this adapter does not go with the model: {error}; train it again") from None
+    check_adapter(str(folder), set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)), found)
+    return model
 
 
 def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> PreTrainedModel:
     """A trained reward model for use: a full model in `folder`, or its adapter, merged into `base`, and its head.
 
     Raises:
-        BadModel: the folder's weights hold no head, so that one would be made up at random.
+        BadModel: a weight is missing, left over or misshapen: a head above all, which would be made up at random.
     """
     folder = Path(folder)
     files = list(folder.glob("*.safetensors"))
     if not files:
         raise BadModel(f"{folder}: no safetensors weights; train the reward model again")
-    names = {name for file in files for name in safe_open(file, framework="pt").keys()}  # noqa: SIM118
+    try:
+        names = {name for file in files for name in safe_open(file, framework="pt").keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise BadModel(f"{folder}: the weights cannot be read: {error}; train the reward model again") from None
     if not any("score." in name for name in names):
         raise BadModel(f"{folder}: the weights hold no reward head (score.weight); scoring with a random one would be nonsense")
     if (folder / ADAPTER).exists():
-        model = PeftModel.from_pretrained(new_reward_model(base, 0, dtype), folder).merge_and_unload(safe_merge=True)
+        model = with_adapter(new_reward_model(base, 0, dtype), folder).merge_and_unload(safe_merge=True)
     else:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=1, dtype=dtype, output_loading_info=True, **loading()
-        )
-        if info["missing_keys"]:
-            raise BadModel(f"{folder}: weights are missing: {', '.join(sorted(info['missing_keys']))}")
-        model = _exact_head(model)
+        model = _exact_head(_load(AutoModelForSequenceClassification, folder, num_labels=1, dtype=dtype))
     return model.to(device()).eval()
 
 
 def _exact_head(model: PreTrainedModel) -> PreTrainedModel:
     """Compute the head in float32: bfloat16 has three decimal digits, and rewards would tie."""
+    if not isinstance(getattr(model, HEAD, None), torch.nn.Linear):
+        raise BadModel(f"{type(model).__name__}: its head is no linear map named {HEAD}; take another architecture")
     model.score.float()
     model.score.register_forward_pre_hook(lambda head, inputs: (inputs[0].float(),))
     return model

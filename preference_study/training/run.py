@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import resource
 import shutil
 import sys
@@ -17,9 +18,11 @@ from datasets import Dataset
 from dvclive import Live
 from peft import LoraConfig
 from transformers import PreTrainedModel, ProgressCallback, Trainer, TrainerCallback
+from transformers.pytorch_utils import Conv1D
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.utils import hash_module
 
+from preference_study.errors import BadModel
 from preference_study.models.language_models import TokenPair, device
 from preference_study.params import Training
 
@@ -35,26 +38,47 @@ REMEDY = "lower the learning rate or lengthen the warm-up"
 trl.trainer.utils._use_triton = lambda device: True
 
 
+def layer_list(model: PreTrainedModel) -> str:
+    """The name, in the model, of the list of its decoder's layers: model.layers of Llama, transformer.h of GPT-2.
+
+    Raises:
+        BadModel: there is none of as many layers as the configuration says.
+    """
+    count = model.config.get_text_config().num_hidden_layers
+    inside = set(model.get_decoder().modules())
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count and module in inside:
+            return name
+    raise BadModel(f"{type(model).__name__}: LoRA does not find its {count} layers; set lora_rank to 0, or take another model")
+
+
 def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any) -> LoraConfig | None:
     """LoRA on every linear map of the model's top layers (Hu et al. 2021), scaled by alpha / rank = 2; None where rank is 0.
 
     Args:
         top_layers: how many of the last layers; None for all.
         extra: passed to `LoraConfig`.
+
+    Raises:
+        BadModel: the model's layers are not found, or hold no linear maps.
     """
     if rank == 0:
         return None
-    count = model.config.get_text_config().num_hidden_layers
-    linear = {
-        name.rsplit(".", 1)[-1]
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and ".layers." in f".{name}"
-    }
+    where = layer_list(model)
+    count = len(model.get_submodule(where))
+    linear = {name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))}
+    ours = {name for name in linear if name.startswith(f"{where}.")}
+    if not ours:
+        raise BadModel(f"{type(model).__name__}: LoRA finds no linear maps in {where}; set lora_rank to 0, or take another model")
     first = 0 if top_layers is None else max(0, count - top_layers)
     layers = "|".join(str(layer) for layer in range(first, count))
+    names = "|".join(sorted({name.rsplit(".", 1)[-1] for name in ours}))
     # As one pattern: PEFT keeps a list of names as a set and would write it in another order in every process.
-    pattern = rf"(.*\.)?layers\.({layers})\.(.*\.)?({'|'.join(sorted(linear))})"
-    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=pattern, **extra)
+    short, full = (rf"(.*\.)?{part}\.({layers})\.(.*\.)?({names})" for part in (where.rsplit(".", 1)[-1], re.escape(where)))
+    # A model that sees pictures too has other layers, which are named alike and not used.
+    pattern = full if any(re.fullmatch(short, name) for name in linear - ours) else short
+    transposed = any(isinstance(model.get_submodule(name), Conv1D) for name in ours)
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=pattern, fan_in_fan_out=transposed, **extra)
 
 
 def arguments(section: Training, learning_rate: float, seed: int, checkpoints: Path) -> dict[str, Any]:
