@@ -28,7 +28,8 @@ from preference_study.params import Model, load_params
 
 TARGET = Path("models/base")
 # Of the model's settings for generation; what samples is in params.yaml.
-KEPT = {"bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache"}
+KEPT = {"bos_token_id", "eos_token_id", "pad_token_id", "use_cache", "output_attentions", "output_hidden_states"}
+KEPT |= {"transformers_version", "_from_model_config"}
 
 
 @contextmanager
