@@ -61,7 +61,7 @@ def one_prompt() -> str:
     by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", "dpo")}
     base, dpo = by_policy["base"], by_policy["dpo"].loc[by_policy["base"].index]
     first = base.index[(dpo["obeyed"] & ~base["obeyed"] & dpo["finished"]).to_numpy()][0]
-    rows = [("prompt", base.loc[first, "prompt"])]
+    rows = [(turn["role"].replace("user", "prompt"), turn["content"]) for turn in base.loc[first, "prompt"]]
     rows += [
         (f"{display_name(policy)}, reward {decimal(rows_.loc[first, 'reward'], 1)}", rows_.loc[first, "response"])
         for policy, rows_ in (("base", base), ("dpo", dpo))

@@ -1,12 +1,17 @@
 """Reading and writing the files that stages pass to one another; what is written appears whole or not at all."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as arrow
+import yaml
+
+from preference_study.errors import BadInput
 
 
 @contextmanager
@@ -29,8 +34,32 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        BadInput: it is not there or not whole.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _spoilt(path, error) from None
+
+
+def _spoilt(path: str | Path, error: Exception) -> BadInput:
+    what = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({str(error).splitlines()[0][:120]})"
+    return BadInput(f"{path} {what}; {made_by(str(path))}")
+
+
+def made_by(path: str, definition: str | Path = "dvc.yaml") -> str:
+    """What to do about a file of the study's own that is not whole: the stage that writes it is to run again."""
+    stages = yaml.safe_load(Path(definition).read_text())["stages"] if Path(definition).is_file() else {}
+    for name, stage in stages.items():
+        outs = [next(iter(out)) if isinstance(out, dict) else out for out in [*stage.get("outs", []), *stage.get("metrics", [])]]
+        for out in (out for out in outs if not out.startswith("$")):
+            pattern = "[^/]+".join(map(re.escape, re.split(r"\$\{[^}]*\}", out)))
+            if re.fullmatch(rf"{pattern}(/.*)?", path):
+                return f"stage {name} writes it: delete it and run dvc repro"
+    return "no stage writes it: fetch it again"
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
@@ -40,8 +69,14 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a table written by `write_table`."""
-    return pd.read_parquet(path)
+    """Read a table written by `write_table`; a prompt's turns come as a list of {role, content}, as they were."""
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError, arrow.ArrowException) as error:
+        raise _spoilt(path, error) from None
+    if "prompt" in table:
+        table["prompt"] = [[dict(turn) for turn in prompt] for prompt in table["prompt"]]
+    return table
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:

@@ -9,5 +9,9 @@ class BadInput(StudyError):
     """Input that cannot be used; the message names the file, the row or column, and the remedy."""
 
 
+class BadParams(StudyError):
+    """Parameters that are not right; the message names each, its value and what is allowed."""
+
+
 class BadModel(StudyError):
     """A model folder that must not be used; the message says why."""

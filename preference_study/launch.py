@@ -7,11 +7,18 @@ configuration. On several machines run the same command on each, over a shared f
 environment variables (MASTER_ADDR, MASTER_PORT, NODE_RANK) set.
 """
 
+import json
 import os
+import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
+import stages
+from preference_study.beforehand import check_launch, check_sizes
+from preference_study.methods import METHODS
 from preference_study.params import Launch, load_params
+from preference_study.variants import VARIANTS
 
 # glibc gives every large tensor back to the system when it is freed and takes it anew, page by page, in the next step. Kept, in
 # large pages, the memory makes training on a CPU faster: benchmarks/allocator.py. Other systems ignore the variable.
@@ -42,7 +49,18 @@ def command(launch: Launch, stage: str, arguments: list[str], environment: dict[
 def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         raise SystemExit(__doc__)
+    stage = sys.argv[1]
+    there = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
+    if stage not in there:
+        raise SystemExit(f"there is no stage {stage!r}; there are {', '.join(there)}")
+    known = {"stress_reward": VARIANTS, "score_samples": VARIANTS, "generate": ("base", *METHODS)}.get(stage)
+    if known and sys.argv[2:] and sys.argv[2] not in known:
+        raise SystemExit(f"{sys.argv[2]!r} is none of those there are: {', '.join(known)}")
     params = load_params()
+    check_launch(params.launch, dict(os.environ))
+    config = Path("models/base/config.json")
+    if config.is_file():
+        check_sizes(params, json.loads(config.read_text()))
     arguments = command(params.launch, sys.argv[1], sys.argv[2:], dict(os.environ))
     # The libraries warn each other of names that go away in later releases than the pinned ones.
     environment = ALLOCATOR | os.environ | {"PYTHONWARNINGS": "ignore::FutureWarning"}

@@ -1,21 +1,33 @@
 """The schema of params.yaml: every parameter, its type and its range."""
 
-import datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationError, create_model, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from preference_study.aggregates import AGGREGATES
+from preference_study.errors import BadParams
 from preference_study.methods import METHODS
-from preference_study.sections import Count, Limit, MethodSection, Positive, Section, Training
+from preference_study.sections import Columns, Count, Limit, MethodSection, Positive, Section, Training
 from preference_study.variants import VARIANTS
 
 AggregateName = Literal[tuple(AGGREGATES)]
 MethodName = Literal[tuple(METHODS)]
 VariantName = Literal[tuple(VARIANTS)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+def _each_once(names: list[str]) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is there twice; name each once")
+    return names
+
+
+MethodNames = Annotated[list[MethodName], AfterValidator(_each_once)]
+VariantNames = Annotated[list[VariantName], AfterValidator(_each_once)]
 
 
 class HubSource(Section):
@@ -32,6 +44,15 @@ class Data(Section):
     max_train: Limit
     max_val: Limit
     hub: list[HubSource]
+    columns: Columns | None
+    ranks: tuple[int, int]
+
+    @model_validator(mode="after")
+    def the_better_rank_is_chosen(self):
+        chosen, rejected = self.ranks
+        if chosen < 1 or not (rejected == -1 or rejected > chosen):
+            raise ValueError(f"ranks {list(self.ranks)}: a rank from 1, the best, then a lower one or -1, the last")
+        return self
 
 
 class Model(Section):
@@ -39,25 +60,9 @@ class Model(Section):
     revision: str | None
     watched: str
     system_prompt: str | None
-    chat_template_name: str | None
-    template_arguments: dict[VariableName, StrictBool | StrictInt | StrictStr | None]
-    date: str
-
-    @field_validator("template_arguments")
-    @classmethod
-    def the_conversation_is_no_argument(cls, value):
-        if taken := {"messages", "add_generation_prompt"} & set(value):
-            raise ValueError(f"{', '.join(sorted(taken))}: the study itself gives the template these")
-        return value
-
-    @field_validator("date", mode="before")
-    @classmethod
-    def a_day_as_text(cls, value):
-        try:
-            datetime.date.fromisoformat(value)
-        except (TypeError, ValueError):
-            raise ValueError(f'a day in quotes is wanted, such as "2025-01-31", but it is {value!r}') from None
-        return value
+    chat_template: str | None
+    template_arguments: dict[str, bool | int | float | str | None]
+    date: Annotated[str, AfterValidator(lambda day: str(date.fromisoformat(day)))]
 
     @model_validator(mode="after")
     def folders_are_watched(self):
@@ -75,7 +80,7 @@ class RewardTraining(Training):
     """The reward section but for the variants' own: each has one of its name."""
 
     learning_rate: Positive
-    variants: Annotated[list[VariantName], Field(min_length=1)]
+    variants: Annotated[VariantNames, Field(min_length=1)]
     judge: VariantName
     flipped: Annotated[float, Field(ge=0, lt=0.5)]
     aggregate: Aggregation
@@ -94,7 +99,7 @@ class RewardTraining(Training):
 class PolicyTraining(Training):
     """The policy section but for the methods' own: each has one of its name."""
 
-    methods: Annotated[list[MethodName], Field(min_length=1)]
+    methods: Annotated[MethodNames, Field(min_length=1)]
     max_train: Limit
 
     @model_validator(mode="after")
@@ -131,12 +136,12 @@ class Scoring(Section):
 
 
 class Stress(Section):
-    variants: list[VariantName]
+    variants: VariantNames
     max_pairs: Annotated[int, Field(ge=0)] | None
 
 
 class BestOfN(Section):
-    variants: list[VariantName]
+    variants: VariantNames
     max_prompts: Limit
     samples: Literal[2, 4, 8, 16, 32, 64]
     temperature: Positive
@@ -182,11 +187,22 @@ class Params(Section):
         return self
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that is given twice is an error, where the first would be lost without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        names = [self.construct_object(key, deep=deep) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_params(path: str | Path = "params.yaml") -> Params:
     """Read and check a parameter file.
 
     Raises:
-        SystemExit: a parameter is missing, unknown or out of range; the message names it, its value and what is allowed.
+        BadParams: a parameter is missing, unknown or out of range; the message names it, its value and what is allowed.
     """
     return checked_params(Path(path).read_text(encoding="utf-8"), str(path))
 
@@ -194,13 +210,13 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 def checked_params(text: str, source: str) -> Params:
     """The parameters in a text, checked as by `load_params`; `source` is what an error calls it."""
     try:
-        return Params.model_validate(yaml.safe_load(text))
+        return Params.model_validate(yaml.load(text, UniqueKeys))
     except ValidationError as error:
         lines = [
             f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
             + ("" if e["type"] in ("missing", "value_error") else f", but it is {e['input']!r}")
             for e in error.errors()
         ]
-        raise SystemExit(f"{source} is not right; nothing was run:\n" + "\n".join(lines)) from None
+        raise BadParams(f"{source} is not right; nothing was run:\n" + "\n".join(lines)) from None
     except yaml.YAMLError as error:
-        raise SystemExit(f"{source} is not valid YAML; nothing was run: {error}") from None
+        raise BadParams(f"{source} is not valid YAML; nothing was run: {error}") from None

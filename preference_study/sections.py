@@ -1,8 +1,8 @@
 """What the sections of params.yaml are made of: their base classes and the types that several of them use."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(gt=0)]
 Limit = Annotated[int, Field(gt=0)] | None
@@ -13,7 +13,40 @@ Positive = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A part of params.yaml; a name that it does not have is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def numbers_are_no_truth_values(cls, values: Any) -> Any:
+        """YAML's true and yes would pass for 1."""
+        for name, field in cls.model_fields.items():
+            if isinstance(values, dict) and isinstance(values.get(name), bool) and "bool" not in str(field.annotation):
+                raise ValueError(f"{name} is {str(values[name]).lower()}, where a number, a text or a list belongs")
+        return values
+
+
+class Columns(Section):
+    """Which columns of a raw file hold what: chosen and rejected, or two responses and which was preferred."""
+
+    prompt: str | None = None
+    system: str | None = None
+    chosen: str | None = None
+    rejected: str | None = None
+    responses: Annotated[list[str], Field(min_length=2, max_length=2)] | None = None
+    preference: str | None = None
+    coding: Annotated[list[int | str | bool], Field(min_length=2, max_length=2)] | None = None
+    tie: list[int | str | bool] = []
+
+    @model_validator(mode="after")
+    def one_of_two_shapes(self):
+        two_sides, by_preference = (self.chosen, self.rejected), (self.responses, self.preference, self.coding)
+        if not ((all(two_sides) and not any(by_preference)) or (all(by_preference) and not any(two_sides))):
+            raise ValueError("name either chosen and rejected, or responses, preference and coding")
+        if self.coding and str(self.coding[0]) == str(self.coding[1]):
+            raise ValueError(f"coding names {self.coding[0]!r} for both responses")
+        if self.responses and self.prompt is None and self.responses[0] == self.responses[1]:
+            raise ValueError("responses names one column twice")
+        return self
 
 
 class Training(Section):

@@ -12,6 +12,7 @@ import pandas as pd
 from preference_study.analysis.baselines import tfidf_margins
 from preference_study.analysis.reward import analyse_reward, favoured_and_other, reward_metrics, reward_row
 from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
+from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
@@ -72,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -12,6 +12,7 @@ import pandas as pd
 from preference_study.analysis.best_of_n import compare_best_of_n
 from preference_study.analysis.scorers import is_ensemble, scorer_name, scorers
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.instructions import with_obeyed
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.instructions import with_obeyed
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,6 +10,7 @@ import pandas as pd
 from preference_study.analysis.scorers import is_ensemble, members, scorers
 from preference_study.analysis.stress import compare_stress, ensemble_on_perturbations
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
 
@@ -36,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

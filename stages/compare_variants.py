@@ -14,6 +14,7 @@ import pandas as pd
 from preference_study.analysis.scorers import scorers
 from preference_study.analysis.variants import before_and_beside_training, compare_variants
 from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
+from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
 
@@ -62,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

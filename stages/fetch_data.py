@@ -5,11 +5,10 @@
 What to fetch is the entry of data.hub in params.yaml whose `file` is given. A local data set folder works as a name too.
 """
 
-import sys
-
 from datasets import load_dataset
 
 from preference_study.artifacts import write_table
+from preference_study.boundary import run
 from preference_study.params import load_params
 
 
@@ -29,4 +28,4 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(main)

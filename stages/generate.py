@@ -4,15 +4,16 @@ python -m stages.generate base
 python -m stages.generate dpo
 """
 
-import sys
-
 from preference_study.artifacts import write_json
+from preference_study.boundary import run
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
 from preference_study.models.generation import respond
-from preference_study.models.language_models import load_causal, load_tokenizer
+from preference_study.models.language_models import for_generating, load_causal, load_tokenizer
 from preference_study.params import load_params
 from preference_study.processes import check_processes
+
+FACTS = ("tokens", "finished", "prompt_truncated")
 
 
 def main(policy: str) -> None:
@@ -20,9 +21,7 @@ def main(policy: str) -> None:
     settings = params.generate
     state = check_processes(params.launch.processes)
     prompts = choose_prompts(read_table_file(settings.prompts), settings.max_prompts, params.seed, settings.prompts)
-    model = load_causal("models/base", None if policy == "base" else f"models/policy/{policy}")
-    # For one new token at a time PyTorch's fused attention is faster than plain, on a CPU too: benchmarks/attention.py.
-    model.set_attn_implementation("sdpa")
+    model = for_generating(load_causal("models/base", None if policy == "base" else f"models/policy/{policy}"))
     responses = respond(
         model, load_tokenizer("models/base"), list(prompts["prompt"]),
         max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size,
@@ -30,11 +29,11 @@ def main(policy: str) -> None:
     )  # fmt: skip
     if state.is_main_process:
         rows = [
-            row | {"policy": policy, "response": c.text, "tokens": c.tokens, "finished": c.finished}
-            for row, [c] in zip(prompts.to_dict("records"), responses, strict=True)
+            row | {"policy": policy, "response": r.text} | {name: getattr(r, name) for name in FACTS}
+            for row, [r] in zip(prompts.to_dict("records"), responses, strict=True)
         ]
         write_json(f"data/responses/generated/{policy}.json", rows)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(main)

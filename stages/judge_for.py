@@ -7,11 +7,11 @@ So a change of the reward model trains those policies again that were trained ag
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from preference_study.aggregates import AGGREGATE, MEMBERS
 from preference_study.artifacts import write_json
+from preference_study.boundary import run
 from preference_study.methods import METHODS
 from preference_study.params import load_params
 
@@ -38,4 +38,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(main, METHODS)

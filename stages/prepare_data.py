@@ -7,17 +7,21 @@ import pandas as pd
 
 from preference_study.analysis.statistics import mean, pairwise_accuracy
 from preference_study.artifacts import write_json, write_table
+from preference_study.boundary import run
+from preference_study.data.conversations import prompt_key
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import usable_pairs
 from preference_study.errors import BadInput
-from preference_study.formats import to_pairs
-from preference_study.params import load_params
+from preference_study.formats import Pairs, to_pairs
+from preference_study.params import Data, load_params
 
 
-def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], rows_in: int, usable: int) -> dict:
+def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], read: Pairs, usable: int) -> dict:
     """What became of one split's rows, and the lengths of what is left of it."""
     return {
-        "rows_in": rows_in,
+        "shape": read.shape,
+        "columns_left_out": read.left_out,
+        "rows_in": len(read.table),
         "dropped": {reason: len(rows) for reason, rows in dropped.items()},
         "not_sampled": usable - len(pairs),
         "rows_out": len(pairs),
@@ -27,37 +31,48 @@ def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], rows_in: i
     }
 
 
-def prepare(path: str, limit: int | None, seed: int, validation_prompts: set[str]) -> tuple[pd.DataFrame, dict]:
-    """Read one split, drop what cannot be used, and sample at most `limit` rows of the rest.
+def read_pairs(path: str, data: Data) -> Pairs:
+    """A raw file as pairs; raises `BadInput` where it cannot be read or is of no known shape."""
+    return to_pairs(read_table_file(path), path, data.columns, data.ranks)
+
+
+def prepare(path: str, read: Pairs, limit: int | None, seed: int, validation_prompts: set[str]) -> tuple[pd.DataFrame, dict]:
+    """Drop what cannot be used of one split, and sample at most `limit` rows of the rest.
 
     Raises:
-        BadInput: the file cannot be read, is of no known shape, or has no usable row.
+        BadInput: no row can be used.
     """
-    raw = read_table_file(path)
-    usable, dropped = usable_pairs(to_pairs(raw, path), validation_prompts)
+    rows_in = len(read.table)
+    usable, dropped = usable_pairs(read.table, validation_prompts)
+    told = f"{path}: read as {read.shape}"
+    print(told + (f"; left out: {', '.join(read.left_out)}" if read.left_out else ""))
+    reasons = []
     for reason, rows in dropped.items():
         if rows:
             shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-            print(f"{path}: dropped {len(rows)} of {len(raw)} rows: {reason} (rows {shown})")
+            reasons.append(f"{len(rows)} of {rows_in} rows: {reason} (rows {shown})")
+            print(f"{path}: dropped {reasons[-1]}")
     if usable.empty:
-        raise BadInput(f"{path}: no row can be used; see the reasons above")
+        raise BadInput(f"{path}: no row can be used; dropped {'; '.join(reasons)}")
     pairs = usable if limit is None or limit >= len(usable) else usable.sample(limit, random_state=seed).sort_index()
     print(f"{path}: {len(pairs)} pairs")
-    return pairs.reset_index(drop=True), split_summary(pairs, dropped, len(raw), len(usable))
+    return pairs.reset_index(drop=True), split_summary(pairs, dropped, read, len(usable))
 
 
 def main() -> None:
     params = load_params()
+    data = params.data
+    train, val = (read_pairs(path, data) for path in (data.train, data.val))
     # The whole validation file guards the training split, whatever part of it is sampled for use.
-    everything, _ = usable_pairs(to_pairs(read_table_file(params.data.val), params.data.val), set())
-    prompts = set(everything["prompt"])
-    train, train_summary = prepare(params.data.train, params.data.max_train, params.seed, prompts)
-    val, val_summary = prepare(params.data.val, params.data.max_val, params.seed, set())
-    shared = len(set(train["prompt"]) & set(val["prompt"]))
+    guarded = {prompt_key(prompt) for prompt in usable_pairs(val.table, set())[0]["prompt"]}
+    train, train_summary = prepare(data.train, train, data.max_train, params.seed, guarded)
+    val, val_summary = prepare(data.val, val, data.max_val, params.seed, set())
+    prompts = [{prompt_key(prompt) for prompt in split["prompt"]} for split in (train, val)]
     write_table("data/prepared/train.parquet", train)
     write_table("data/prepared/val.parquet", val)
-    write_json("metrics/data.json", {"train": train_summary, "val": val_summary, "shared_prompts": shared})
+    metrics = {"train": train_summary, "val": val_summary, "shared_prompts": len(prompts[0] & prompts[1])}
+    write_json("metrics/data.json", metrics)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,7 +4,9 @@ python -m stages.reference_logps
 """
 
 from preference_study.artifacts import read_table, write_json
-from preference_study.models.language_models import encode_pairs, load_causal, load_tokenizer, pair_logps
+from preference_study.boundary import run
+from preference_study.models.language_models import load_causal, load_tokenizer, pair_logps
+from preference_study.models.tokens import encode_pairs
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 
@@ -22,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from preference_study.artifacts import read_json, whole_file
+from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import page
 from preference_study.report.machine import machine
@@ -70,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

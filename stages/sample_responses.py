@@ -6,6 +6,7 @@ python -m preference_study.launch sample_responses
 import os
 
 from preference_study.artifacts import write_json
+from preference_study.boundary import run
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
 from preference_study.params import Params, load_params
@@ -15,24 +16,23 @@ def sample(params: Params) -> list[dict]:
     """Rows of id, prompt, sample, response, tokens, finished and what else the prompts have."""
     # Here, and not above: they take seconds to load, and most runs sample nothing.
     from preference_study.models.generation import respond
-    from preference_study.models.language_models import load_causal, load_tokenizer
+    from preference_study.models.language_models import for_generating, load_causal, load_tokenizer
     from preference_study.processes import check_processes
 
     settings = params.best_of_n
     generate = params.generate
     check_processes(params.launch.processes)
     prompts = choose_prompts(read_table_file(generate.prompts), settings.max_prompts, params.seed, generate.prompts)
-    model = load_causal("models/base")
-    model.set_attn_implementation("sdpa")
+    model = for_generating(load_causal("models/base"))
     sampled = respond(
         model, load_tokenizer("models/base"), list(prompts["prompt"]),
         max_new_tokens=generate.max_new_tokens, batch_size=max(1, generate.batch_size // settings.samples),
         temperature=settings.temperature, samples=settings.samples, seed=params.seed, description="samples of base",
     )  # fmt: skip
     return [
-        prompt | {"sample": number, "response": response.text, "tokens": response.tokens, "finished": response.finished}
+        prompt | {"sample": number, "response": r.text, "tokens": r.tokens, "finished": r.finished}
         for prompt, responses in zip(prompts.to_dict("records"), sampled, strict=True)
-        for number, response in enumerate(responses)
+        for number, r in enumerate(responses)
     ]
 
 
@@ -44,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

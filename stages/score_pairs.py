@@ -4,8 +4,10 @@ python -m stages.score_pairs
 """
 
 from preference_study.artifacts import read_table, write_json
-from preference_study.models.language_models import encode_pairs, load_tokenizer, pair_rewards
+from preference_study.boundary import run
+from preference_study.models.language_models import load_tokenizer, pair_rewards
 from preference_study.models.reward_models import load_judge
+from preference_study.models.tokens import encode_pairs
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 
@@ -24,8 +26,10 @@ def main() -> None:
         rejected_reward=[rejected for _, rejected in scores],
         correct=[chosen > rejected for chosen, rejected in scores],
     )
-    write_json("data/scores/Rm_model_mark_on_val_1k.json", scored.to_dict("records"))
+    # JSON has no NaN: what a column of the data's own lacks is null.
+    rows = scored.astype(object).where(scored.notna(), None).to_dict("records")
+    write_json("data/scores/Rm_model_mark_on_val_1k.json", rows)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

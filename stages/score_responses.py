@@ -6,6 +6,7 @@ python -m stages.score_responses
 import pandas as pd
 
 from preference_study.artifacts import read_json, write_json
+from preference_study.boundary import run
 from preference_study.models.language_models import load_tokenizer, rewards
 from preference_study.models.reward_models import encode_responses, load_judge
 from preference_study.params import load_params
@@ -26,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,11 +3,10 @@
 python -m preference_study.launch score_samples standard
 """
 
-import sys
-
 import pandas as pd
 
 from preference_study.artifacts import read_json, write_json
+from preference_study.boundary import run
 from preference_study.models.language_models import load_tokenizer, rewards
 from preference_study.models.reward_models import encode_responses, load_judge
 from preference_study.params import load_params
@@ -27,4 +26,4 @@ def main(variant: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(main)

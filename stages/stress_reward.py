@@ -4,14 +4,15 @@ python -m preference_study.launch stress_reward standard
 """
 
 import random
-import sys
 
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preference_study.artifacts import read_table, write_json
-from preference_study.models.language_models import encode_pairs, load_tokenizer, rewards
+from preference_study.boundary import run
+from preference_study.models.language_models import load_tokenizer, rewards
 from preference_study.models.reward_models import Ensemble, load_judge
+from preference_study.models.tokens import encode_pairs
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 from preference_study.texts.instructions import checkable, obeys
@@ -106,4 +107,4 @@ def main(variant: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(main)

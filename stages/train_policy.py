@@ -5,7 +5,6 @@ python -m stages.train_policy dpo
 The methods are in preference_study/methods/.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -13,9 +12,11 @@ from datasets import Dataset
 from transformers import Trainer
 
 from preference_study.artifacts import read_json, read_table, write_json
+from preference_study.boundary import run
 from preference_study.methods import METHODS, Method, Recipe
-from preference_study.models.language_models import TokenPair, device, encode_pairs, load_causal, load_tokenizer, pair_logps
+from preference_study.models.language_models import device, load_causal, load_tokenizer, pair_logps
 from preference_study.models.reward_models import load_judge
+from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import PolicyTraining, load_params
 from preference_study.processes import check_processes
 from preference_study.training.run import BetterThanChance, arguments, fingerprint, lora, peak_memory, train, training_counts
@@ -76,7 +77,7 @@ def main(name: str) -> None:
         judged = getattr(models[-1], "settings", {})
         rewarded["reward_funcs"] = judging(models[-1], eos_token_ids(model, tokenizer.eos_token_id), own.missing_eos_penalty)
     checkpoints, target = Path("checkpoints/train_policy") / name, Path("models/policy") / name
-    run = fingerprint(models, datasets["train"], section.shared() | own.model_dump() | judged, params.seed)
+    made_by = fingerprint(models, datasets["train"], section.shared() | own.model_dump() | judged, params.seed)
     configuration = arguments(section, own.learning_rate, params.seed, checkpoints)
     trainer = recipe.trainer(
         model=model,
@@ -88,7 +89,7 @@ def main(name: str) -> None:
         **rewarded,
     )
     trainer.add_callback(BetterThanChance(trainer.model, encoded["val"][:PROBED]))
-    whole = train(trainer, checkpoints, run, Path("plots/train_policy") / name, target)
+    whole = train(trainer, checkpoints, made_by, Path("plots/train_policy") / name, target)
     cost = {
         "seconds": time.perf_counter() - start if whole else None,
         "peak_memory_bytes": peak_memory(),
@@ -108,4 +109,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(main, METHODS)

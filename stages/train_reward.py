@@ -6,7 +6,6 @@ The variants are in preference_study/variants/. Of the validation pairs the rewa
 expert, go to data/scores/training/<variant>.json.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,10 @@ from trl import RewardConfig
 
 from preference_study.aggregates import MEMBERS
 from preference_study.artifacts import read_table, write_json
-from preference_study.models.language_models import (
-    TokenPair,
-    device,
-    encode_pairs,
-    load_reward,
-    load_tokenizer,
-    new_reward_model,
-    pair_rewards,
-)
+from preference_study.boundary import run
+from preference_study.models.language_models import device, load_reward, load_tokenizer, new_reward_model, pair_rewards
 from preference_study.models.reward_models import drop_bias_only
+from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import Params, load_params
 from preference_study.processes import check_processes
 from preference_study.training.reward_trainer import BiasOnly, Collator, RewardPairTrainer, flipped, reward_rows
@@ -77,7 +70,7 @@ def train_one(
         model.bias_only = BiasOnly([row[f"{side}_tokens"] for row in made for side in ("chosen", "rejected")]).to(device())
     dataset = Dataset.from_list(variant.rows(made, own))
     checkpoints = Path("checkpoints/train_reward") / name
-    run = fingerprint([model], dataset, section.model_dump(), seed)
+    made_by = fingerprint([model], dataset, section.model_dump(), seed)
     trainer = RewardPairTrainer(
         model=model,
         # encode_pairs has shortened what is too long, where TRL would drop it.
@@ -101,7 +94,7 @@ def train_one(
         pair_loss=variant.pair_loss(own) if variant.pair_loss else None,
     )
     log, target = Path("plots/train_reward") / name, Path("models/reward") / name
-    train(trainer, checkpoints, run, log, target, untrained_loss=float(np.logaddexp(0, rejected - chosen).mean()))
+    train(trainer, checkpoints, made_by, log, target, untrained_loss=float(np.logaddexp(0, rejected - chosen).mean()))
     rows = {"untrained": [{"chosen_reward": c, "rejected_reward": r} for c, r in scores]}
     if variant.bias_only:
         rows["bias_only"] = bias_only_rows(trainer.accelerator.unwrap_model(trainer.model).bias_only, encoded["val"])
@@ -156,4 +149,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run(main, VARIANTS)

@@ -18,6 +18,11 @@ settings.load_profile("study")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def asked(text: str) -> list[dict[str, str]]:
+    """A prompt of one user turn."""
+    return [{"role": "user", "content": text}]
+
+
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory) -> Path:
     """A tiny untrained model with tokenizer and chat template."""

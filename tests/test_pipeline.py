@@ -62,7 +62,7 @@ def test_the_whole_pipeline(repository):
     assert (
         {"train_policy@dpo", "generate@dpo"}
         <= ran
-        <= {"train_policy@dpo", "generate@dpo", "score_responses", "compare_policies", "compare_methods", "report"}
+        <= {"check", "train_policy@dpo", "generate@dpo", "score_responses", "compare_policies", "compare_methods", "report"}
     )
 
     # Going back is looked up, not computed: the same inputs gave these outputs before.
@@ -115,9 +115,11 @@ def test_bad_parameters_stop_before_any_work(repository):
     try:
         change(repository, policy={"dpo": {"learning_rate": 1e-4, "beta": -1}})
         done = subprocess.run(["dvc", "repro"], cwd=repository, capture_output=True, text=True, check=False)
-        assert done.returncode != 0 and "policy.dpo.beta" in done.stderr
+        assert done.returncode != 0 and "policy.dpo.beta" in done.stderr and "failed to reproduce 'check'" in done.stderr
     finally:
         (repository / "params.yaml").write_text(before)
+    assert (repository / "models/policy/dpo").is_dir()
+    assert stages_run(run(repository, "dvc", "repro")) <= {"check"}
 
 
 HINGE = """
@@ -155,7 +157,7 @@ def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(repository):
     change(repository, reward={"variants": measured, "twins": {}}, stress={"variants": measured})
     ran = stages_run(run(repository, "dvc", "repro"))
     alone = {f"{stage}@{method}" for stage in ("judge_for", "train_policy", "generate") for method in ("rloo", "hinge")}
-    alone |= {"train_reward@twins", "stress_reward@twins", "compare_stress", "compare_variants", "score_responses"}
+    alone |= {"check", "train_reward@twins", "stress_reward@twins", "compare_stress", "compare_variants", "score_responses"}
     assert ran == alone | {"compare_policies", "compare_methods", "report"}  # and no model that was there is trained again
     table = json.loads((repository / "metrics/methods.json").read_text())
     assert list(table["methods"]) == ["dpo", "rloo", "hinge"] and len(table["pairs"]) == 6

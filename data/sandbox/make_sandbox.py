@@ -78,7 +78,7 @@ def respond_to(prompts: list[dict], params: dict) -> None:
     for start in tqdm(range(done, len(prompts), size), desc="responding", unit="batch"):
         rows = prompts[start : start + size]
         responses = respond(
-            model, tokenizer, [row["question"] for row in rows],
+            model, tokenizer, [[{"role": "user", "content": row["question"]}] for row in rows],
             max_new_tokens=params["max_new_tokens"], batch_size=size, temperature=params["temperature"],
             top_k=params["top_k"], samples=params["samples"], seed=params["seed"] + start, description="batch",
         )  # fmt: skip

@@ -8,6 +8,11 @@ from scipy.sparse import vstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from preference_study.texts.words import UNSPACED
+
+# Runs of letters and digits, single characters of scripts that write no spaces, and single signs.
+TOKEN = rf"[{UNSPACED}]|[^\W{UNSPACED}]+|[^\w\s]"
+
 
 def tfidf_margins(train: pd.DataFrame, val: pd.DataFrame, seed: int) -> np.ndarray:
     """Logistic regression on the difference of two responses' TF-IDF vectors, without the prompt.
@@ -17,10 +22,14 @@ def tfidf_margins(train: pd.DataFrame, val: pd.DataFrame, seed: int) -> np.ndarr
         val: pairs to score.
 
     Returns:
-        Per pair of `val` the log-odds that its chosen response is the preferred one.
+        Per pair of `val` the log-odds that its chosen response is the preferred one; 0, which is no preference, where no word
+        stands in two training responses.
     """
-    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, token_pattern=r"(?u)\b\w+\b|[^\w\s]")
-    vectorizer.fit(_texts(train))
+    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), min_df=2, token_pattern=TOKEN)
+    try:
+        vectorizer.fit(_texts(train))
+    except ValueError:  # an empty vocabulary
+        return np.zeros(len(val))
     features = _difference(vectorizer, train)
     # Each pair both ways round, so that there is nothing to learn from the order.
     both = vstack([features, -features])

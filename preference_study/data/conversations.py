@@ -1,31 +1,172 @@
-"""Conversations, as lists of messages or as transcripts, and the last response in them."""
+"""Conversations in whatever form data have them, as turns: a list of {role, content}, of system, user and assistant."""
 
+import json
+import re
+from collections.abc import Sequence
 from typing import Any
 
-HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
+Turns = list[dict[str, str]]
+
+ROLES = {
+    "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
+    "system": "system",
+}  # fmt: skip
+TOOLS = {"tool", "function", "function_call", "function_response", "observation", "ipython"}
+# HH-RLHF's transcripts. The first mark has lost its empty line where a text was stripped.
+_TRANSCRIPT = re.compile(r"\s*(?:Human|System): ?")
+_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System):")
 
 
-def flatten(messages: Any) -> Any:
-    """The text of a conversation: of one message its content, of several a transcript; anything else as it is."""
-    if isinstance(messages, (list, tuple)) or hasattr(messages, "tolist"):
-        turns = list(messages)
-        if not turns or not all(isinstance(turn, dict) and isinstance(turn.get("content"), str) for turn in turns):
-            return None
-        if len(turns) == 1:
-            return turns[0]["content"]
-        names = {"user": "Human", "assistant": "Assistant"}
-        return "\n\n".join(f"{names.get(t.get('role'), str(t.get('role')).title())}: {t['content']}" for t in turns)
-    return messages
+class Unusable(ValueError):
+    """A row that cannot be used; `reason` is the one it is counted under."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.reason = reason
 
 
-def split_last(conversation: Any) -> tuple[Any, Any]:
-    """A conversation as (all before the last response, the last response); (None, None) where there is no such split."""
-    if isinstance(conversation, str):
-        head, mark, response = conversation.rpartition(ASSISTANT)
-        if not mark:
-            return None, None
-        # A single question stands bare; of a longer exchange the speakers' names are needed to read it.
-        single = head.count(HUMAN) == 1 and ASSISTANT not in head and head.startswith(HUMAN)
-        return (head[len(HUMAN) :] if single else head).strip(), response.strip()
-    turns = list(conversation) if hasattr(conversation, "__iter__") else []
-    return (flatten(turns[:-1]), flatten(turns[-1:])) if len(turns) > 1 else (None, None)
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None, or a number that is not a number."""
+    return value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
+
+
+def is_transcript(text: Any) -> bool:
+    """Whether a text is a transcript as HH-RLHF has them, with an empty line and "Human:" or "Assistant:" before each turn."""
+    return isinstance(text, str) and _TRANSCRIPT.match(text) is not None and "\n\nAssistant:" in text
+
+
+def as_turns(value: Any, role: str) -> Turns:
+    """A cell as turns.
+
+    Args:
+        value: a text, which is a turn of `role` unless it is a transcript; a message, {role, content} or {from, value}; or a list
+            of messages. A message's content is a text, or a list of parts {type: text, text}.
+        role: whose turn a bare text is.
+
+    Returns:
+        Its turns, stripped of white space at both ends; none where the cell is missing. A last turn of a transcript that is the
+        assistant's and empty is no turn, but the place of the response.
+
+    Raises:
+        Unusable: not_a_conversation, unknown_role, not_text (pictures, sounds), tool_calls.
+    """
+    if is_missing(value):
+        return []
+    if is_transcript(value):
+        _, *parts = _SPEAKER.split(value.strip())
+        turns = [{"role": ROLES[who.lower()], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
+        return turns[:-1] if turns[-1] == {"role": "assistant", "content": ""} else turns
+    if isinstance(value, str):
+        return [{"role": role, "content": value.strip()}]
+    if isinstance(value, dict):
+        return [_turn(value)]
+    if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
+        return [_turn(message) for message in value]
+    raise Unusable("not_a_conversation")
+
+
+def _turn(message: Any) -> dict[str, str]:
+    if not isinstance(message, dict):
+        raise Unusable("not_a_conversation")
+    role = message.get("role", message.get("from"))
+    called = any(_holds(message.get(name)) for name in ("tool_calls", "function_call", "tool_call_id"))
+    if called or (isinstance(role, str) and role.lower() in TOOLS):
+        raise Unusable("tool_calls")
+    if not isinstance(role, str) or role.lower() not in ROLES:
+        raise Unusable("unknown_role")
+    content = message.get("content", message.get("value"))
+    return {"role": ROLES[role.lower()], "content": _text(content).strip()}
+
+
+def _holds(value: Any) -> bool:
+    return not is_missing(value) and (len(value) > 0 if hasattr(value, "__len__") else bool(value))
+
+
+def _text(content: Any) -> str:
+    """The text of a message's content; of several parts, one after the other."""
+    if is_missing(content):
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, (list, tuple)) or hasattr(content, "tolist"):
+        texts = [part if isinstance(part, str) else _part(part) for part in content]
+        return "".join(texts)
+    raise Unusable("not_text")
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, dict) and part.get("type", "text") == "text" and isinstance(part.get("text"), str):
+        return part["text"]
+    raise Unusable("not_text")
+
+
+def pair_of(prompt: Any, chosen: Any, rejected: Any, system: Any = None) -> tuple[Turns, str, str]:
+    """A row's prompt as turns that end with the user's, and the texts of both responses.
+
+    Args:
+        prompt: a cell as `as_turns` takes it; missing where both conversations hold it.
+        chosen, rejected: a response as a text or a message, or the whole conversation that ends with it.
+        system: the text of a system turn that stands in a column of its own.
+
+    Raises:
+        Unusable: as `as_turns`; or not_the_assistants (a conversation's last turn is not the assistant's), conversations_differ
+            (before that turn), prompt_contradicts (the prompt is no part of the conversations), no_user_turn, not_the_users_turn
+            (the prompt ends with another's), empty_text, broken_text (half of a pair of UTF-16 surrogates).
+    """
+    both = [as_turns(cell, "assistant") for cell in (chosen, rejected)]
+    if not all(both):
+        raise Unusable("empty_text")
+    if any(turns[-1]["role"] != "assistant" for turns in both):
+        raise Unusable("not_the_assistants")
+    before, other = (turns[:-1] for turns in both)
+    if before != other:
+        raise Unusable("conversations_differ")
+    turns = _whole_prompt(as_turns(prompt, "user"), before)
+    instruction = as_turns(system, "system")
+    turns = [*(instruction if instruction != turns[:1] else []), *turns]
+    turns = [turn for turn in turns if turn["content"] or turn["role"] != "system"]
+    texts = both[0][-1]["content"], both[1][-1]["content"]
+    said = [turn["content"] for turn in turns]
+    if not turns and prompt is None:
+        raise Unusable("no_user_turn")
+    if not (turns and all(said) and all(texts)):
+        raise Unusable("empty_text")
+    check_prompt(turns)
+    if not all(is_whole(text) for text in (*said, *texts)):
+        raise Unusable("broken_text")
+    return turns, *texts
+
+
+def _whole_prompt(prompt: Turns, before: Turns) -> Turns:
+    """The conversation before the response: the prompt, or, where the responses come with theirs, that, of which it is a part."""
+    if not before or prompt == before:
+        return prompt
+    parts = [before[start : start + len(prompt)] for start in range(len(before) - len(prompt) + 1)]
+    if prompt and prompt not in parts:
+        raise Unusable("prompt_contradicts")
+    return before
+
+
+def check_prompt(turns: Turns) -> None:
+    """Raise `Unusable` for a prompt that does not end with a turn of the user's."""
+    if not any(turn["role"] == "user" for turn in turns):
+        raise Unusable("no_user_turn")
+    if turns[-1]["role"] != "user":
+        raise Unusable("not_the_users_turn")
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text can be written as UTF-8: no half of a pair of UTF-16 surrogates is in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def prompt_key(prompt: Sequence[dict[str, str]]) -> str:
+    """A text that stands for a prompt: of a single turn of the user's its content, else the turns as JSON."""
+    if len(prompt) == 1 and prompt[0]["role"] == "user":
+        return prompt[0]["content"]
+    return json.dumps([{"role": turn["role"], "content": turn["content"]} for turn in prompt], ensure_ascii=False)

@@ -1,7 +1,14 @@
 """Reading a raw file as a table, whatever it is written in."""
 
+import ast
+import csv
+import io
 import json
+import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as arrow
@@ -9,31 +16,45 @@ from pyarrow import parquet
 
 from preference_study.errors import BadInput
 
+COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+BOM = b"\xef\xbb\xbf"
+# A cell of CSV that is meant to be a message or a list of them.
+_MESSAGES = re.compile(r"""\s*(?:\[\s*)?\{\s*['"](?:\w+)['"]\s*:.*""", re.DOTALL)
+_ROLE = re.compile(r"""['"](?:role|from)['"]\s*:""")
+
 
 def read_table_file(path: str | Path) -> pd.DataFrame:
-    """Read a raw file by the ending of its name: .parquet, .jsonl or .json (one object a line), .csv.
+    """Read a raw file by the ending of its name: .parquet, .jsonl or .json (one object a line, or an array of them), .csv; each
+    may be compressed, with .gz or .zst after that.
+
+    Returns:
+        The rows, every cell as the Python value that the file holds; of CSV, text, but for messages, which are parsed.
 
     Raises:
-        BadInput: the file is missing, empty, truncated, not what its name says, or holds no rows.
+        BadInput: the file is missing, empty, truncated, not what its name says, or holds no rows; a row cannot be read.
     """
     path = Path(path)
+    if path.is_dir():
+        raise BadInput(f"{path}: a folder; name a file in it")
     if not path.is_file():
         raise BadInput(f"{path}: there is no such file; name one that is there, or a hub data set under data.hub")
     if path.stat().st_size == 0:
         raise BadInput(f"{path}: the file is empty; fetch it again")
-    try:
-        match path.suffix.lower():
-            case ".parquet":
-                table = parquet.read_table(path).to_pandas()
-            case ".jsonl" | ".json":
-                table = _read_json_lines(path)
-            case ".csv":
-                table = pd.read_csv(path, keep_default_na=False)
-            case other:
-                raise BadInput(f"{path}: cannot read {other or 'a name without ending'}; use .parquet, .jsonl or .csv")
-    except (arrow.ArrowException, OSError, ValueError, pd.errors.ParserError) as error:
+    compression = COMPRESSED.get(path.suffix.lower())
+    kind = (path.with_suffix("") if compression else path).suffix.lower()
+    readers = {".parquet": _read_parquet, ".jsonl": _read_json, ".json": _read_json, ".csv": _read_csv}
+    if kind not in readers:
         raise BadInput(
-            f"{path}: not a whole {path.suffix} file ({str(error).splitlines()[0][:200]}); "
+            f"{path}: cannot read {kind or 'a name without ending'}; use .parquet, .jsonl, .json or .csv, also with .gz or .zst "
+            "after it"
+        )
+    try:
+        with arrow.input_stream(str(path), compression=compression) as stream:
+            content = stream.read()
+        table = readers[kind](path, content)
+    except (arrow.ArrowException, OSError, ValueError, RecursionError, csv.Error) as error:
+        raise BadInput(
+            f"{path}: not a whole {kind} file ({str(error).splitlines()[0][:200]}); "
             "it may be truncated or of another format: fetch it again or rename it"
         ) from error
     if table.empty:
@@ -41,15 +62,115 @@ def read_table_file(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def _read_json_lines(path: Path) -> pd.DataFrame:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+def _table(columns: dict[str, list[Any]]) -> pd.DataFrame:
+    """A table of Python's own values: pandas would make whole numbers with a gap among them fractions."""
+    return pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
+
+
+def _read_parquet(path: Path, content: bytes) -> pd.DataFrame:
+    table = parquet.read_table(arrow.BufferReader(content))
+    _check_names(path, table.column_names)
+    return _table({name: table.column(name).to_pylist() for name in table.column_names})
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInput(f"{path}: the column {twice[0]!r} is there twice; rename or remove one")
+
+
+def _decoded(path: Path, line: bytes, number: int) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        hint = "the file seems to be UTF-16" if line[:2] in (b"\xff\xfe", b"\xfe\xff") else f"byte {error.start + 1} of the row"
+        raise BadInput(f"{path}: row {number} is not UTF-8 ({hint}); save the file as UTF-8") from None
+
+
+def _read_json(path: Path, content: bytes) -> pd.DataFrame:
+    content = content.removeprefix(BOM)
+    array = content.lstrip()[:1] == b"["
+    rows = list(_array(path, content) if array else _lines(path, content))
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise BadInput(f"{path}: row {number} is a {type(row).__name__}; every row must be one object")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return _table({name: [row.get(name) for row in rows] for name in names})
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(name for name in names if names.count(name) > 1)!r} twice in one object")
+    return found
+
+
+def _array(path: Path, content: bytes) -> list:
+    try:
+        return json.loads(_decoded(path, content, 1), object_pairs_hook=_object)
+    except ValueError as error:
+        # Of a file that was cut off or is broken, the line it happens in says more than the row.
+        raise BadInput(f"{path}: not a whole JSON array ({error}); fetch it again, or write one object a line") from error
+
+
+def _lines(path: Path, content: bytes) -> Iterator[Any]:
+    # A line ends at \n alone: a text may hold other characters that Python takes for ends of lines.
+    for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise BadInput(f"{path}: row {number} is not JSON ({error.msg}); every line must be one object") from error
-            if not isinstance(row, dict):
-                raise BadInput(f"{path}: row {number} is a {type(row).__name__}; every line must be one object")
-            rows.append(row)
-    return pd.DataFrame(rows)
+                yield json.loads(_decoded(path, line, number), object_pairs_hook=_object)
+            except ValueError as error:
+                told = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+                raise BadInput(
+                    f"{path}: row {number} is not JSON ({told}); every line must be one object, or the file one array of objects"
+                ) from error
+
+
+def _read_csv(path: Path, content: bytes) -> pd.DataFrame:
+    text = _csv_text(path, content.removeprefix(BOM))
+    csv.field_size_limit(sys.maxsize)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = next(rows, [])
+    _check_names(path, header)
+    if len(header) == 1 and any(sign in header[0] for sign in ";\t|"):
+        raise BadInput(f"{path}: the header is one column, {header[0]!r}; save the file with commas between the columns")
+    columns: dict[str, list[Any]] = {name: [] for name in header}
+    number = 0
+    for row in rows:
+        if not row:
+            continue
+        number += 1
+        if len(row) != len(header):
+            raise BadInput(
+                f"{path}: row {number} (it ends in line {rows.line_num}) has {len(row)} fields, and the header {len(header)}; "
+                "a text with commas, quotes or line breaks must stand in quotes, with quotes in it doubled"
+            )
+        for name, cell in zip(header, row, strict=True):
+            columns[name].append(_messages(path, number, name, cell))
+    return _table(columns)
+
+
+def _csv_text(path: Path, content: bytes) -> str:
+    if b"\x00" in content:
+        raise ValueError("it holds zero bytes; it may be UTF-16, which must be saved as UTF-8")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise BadInput(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
+
+
+def _messages(path: Path, number: int, name: str, cell: str) -> Any:
+    """A cell that is written as a message or a list of messages, in JSON or as Python prints them, as that; others as text."""
+    if not (_MESSAGES.fullmatch(cell) and _ROLE.search(cell)):
+        return cell
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    raise BadInput(
+        f"{path}: row {number}, column {name!r} looks like a list of messages, and is neither JSON nor Python's: "
+        f"{cell[:60]!r}; save the data as JSON lines or parquet"
+    )

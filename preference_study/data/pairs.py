@@ -5,32 +5,33 @@ import json
 from typing import Any
 
 import pandas as pd
-import pandera.pandas as pa
 
+from preference_study.data.conversations import is_missing, prompt_key
 from preference_study.texts.words import words
 
 TEXTS = ("prompt", "chosen", "rejected")
-
-
-def _is_text(values: pd.Series) -> pd.Series:
-    return values.map(lambda value: isinstance(value, str) and bool(value.strip()))
-
-
-def _checks(validation_prompts: set[str]) -> dict[str, pa.Check]:
-    """One check per reason to drop a row, in the order in which they are tried."""
-    return {
-        "bad_preference": pa.Check(lambda t: ~t["bad_preference"].astype(bool), ignore_na=False),
-        "empty_text": pa.Check(
-            lambda t: _is_text(t["prompt"]) & _is_text(t["chosen"]) & _is_text(t["rejected"]), ignore_na=False
-        ),
-        "equal_responses": pa.Check(lambda t: t["chosen"].map(_stripped) != t["rejected"].map(_stripped), ignore_na=False),
-        "duplicate": pa.Check(lambda t: ~t[list(TEXTS)].map(_stripped).duplicated(), ignore_na=False),
-        "prompt_in_validation": pa.Check(lambda t: ~t["prompt"].map(_stripped).isin(validation_prompts), ignore_na=False),
-    }
-
-
-def _stripped(value: Any) -> Any:
-    return value.strip() if isinstance(value, str) else value
+OWN = ("id", *TEXTS, "chosen_words", "rejected_words")
+# Names that later stages give to columns of their own.
+TAKEN = {*OWN, "problem", "chosen_reward", "rejected_reward", "correct", "perturbation", "policy", "response", "reward"}
+# Why a row is dropped, with what a reader is told.
+REASONS = {
+    "bad_preference": "no clear preference",
+    "tie": "a tie",
+    "not_a_conversation": "neither text nor messages",
+    "unknown_role": "a turn of an unknown role",
+    "not_text": "pictures or other parts that are not text",
+    "tool_calls": "tool calls",
+    "not_the_assistants": "a last turn that is not the assistant’s",
+    "conversations_differ": "conversations that differ before the last turn",
+    "prompt_contradicts": "a prompt that is not in the conversations",
+    "no_user_turn": "no turn of the user’s",
+    "not_the_users_turn": "a prompt that does not end with the user’s turn",
+    "empty_text": "an empty text",
+    "broken_text": "characters that are no text",
+    "equal_responses": "two equal responses",
+    "duplicate": "a repeated row",
+    "prompt_in_validation": "a prompt that validation has too",
+}
 
 
 def usable_pairs(pairs: pd.DataFrame, validation_prompts: set[str]) -> tuple[pd.DataFrame, dict[str, list[int]]]:
@@ -38,32 +39,68 @@ def usable_pairs(pairs: pd.DataFrame, validation_prompts: set[str]) -> tuple[pd.
 
     Args:
         pairs: as from `to_pairs`.
-        validation_prompts: prompts that a row must not have; empty for the validation split itself.
+        validation_prompts: prompts, as `prompt_key` writes them, that a row must not have; empty for the validation split itself.
 
     Returns:
         The kept rows as id, prompt, chosen, rejected, chosen_words, rejected_words and extra columns, in their order, and
         per reason the row numbers (from 1) dropped for it. A row is counted under the first reason that applies.
     """
-    kept = pairs.reset_index(drop=True)
-    dropped: dict[str, list[int]] = {}
-    for reason, check in _checks(validation_prompts).items():
-        try:
-            pa.DataFrameSchema(checks=check).validate(kept, lazy=True)
-            bad = []
-        except pa.errors.SchemaErrors as errors:
-            bad = sorted(set(errors.failure_cases["index"].dropna().astype(int)))
-        dropped[reason] = [row + 1 for row in bad]
-        kept = kept.drop(index=bad)
-    kept = kept.drop(columns="bad_preference").reset_index(drop=True)
-    for column in TEXTS:
-        kept[column] = kept[column].map(_stripped)
-    kept.insert(0, "id", [pair_id(*texts) for texts in kept[list(TEXTS)].itertuples(index=False)])
-    for side in ("chosen", "rejected"):
-        kept[f"{side}_words"] = kept[side].map(lambda text: len(words(text)))
-    order = ["id", *TEXTS, "chosen_words", "rejected_words"]
-    return kept[order + [c for c in kept.columns if c not in order]], dropped
+    pairs = pairs.reset_index(drop=True)
+    dropped = {reason: (pairs.index[pairs["problem"] == reason] + 1).tolist() for reason in REASONS}
+    kept = pairs[pairs["problem"].isna()].drop(columns="problem")
+    for reason, bad in (
+        ("equal_responses", lambda table: table["chosen"] == table["rejected"]),
+        ("duplicate", lambda table: _keys(table).duplicated()),
+        ("prompt_in_validation", lambda table: _keys(table)["prompt"].isin(validation_prompts)),
+    ):
+        found = bad(kept)
+        dropped[reason] = (kept.index[found] + 1).tolist()
+        kept = kept[~found]
+    keys = _keys(kept)
+    kept = kept.assign(
+        id=[pair_id(*texts) for texts in keys.itertuples(index=False)],
+        chosen_words=kept["chosen"].map(lambda text: len(words(text))).astype(int),
+        rejected_words=kept["rejected"].map(lambda text: len(words(text))).astype(int),
+    ).reset_index(drop=True)
+    return kept[[*OWN, *(name for name in kept.columns if name not in OWN)]], dropped
+
+
+def _keys(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The three texts, the prompt as a text."""
+    return pairs[list(TEXTS)].assign(prompt=[prompt_key(prompt) for prompt in pairs["prompt"]])
 
 
 def pair_id(*texts: str) -> str:
     """16 hexadecimal digits that depend on the texts alone."""
     return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def extra_columns(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The columns of a table that can travel with its pairs: texts, numbers or truth values, one kind a column, with gaps.
+
+    Returns:
+        Those, and the names of the others: lists, dates, mixed kinds, whole numbers beyond 64 bits, and names that later stages
+        give to columns of their own.
+    """
+    kept, left_out = {}, []
+    for name in raw.columns:
+        cells = [None if is_missing(cell) else cell for cell in raw[name]]
+        dtype = None if name in TAKEN else _dtype([cell for cell in cells if cell is not None])
+        if dtype is None:
+            left_out.append(str(name))
+        else:
+            kept[str(name)] = pd.Series(cells, dtype=dtype)
+    return pd.DataFrame(kept, index=raw.index if not kept else None), left_out
+
+
+def _dtype(cells: list[Any]) -> str | None:
+    kinds = {type(cell) for cell in cells}
+    if kinds == {str} and all(cell.isascii() or cell.encode(errors="replace").decode() == cell for cell in cells):
+        return "object"
+    if kinds == {bool}:
+        return "boolean"
+    if kinds == {int} and all(-(2**63) <= cell < 2**63 for cell in cells):
+        return "Int64"
+    if kinds and kinds <= {int, float} and all(abs(cell) < 2**63 for cell in cells):
+        return "float64"
+    return None

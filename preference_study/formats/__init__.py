@@ -1,16 +1,21 @@
-"""The shapes that preference data come in, one file each: how a table of that shape becomes prompt, chosen and rejected.
+"""The shapes that preference data come in, one file each: where a table of that shape has the prompt and both responses.
 
 A new format is a file here with an entry `FORMAT`. The first one, by `order`, whose columns are all there is taken.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
+from preference_study.data.conversations import Unusable, pair_of
+from preference_study.data.pairs import extra_columns
 from preference_study.errors import BadInput
+from preference_study.formats._rows import Row, Source, by_preference, two_sides
 from preference_study.registry import entries
+from preference_study.sections import Columns
 
 
 @dataclass(frozen=True)
@@ -20,38 +25,91 @@ class Format:
     Attributes:
         columns: those it is recognised by, as an error lists them.
         order: formats of a smaller one are tried first.
-        convert: (table, what to call it in an error) -> its rows with columns prompt, chosen, rejected and bad_preference
-            (whether the preference names neither response); the columns that are not the format's own stay as they are.
-        near: columns of a table -> whether it was meant to be of this format, though some are missing: the error names them.
+        rows: its rows, in order.
+        optional: columns that it uses besides where they are there; what it does not use travels with the pairs.
     """
 
     columns: tuple[str, ...]
     order: int
-    convert: Callable[[pd.DataFrame, str], pd.DataFrame]
-    near: Callable[[set[str]], bool] = lambda columns: False
+    rows: Callable[[Source], Iterable[Row]]
+    optional: tuple[str, ...] = ()
 
 
 FORMATS: dict[str, Format] = dict(sorted(entries(sys.modules[__name__], "FORMAT").items(), key=lambda item: item[1].order))
+MAPPING = """Say under data in params.yaml which columns hold what, for instance
+  columns: {prompt: <column>, chosen: <column>, rejected: <column>}
+or, where a column says which of two responses was preferred,
+  columns: {prompt: <column>, responses: [<column>, <column>], preference: <column>, coding: [<first>, <second>]}"""
 
 
-def to_pairs(raw: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Bring any recognised shape to prompt, chosen, rejected, keeping extra columns as they are.
+class Pairs(NamedTuple):
+    """Raw data as pairs.
 
-    A row whose preference is neither of the two allowed values gets `bad_preference` True.
+    Attributes:
+        table: prompt (turns), chosen, rejected, problem (why a row cannot be used, or missing) and the columns that travel, a
+            row for each of the data's, in order.
+        shape: the name of the format they came in; "data.columns" where the user said which columns hold what.
+        left_out: the columns that do not travel.
+    """
+
+    table: pd.DataFrame
+    shape: str
+    left_out: list[str]
+
+
+def to_pairs(raw: pd.DataFrame, source: str, columns: Columns | None = None, ranks: tuple[int, int] = (1, -1)) -> Pairs:
+    """Bring any recognised shape to prompt (turns), chosen and rejected (texts), keeping extra columns that can travel.
 
     Args:
         raw: a table as `read_table_file` gives it.
         source: what to call the table in an error.
+        columns: which columns hold what, where the user says so; None recognises the shape.
+        ranks: as `Source` has them.
 
     Raises:
-        BadInput: the columns are of no recognised shape, or chosen and rejected are no transcripts and there is no prompt.
+        BadInput: the columns are of no recognised shape, or hold what does not fit it.
     """
-    columns = set(raw.columns)
-    for found in FORMATS.values():
-        if columns >= set(found.columns):
-            return found.convert(raw, source)
-        if found.near(columns):
-            missing = sorted(set(found.columns) - columns)
-            raise BadInput(f"{source}: column {missing[0]!r} is missing; expected {', '.join(found.columns)}")
-    known = "; or ".join(", ".join(found.columns) for found in FORMATS.values())
-    raise BadInput(f"{source}: columns {', '.join(map(str, raw.columns))} are of no known shape; expected {known}")
+    shape, found = ("data.columns", _mapped(columns, raw, source)) if columns else _recognised(raw, source)
+    rows = []
+    for row in found.rows(Source(source, raw, ranks)):
+        try:
+            if row.problem:
+                raise Unusable(row.problem)
+            rows.append((*pair_of(row.prompt, row.chosen, row.rejected, row.system), None))
+        except Unusable as error:
+            rows.append((None, None, None, error.reason))
+    names = ("prompt", "chosen", "rejected", "problem")
+    cells = zip(names, zip(*rows, strict=True), strict=True)
+    pairs = pd.DataFrame({name: pd.Series(own, dtype=object) for name, own in cells})
+    used = {*found.columns, *found.optional}
+    extra, left_out = extra_columns(raw[[name for name in raw.columns if name not in used]])
+    return Pairs(pairs.join(extra), shape, left_out)
+
+
+def _recognised(raw: pd.DataFrame, source: str) -> tuple[str, Format]:
+    present = set(raw.columns)
+    for name, found in FORMATS.items():
+        if present >= set(found.columns):
+            return name, found
+    missing = {name: [column for column in found.columns if column not in present] for name, found in FORMATS.items()}
+    nearest = min(FORMATS, key=lambda name: len(missing[name]) / len(FORMATS[name].columns))
+    told = f"columns {', '.join(map(str, raw.columns))} are of no known shape"
+    if len(missing[nearest]) < len(FORMATS[nearest].columns):
+        told += f"; nearest is {', '.join(FORMATS[nearest].columns)}, of which column {missing[nearest][0]!r} is missing"
+    raise BadInput(f"{source}: {told}. {MAPPING}")
+
+
+def _mapped(columns: Columns, raw: pd.DataFrame, source: str) -> Format:
+    """The shape that `data.columns` describes."""
+    named = [name for name in (columns.prompt, columns.system, columns.chosen, columns.rejected, columns.preference) if name]
+    named += columns.responses or []
+    for name in named:
+        if name not in raw.columns:
+            raise BadInput(f"{source}: data.columns names column {name!r}, and the file has {', '.join(map(str, raw.columns))}")
+    if columns.responses is None:
+        rows = two_sides(columns.prompt, columns.chosen, columns.rejected, (columns.system,))
+    else:
+        rows = by_preference(
+            columns.prompt, *columns.responses, columns.preference, columns.coding, columns.tie, system=columns.system
+        )
+    return Format(tuple(named), 0, rows)

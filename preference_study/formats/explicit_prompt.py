@@ -1,15 +1,8 @@
-"""TRL's with an explicit prompt, of texts or of messages."""
+"""TRL's with an explicit prompt, of texts or of messages; and UltraFeedback's, whose two sides are whole conversations."""
 
-import pandas as pd
-
-from preference_study.data.conversations import flatten
 from preference_study.formats import Format
+from preference_study.formats._rows import SYSTEM, two_sides
 
 COLUMNS = ("prompt", "chosen", "rejected")
 
-
-def convert(raw: pd.DataFrame, source: str) -> pd.DataFrame:
-    return raw.assign(**{column: raw[column].map(flatten) for column in COLUMNS}, bad_preference=False)
-
-
-FORMAT = Format(COLUMNS, 3, convert)
+FORMAT = Format(COLUMNS, 10, two_sides(*COLUMNS), SYSTEM)

@@ -1,26 +1,36 @@
-"""TRL's with an implicit prompt, of messages; and HH-RLHF's transcripts with "Human:" and "Assistant:" turns."""
+"""TRL's with an implicit prompt, of messages or of texts; and HH-RLHF's transcripts with "Human:" and "Assistant:" turns."""
 
-import pandas as pd
+from collections.abc import Iterable
 
-from preference_study.data.conversations import split_last
+from preference_study.data.conversations import is_transcript
 from preference_study.errors import BadInput
 from preference_study.formats import Format
+from preference_study.formats._rows import SYSTEM, Row, Source, two_sides
 
 COLUMNS = ("chosen", "rejected")
 
 
-def convert(raw: pd.DataFrame, source: str) -> pd.DataFrame:
-    """A row whose two conversations differ before the last turn gets no prompt."""
-    chosen, rejected = raw["chosen"].map(split_last), raw["rejected"].map(split_last)
-    if not any(prompt for prompt, _ in chosen):
-        raise BadInput(
-            f"{source}: column 'prompt' is missing, and the texts under 'chosen' are no transcripts with "
-            "'Human:' and 'Assistant:' turns; add the prompt"
-        )
-    same = chosen.str[0] == rejected.str[0]
-    return raw.assign(
-        prompt=chosen.str[0].where(same, None), chosen=chosen.str[1], rejected=rejected.str[1], bad_preference=False
-    )
+def rows(source: Source) -> Iterable[Row]:
+    """The rows as they are; of texts that are no transcripts, the prompt is what both begin with, as TRL takes it."""
+    for number, row in enumerate(two_sides(None, *COLUMNS)(source), start=1):
+        both = (row.chosen, row.rejected)
+        if not all(isinstance(text, str) for text in both) or any(map(is_transcript, both)):
+            yield row
+            continue
+        prompt = common_beginning(*both)
+        if not prompt.strip() and all(text.strip() for text in both):
+            raise BadInput(
+                f"{source.name}: column 'prompt' is missing, and row {number}'s texts under 'chosen' and 'rejected' are neither "
+                "conversations nor begin alike; add the prompt"
+            )
+        yield row._replace(prompt=prompt, chosen=both[0][len(prompt) :], rejected=both[1][len(prompt) :])
 
 
-FORMAT = Format(COLUMNS, 4, convert)
+def common_beginning(chosen: str, rejected: str) -> str:
+    """What two texts begin with alike, without the space before they differ (TRL's `extract_prompt`)."""
+    shortest = min(len(chosen), len(rejected))
+    place = next((i for i in range(shortest) if chosen[i] != rejected[i]), shortest)
+    return chosen[: place - 1] if place and chosen[place - 1] == " " else chosen[:place]
+
+
+FORMAT = Format(COLUMNS, 13, rows, SYSTEM)

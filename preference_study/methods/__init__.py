@@ -15,7 +15,7 @@ from preference_study.sections import MethodSection, Training
 if TYPE_CHECKING:
     from transformers import Trainer, TrainingArguments
 
-    from preference_study.models.language_models import TokenPair
+    from preference_study.models.tokens import TokenPair
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from preference_study.models.batching import batches_by_length, map_batches
-from preference_study.models.language_models import prompt_text
+from preference_study.models.language_models import positions_of
+from preference_study.models.tokens import Turns, encode_prompts
 
 
 @dataclass(frozen=True)
@@ -17,17 +18,19 @@ class Response:
         text: the response without special tokens.
         tokens: its length in tokens, EOS not counted.
         finished: whether the model ended its turn; False where the limit on new tokens cut it off.
+        prompt_truncated: whether its prompt had to be shortened to fit the model's positions.
     """
 
     text: str
     tokens: int
     finished: bool
+    prompt_truncated: bool = False
 
 
 def respond(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prompts: list[str],
+    prompts: list[Turns],
     *,
     max_new_tokens: int,
     batch_size: int,
@@ -41,7 +44,8 @@ def respond(
     """Respond to each prompt, in batches of prompts of similar length padded on the left.
 
     Args:
-        prompts: what the user says, without template.
+        prompts: conversations whose last turn is the user's. Those that leave no room for `max_new_tokens` among the model's
+            positions are shortened by the rule of `preference_study.models.tokens.shortened`.
         max_new_tokens: a response longer than this is cut.
         batch_size: most prompts at a time.
         temperature: 0 decodes greedily; above 0 responses are sampled from softmax(logits / temperature).
@@ -55,12 +59,13 @@ def respond(
 
     Raises:
         ValueError: more than one sample asked for from greedy decoding.
+        BadInput: a prompt cannot be shortened enough.
     """
     if samples > 1 and temperature == 0:
         raise ValueError(f"{samples} samples per prompt need a temperature above 0: greedy decoding has one response")
     tokenizer.padding_side = "left"
-    texts = [prompt_text(tokenizer, prompt) for prompt in prompts]
-    lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
+    positions = positions_of(model)
+    encoded = encode_prompts(tokenizer, prompts, None if positions is None else positions - max_new_tokens)
     stop = model.generation_config.eos_token_id or tokenizer.eos_token_id
     stops = torch.tensor(stop if isinstance(stop, list) else [stop], device=model.device)
     sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k} if temperature > 0 else {}
@@ -74,7 +79,7 @@ def respond(
     )
 
     def run(number: int, indices: list[int]) -> list[list[Response]]:
-        batch = tokenizer([texts[i] for i in indices], return_tensors="pt", padding=True, add_special_tokens=False)
+        batch = tokenizer.pad({"input_ids": [encoded[i][0] for i in indices]}, return_tensors="pt")
         batch = batch.to(model.device)
         torch.manual_seed(seed * 1_000_003 + number)
         with torch.inference_mode():
@@ -85,10 +90,11 @@ def respond(
         ends = torch.isin(new, stops)
         finished = ends.any(dim=1)
         tokens = torch.where(finished, ends.int().argmax(dim=1), new.shape[1]).tolist()
+        truncated = [encoded[i][1] for i in indices for _ in range(samples)]
         responses = [
-            Response(tokenizer.decode(ids[:length], skip_special_tokens=True).strip(), length, done)
-            for ids, length, done in zip(new.tolist(), tokens, finished.tolist(), strict=True)
+            Response(tokenizer.decode(ids[:length], skip_special_tokens=True).strip(), length, done, short)
+            for ids, length, done, short in zip(new.tolist(), tokens, finished.tolist(), truncated, strict=True)
         ]
         return [responses[i : i + samples] for i in range(0, len(responses), samples)]
 
-    return map_batches(run, batches_by_length(lengths, batch_size), description=description)
+    return map_batches(run, batches_by_length([len(ids) for ids, _ in encoded], batch_size), description=description)

@@ -1,14 +1,11 @@
-"""Loading models, writing texts as their tokens, and computing rewards and log-probabilities with them."""
+"""Loading models, and computing rewards and log-probabilities with them."""
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from peft import PeftModel, get_peft_model_state_dict
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -22,7 +19,8 @@ from transformers.utils import logging
 
 from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
-from preference_study.models.checks import check_adapter, check_config, check_files, check_loaded
+from preference_study.models.checks import check_loaded
+from preference_study.models.tokens import TokenPair
 
 ADAPTER = "adapter_config.json"
 HEAD = "score"  # what transformers calls the linear map from hidden state to reward
@@ -49,9 +47,24 @@ def loading(config: PreTrainedConfig) -> dict[str, Any]:
     On a CPU plain matrix products beat PyTorch's fused attention in training on short texts, and lose to it somewhere from 256
     tokens on: `benchmarks/attention.py`. Scores that are capped, as Gemma 2's, the fused one cannot compute at all.
     """
-    safe = {"use_safetensors": True, "trust_remote_code": False}
-    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None) is not None
-    return safe | ({"attn_implementation": "eager"} if capped or device().type == "cpu" else {})
+    # Weights of another shape come as the model's own random ones, and are named: `check_loaded` refuses them.
+    safe = {"use_safetensors": True, "trust_remote_code": False, "ignore_mismatched_sizes": True}
+    return safe | ({"attn_implementation": "eager"} if device().type == "cpu" else {})
+
+
+def positions_of(model: PreTrainedModel) -> int | None:
+    """How many tokens a model can take at most; None where nothing limits them, as with BLOOM's positions (ALiBi)."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def for_generating(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with PyTorch's fused attention, where its architecture can have it (Gemma 2 cannot).
+
+    For one new token at a time that is faster than plain attention, on a CPU too: `benchmarks/attention.py`.
+    """
+    if model._supports_sdpa:
+        model.set_attn_implementation("sdpa")
+    return model
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -94,28 +107,50 @@ def load_causal(
     An adapter that stays apart takes more than half of the time of generation on a CPU.
 
     Raises:
-        BadModel: a weight is missing, left over or misshapen, or the model is of a kind that the study cannot use.
+        BadModel: weights are missing, of another shape, or others than the model's.
     """
     folder = base if adapter is None or (Path(adapter) / ADAPTER).exists() else adapter
-    model = _load(AutoModelForCausalLM, folder, revision=revision, dtype=dtype)
+    model, info = AutoModelForCausalLM.from_pretrained(
+        folder, revision=revision, dtype=dtype, output_loading_info=True, **loading()
+    )
+    check_loaded(folder, info)
     if adapter is not None and folder is base:
         model = with_adapter(model, adapter).merge_and_unload(safe_merge=True)
     return model.to(device()).eval()
+
+
+def with_adapter(model: PreTrainedModel, folder: str | Path, name: str = "default") -> PeftModel:
+    """A model with a LoRA adapter beside it.
+
+    Raises:
+        BadModel: the folder does not hold every weight of the adapter; PEFT would leave it as it was drawn.
+    """
+    made = PeftModel.from_pretrained(model, folder, adapter_name=name)
+    check_adapter(made, folder, name)
+    return made
+
+
+def check_adapter(model: PeftModel, folder: str | Path, name: str) -> None:
+    """Raise `BadModel` where the adapter's folder lacks one of its weights, or holds others."""
+    needed = set(get_peft_model_state_dict(model, adapter_name=name))
+    held = {key for file in Path(folder).glob("*.safetensors") for key in safe_open(file, framework="pt").keys()}  # noqa: SIM118
+    check_loaded(folder, {"missing_keys": needed - held, "unexpected_keys": held - needed, "mismatched_keys": []})
 
 
 def new_reward_model(base: str | Path, seed: int, dtype=torch.bfloat16) -> PreTrainedModel:
     """The base model with an untrained head of one output, drawn from `seed`, kept in float32.
 
     Raises:
-        BadModel: as `load_causal`; or the head of this kind of model is not one linear map named score.
+        BadModel: weights of the base model are missing or of another shape.
     """
     torch.manual_seed(seed)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would report that the head is new, as it is meant to be
-    try:
-        model = _load(AutoModelForSequenceClassification, base, (HEAD,), num_labels=1, dtype=dtype)
-    finally:
-        logging.set_verbosity(verbosity)
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=1, dtype=dtype, output_loading_info=True, **loading()
+    )
+    logging.set_verbosity(verbosity)
+    check_loaded(base, info, new=("score.",), unused=True)
     return _exact_head(model)
 
 
@@ -142,7 +177,7 @@ def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> P
     """A trained reward model for use: a full model in `folder`, or its adapter, merged into `base`, and its head.
 
     Raises:
-        BadModel: a weight is missing, left over or misshapen: a head above all, which would be made up at random.
+        BadModel: the folder's weights hold no head, so that one would be made up at random, or lack others.
     """
     folder = Path(folder)
     files = list(folder.glob("*.safetensors"))
@@ -157,7 +192,11 @@ def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> P
     if (folder / ADAPTER).exists():
         model = with_adapter(new_reward_model(base, 0, dtype), folder).merge_and_unload(safe_merge=True)
     else:
-        model = _exact_head(_load(AutoModelForSequenceClassification, folder, num_labels=1, dtype=dtype))
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=1, dtype=dtype, output_loading_info=True, **loading()
+        )
+        check_loaded(folder, info)
+        model = _exact_head(model)
     return model.to(device()).eval()
 
 
@@ -168,64 +207,6 @@ def _exact_head(model: PreTrainedModel) -> PreTrainedModel:
     model.score.float()
     model.score.register_forward_pre_hook(lambda head, inputs: (inputs[0].float(),))
     return model
-
-
-@dataclass(frozen=True)
-class TokenPair:
-    """A preference pair as tokens: the prompt up to where the response begins, and both responses with their EOS.
-
-    `truncated` says whether any of them had to be shortened.
-    """
-
-    prompt_ids: list[int]
-    chosen_ids: list[int]
-    rejected_ids: list[int]
-    truncated: bool
-
-
-def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_length: int) -> list[TokenPair]:
-    """Write the columns prompt, chosen and rejected as tokens, at most `max_length` for prompt and response together.
-
-    A pair that is too long loses tokens from the start of its prompt, down to a quarter of `max_length`; a response that still
-    does not fit loses its end. Both responses see the same prompt.
-    """
-    starts = [prompt_text(tokenizer, prompt) for prompt in pairs["prompt"]]
-    prompt_ids = _ids(tokenizer, starts)
-    response_ids = [
-        _ids(tokenizer, [_response(tokenizer, *item) for item in zip(pairs["prompt"], starts, pairs[side], strict=True)])
-        for side in ("chosen", "rejected")
-    ]
-    return [fit(*ids, max_length) for ids in zip(prompt_ids, *response_ids, strict=True)]
-
-
-def fit(prompt: list[int], chosen: list[int], rejected: list[int], max_length: int) -> TokenPair:
-    """Shorten a pair by the rule of `encode_pairs`."""
-    longest = max(len(chosen), len(rejected))
-    room = max(max_length - longest, max_length // 4)
-    kept = prompt[-room:]
-    left = max_length - len(kept)
-    return TokenPair(kept, chosen[:left], rejected[:left], len(kept) < len(prompt) or longest > left)
-
-
-def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """The prompt as the chat template writes it, up to where the assistant's response begins."""
-    messages = [{"role": "user", "content": prompt}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-
-
-def _response(tokenizer: PreTrainedTokenizerBase, prompt: str, start: str, text: str) -> str:
-    """A response as the template writes it after `start`, up to and with EOS."""
-    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": text}]
-    whole = tokenizer.apply_chat_template(messages, tokenize=False)
-    if not whole.startswith(start):  # templates that write earlier turns differently
-        return text + tokenizer.eos_token
-    response = whole[len(start) :]
-    end = response.rfind(tokenizer.eos_token)
-    return response[: end + len(tokenizer.eos_token)] if end >= 0 else response + tokenizer.eos_token
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
 
 def _padded(sequences: list[list[int]], padding: int, where: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

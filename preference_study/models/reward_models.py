@@ -12,7 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preference_study.aggregates import AGGREGATE, MEMBERS, aggregate
 from preference_study.artifacts import read_json, write_json
 from preference_study.errors import BadModel
-from preference_study.models.language_models import ADAPTER, device, encode_pairs, load_reward, new_reward_model
+from preference_study.models.language_models import ADAPTER, check_adapter, device, load_reward, new_reward_model, with_adapter
+from preference_study.models.tokens import encode_pairs
 
 
 class Ensemble(torch.nn.Module):
@@ -73,9 +74,10 @@ def load_judge(
     if not (folder / first / ADAPTER).exists():
         models = {name: load_reward(base, folder / name, dtype) for name in means}
     else:
-        model = PeftModel.from_pretrained(new_reward_model(base, 0, dtype), folder / first, adapter_name=first)
+        model = with_adapter(new_reward_model(base, 0, dtype), folder / first, first)
         for name in others:
             model.load_adapter(folder / name, adapter_name=name)
+            check_adapter(model, folder / name, name)
         models = dict.fromkeys(means, model.to(device()).eval())
     return Ensemble(models, means, summed_up)
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from preference_study.analysis.methods import flat, pair_matrix
 from preference_study.analysis.statistics import proportion
+from preference_study.data.pairs import REASONS
 from preference_study.methods import display_name
 from preference_study.numbers import decimal
 from preference_study.report.figures import colour
@@ -154,6 +155,9 @@ def cases(rows: list[dict]) -> list[dict]:
 
     Args:
         rows: the scored responses; with an `instruction` that can be checked, each response also says whether it obeyed.
+
+    Returns:
+        Per prompt {prompt, responses}: its turns, {role, content} each, and by policy the response with what is shown beside it.
     """
     responses: dict[str, dict[str, dict]] = defaultdict(dict)
     for row in with_obeyed(pd.DataFrame(rows)).to_dict("records"):
@@ -228,6 +232,7 @@ def render(study: dict, params: dict, made_on: dict[str, str]) -> str:
         spelling={policy: display_name(policy) for policy in policies},
         matrices={outcome: pair_matrix(pairs, policies, outcome) for outcome in outcomes},
         cases=cases(study["responses"]),
+        reasons=REASONS,
         original=beside_original(original, metrics | {"params": params}),
         # A browser runs the script with this digest and no other, whatever a response holds.
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

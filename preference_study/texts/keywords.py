@@ -5,11 +5,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import regex
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from preference_study.texts.words import words
 
 PRIOR_SHARE = 0.1
+
+
+def _parts(text: str) -> list[str]:
+    """What scikit-learn takes for words, runs of two letters and digits, within each of the text's words by Unicode."""
+    parts = [part for word in words(text) for part in regex.findall(r"[\w\p{Mark}]+", word)]
+    return [part for part in parts if len(part) > 1 or not part.isascii()]
 
 
 def top_keywords(texts: Sequence[str], n: int = 20) -> list[tuple[str, float]]:
@@ -22,7 +29,7 @@ def top_keywords(texts: Sequence[str], n: int = 20) -> list[tuple[str, float]]:
         At most n pairs (word, mean weight), the highest first, equal weights in alphabetical order; none where no text has
         a word that is not a stop word.
     """
-    vectorizer = TfidfVectorizer(stop_words="english")
+    vectorizer = TfidfVectorizer(stop_words="english", tokenizer=_parts, token_pattern=None)
     try:
         weights = np.asarray(vectorizer.fit_transform(texts).mean(axis=0)).ravel()
     except ValueError:  # an empty vocabulary

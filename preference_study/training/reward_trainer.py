@@ -11,7 +11,7 @@ from torch import nn
 from trl import RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
-from preference_study.models.language_models import TokenPair
+from preference_study.models.tokens import TokenPair
 from preference_study.training.run import PairedByLength
 
 PairLoss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]

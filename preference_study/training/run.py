@@ -17,13 +17,16 @@ from accelerate import PartialState
 from datasets import Dataset
 from dvclive import Live
 from peft import LoraConfig
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel, ProgressCallback, Trainer, TrainerCallback
 from transformers.pytorch_utils import Conv1D
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.utils import hash_module
 
+from preference_study.artifacts import write_json
 from preference_study.errors import BadModel
-from preference_study.models.language_models import TokenPair, device
+from preference_study.models.language_models import device
+from preference_study.models.tokens import TokenPair
 from preference_study.params import Training
 
 LOGGED = (
@@ -60,25 +63,29 @@ def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any
         extra: passed to `LoraConfig`.
 
     Raises:
-        BadModel: the model's layers are not found, or hold no linear maps.
+        BadModel: the model's layers are not found.
     """
     if rank == 0:
         return None
-    where = layer_list(model)
-    count = len(model.get_submodule(where))
-    linear = {name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))}
-    ours = {name for name in linear if name.startswith(f"{where}.")}
-    if not ours:
-        raise BadModel(f"{type(model).__name__}: LoRA finds no linear maps in {where}; set lora_rank to 0, or take another model")
+    count = model.config.get_text_config().num_hidden_layers
+    stack = next(
+        (name for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList) and len(module) == count), None
+    )
+    if stack is None:
+        raise BadModel(f"{type(model).__name__}: no list of {count} layers is found in it, so LoRA cannot tell its top layers")
+    linear = {
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and name.startswith(f"{stack}.")
+    }
     first = 0 if top_layers is None else max(0, count - top_layers)
     layers = "|".join(str(layer) for layer in range(first, count))
     names = "|".join(sorted({name.rsplit(".", 1)[-1] for name in ours}))
     # As one pattern: PEFT keeps a list of names as a set and would write it in another order in every process.
-    short, full = (rf"(.*\.)?{part}\.({layers})\.(.*\.)?({names})" for part in (where.rsplit(".", 1)[-1], re.escape(where)))
-    # A model that sees pictures too has other layers, which are named alike and not used.
-    pattern = full if any(re.fullmatch(short, name) for name in linear - ours) else short
-    transposed = any(isinstance(model.get_submodule(name), Conv1D) for name in ours)
-    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=pattern, fan_in_fan_out=transposed, **extra)
+    pattern = rf"(.*\.)?{stack.rsplit('.', 1)[-1]}\.({layers})\.(.*\.)?({'|'.join(sorted(linear))})"
+    # GPT-2's linear maps hold their weights the other way round.
+    turned = any(isinstance(module, Conv1D) for module in model.modules())
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=pattern, fan_in_fan_out=turned, **extra)
 
 
 def arguments(section: Training, learning_rate: float, seed: int, checkpoints: Path) -> dict[str, Any]:
@@ -240,11 +247,12 @@ class BetterThanChance(TrainerCallback):
 
 
 class CompleteMark(TrainerCallback):
-    """Marks a checkpoint once all of it is written."""
+    """Marks a checkpoint once all of it is written, with the size of each of its files."""
 
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_json(folder / COMPLETE, sizes(folder))
 
 
 class QuietProgress(ProgressCallback):
@@ -264,10 +272,34 @@ def fingerprint(models: Sequence[PreTrainedModel], dataset: Dataset, settings: d
     return digest.hexdigest()
 
 
+def sizes(folder: Path) -> dict[str, int]:
+    """The size in bytes of every file in a folder and those in it, but for the mark."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint's files are as they were when it was marked: all there, of the same sizes, the weights readable."""
+    try:
+        if json.loads((checkpoint / COMPLETE).read_text()) != sizes(checkpoint):
+            return False
+        for file in checkpoint.glob("*.safetensors"):
+            with safe_open(file, framework="pt"):
+                pass
+        json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, ValueError, SafetensorError):
+        return False
+    return True
+
+
 def last_complete(checkpoints: Path) -> Path | None:
-    """The newest checkpoint that was written to its end."""
-    marks = checkpoints.glob(f"checkpoint-*/{COMPLETE}")
-    return max((m.parent for m in marks), key=lambda folder: int(folder.name.split("-")[1]), default=None)
+    """The newest checkpoint that was written to its end and is whole; those that are damaged are passed over, with a word."""
+    marked = {int(mark.parent.name.split("-")[1]): mark.parent for mark in checkpoints.glob(f"checkpoint-*/{COMPLETE}")}
+    for step in sorted(marked, reverse=True):
+        if is_whole(marked[step]):
+            return marked[step]
+        print(f"{marked[step]} is damaged and passed over")
+    return None
 
 
 def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path, untrained_loss: float | None = None) -> bool:
@@ -318,6 +350,8 @@ def training_counts(trainer: Trainer, encoded: dict[str, list[TokenPair]]) -> di
         "train_pairs": len(encoded["train"]),
         "train_pairs_truncated": sum(pair.truncated for pair in encoded["train"]),
         "val_pairs_truncated": sum(pair.truncated for pair in encoded["val"]),
+        "train_turns_dropped": sum(pair.turns_dropped for pair in encoded["train"]),
+        "val_turns_dropped": sum(pair.turns_dropped for pair in encoded["val"]),
         "trained_parameters": trainer.model.num_parameters(only_trainable=True),
         "steps": trainer.state.global_step,
     }

@@ -10,7 +10,8 @@ from trl.experimental.cpo import CPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from preference_study.models.language_models import TokenPair, batch_rewards
+from preference_study.models.language_models import batch_rewards
+from preference_study.models.tokens import TokenPair
 from preference_study.sections import Training
 from preference_study.training.run import REMEDY, EpochSampler, PairedByLength
 

@@ -59,3 +59,8 @@ def test_a_repeated_word_weighs_one_plus_the_logarithm_of_its_count():
     alone, beside = tfidf_margins(TRAIN, pairs(["yes", "yes" + " sir" * 8], ["", ""]), seed=1)
     yes, sir = 1 + np.log(9 / 5), (1 + np.log(9 / 3)) * (1 + np.log(8))
     assert beside / alone == pytest.approx(yes / np.hypot(yes, sir), rel=1e-3)
+
+
+def test_without_a_word_in_common_nothing_is_preferred():
+    train = pd.DataFrame({"chosen": ["a b"], "rejected": ["c d"]})
+    assert tfidf_margins(train, pd.DataFrame({"chosen": ["a", "b"], "rejected": ["c", "d"]}), 1).tolist() == [0.0, 0.0]

@@ -26,6 +26,7 @@ from preference_study.analysis.statistics import (
     standard_deviation,
     unpaired_t,
 )
+from tests.conftest import asked
 
 
 def scored(n: int = 120, by_length: float = 0.0, seed: int = 0) -> pd.DataFrame:
@@ -34,7 +35,7 @@ def scored(n: int = 120, by_length: float = 0.0, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id": [str(i) for i in range(n)],
-            "prompt": [f"question {i}" for i in range(n)],
+            "prompt": [asked(f"question {i}") for i in range(n)],
             "chosen": [f"chosen {i}" for i in range(n)],
             "rejected": [f"rejected {i}" for i in range(n)],
             "chosen_words": chosen_words,

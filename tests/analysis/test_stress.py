@@ -11,10 +11,12 @@ import stages.stress_reward
 from preference_study.analysis.statistics import holm
 from preference_study.analysis.stress import compare_stress
 from preference_study.artifacts import read_json, write_json, write_table
-from preference_study.models.language_models import encode_pairs, new_reward_model, pair_rewards
+from preference_study.models.language_models import new_reward_model, pair_rewards
+from preference_study.models.tokens import encode_pairs
 from preference_study.report import figures
 from preference_study.texts.perturbations import PERTURBATIONS
 from stages.stress_reward import perturbed, stress_scores, truth_kept
+from tests.conftest import asked
 from tests.workspace import change, tiny_params
 
 # Ranked right, a tie, wrong, right; by perturbation (chosen, rejected), and the others change no reward.
@@ -150,7 +152,7 @@ def test_the_figure_and_its_rows():
 PAIRS = pd.DataFrame(
     {
         "id": ["a", "b", "c"],
-        "prompt": ["Hi", "A longer question, is it not?", "x"],
+        "prompt": [asked("Hi"), asked("A longer question, is it not?"), asked("x")],
         "chosen": ["yes", "A long response goes on and on. It has two sentences.", "42"],
         "rejected": ["no no no", "Short.", "- one more\n- and two more words for it"],
     }
@@ -184,7 +186,7 @@ def test_every_response_is_scored_as_it_stands_and_what_stays_the_same_once(mode
 
 def test_a_response_that_stays_keeps_its_reward_where_its_partner_outgrows_the_limit(model_folder, tokenizer):
     model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
-    pairs = PAIRS[:1].assign(prompt="a prompt " * 5, rejected="no more of this, and no less")
+    pairs = PAIRS[:1].assign(prompt=[asked("a prompt " * 5)], rejected="no more of this, and no less")
     rows = pd.DataFrame(stress_scores(model, tokenizer, pairs, max_pairs=None, max_length=60, seed=1, **LIMITS)).set_index(
         "perturbation"
     )

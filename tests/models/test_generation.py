@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
-from preference_study.data.prompts import choose_prompts
-from preference_study.errors import BadInput
 from preference_study.models.generation import respond
-from preference_study.models.language_models import load_causal, prompt_text
+from preference_study.models.language_models import load_causal
+from preference_study.models.tokens import prompt_text
+from tests.conftest import asked
 
-PROMPTS = ["Hi", "A much longer prompt, for the sake of padding", "x", "Hello there"]
+PROMPTS = [asked(text) for text in ("Hi", "A much longer prompt, for the sake of padding", "x", "Hello there")]
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +48,9 @@ def test_a_response_ends_at_its_end_of_turn(model, tokenizer):
         biased.lm_head.weight.zero_()
         biased.lm_head.bias.zero_()
         biased.lm_head.bias[tokenizer.eos_token_id] = 9.0
-        [[ended]] = respond(biased, tokenizer, ["Hi"], max_new_tokens=5, batch_size=1)
+        [[ended]] = respond(biased, tokenizer, [asked("Hi")], max_new_tokens=5, batch_size=1)
         biased.lm_head.bias[tokenizer.eos_token_id] = -9.0
-        [[cut]] = respond(biased, tokenizer, ["Hi"], max_new_tokens=5, batch_size=1)
+        [[cut]] = respond(biased, tokenizer, [asked("Hi")], max_new_tokens=5, batch_size=1)
     assert (ended.text, ended.tokens, ended.finished) == ("", 0, True)
     assert (cut.tokens, cut.finished) == (5, False)
 
@@ -85,7 +86,7 @@ FOUR = {"a": 0.5, "b": 0.3, "c": 0.15, "d": 0.05}
 def frequencies(model, tokenizer, **settings) -> dict[str, float]:
     """Of responses of one token."""
     samples = 2000 if settings.get("temperature") else 1
-    [responses] = respond(model, tokenizer, ["Hi"], max_new_tokens=1, batch_size=1, samples=samples, **settings)
+    [responses] = respond(model, tokenizer, [asked("Hi")], max_new_tokens=1, batch_size=1, samples=samples, **settings)
     return {text: count / samples for text, count in Counter(response.text for response in responses).items()}
 
 
@@ -131,7 +132,7 @@ AB = {ASSISTANT: {"a": 1.0}, "a": {"b": 1.0}, "b": {END: 1.0}}
     ("limit", "wanted"), [(1, ("a", 1, False)), (2, ("ab", 2, False)), (3, ("ab", 2, True)), (9, ("ab", 2, True))]
 )
 def test_a_response_is_cut_at_the_limit_and_its_end_is_no_token_of_it(model, tokenizer, limit, wanted):
-    [[response]] = respond(says(model, tokenizer, AB), tokenizer, ["Hi"], max_new_tokens=limit, batch_size=1)
+    [[response]] = respond(says(model, tokenizer, AB), tokenizer, [asked("Hi")], max_new_tokens=limit, batch_size=1)
     assert (response.text, response.tokens, response.finished) == wanted
 
 
@@ -149,7 +150,7 @@ def test_any_end_that_the_model_names_ends_a_response(model, tokenizer, ends, wa
     chain = says(model, tokenizer, AB | {END: {END: 1.0}})
     numbers = tokenizer.convert_tokens_to_ids(ends)
     chain.generation_config.eos_token_id = (numbers[0] if len(numbers) == 1 else numbers) or None
-    [[response]] = respond(chain, tokenizer, ["Hi"], max_new_tokens=9, batch_size=1)
+    [[response]] = respond(chain, tokenizer, [asked("Hi")], max_new_tokens=9, batch_size=1)
     assert (response.text, response.tokens, response.finished) == wanted
 
 
@@ -165,16 +166,16 @@ def test_responses_of_one_batch_end_each_at_their_own_place(model, tokenizer):
 def test_every_batch_draws_from_a_stream_of_its_own(model, tokenizer):
     even = says(model, tokenizer, {token: dict.fromkeys("abcd", 0.25) for token in (ASSISTANT, *"abcd")})
     settings = {"max_new_tokens": 20, "batch_size": 1, "temperature": 1.0}
-    one = [responses[0].text for responses in respond(even, tokenizer, ["Hi"] * 4, seed=1, **settings)]
+    one = [responses[0].text for responses in respond(even, tokenizer, [asked("Hi")] * 4, seed=1, **settings)]
     torch.manual_seed(9)  # whoever drew before does not matter
-    assert [responses[0].text for responses in respond(even, tokenizer, ["Hi"] * 4, seed=1, **settings)] == one
-    other = [responses[0].text for responses in respond(even, tokenizer, ["Hi"] * 4, seed=2, **settings)]
+    assert [responses[0].text for responses in respond(even, tokenizer, [asked("Hi")] * 4, seed=1, **settings)] == one
+    other = [responses[0].text for responses in respond(even, tokenizer, [asked("Hi")] * 4, seed=2, **settings)]
     # Neither batches of a seed nor batches of neighbouring seeds are alike; nor samples of a batch.
     assert len({*one, *other}) == 8
-    [samples] = respond(even, tokenizer, ["Hi"], samples=5, **settings)
+    [samples] = respond(even, tokenizer, [asked("Hi")], samples=5, **settings)
     assert len({response.text for response in samples}) == 5
     # The default seed is 0.
-    assert respond(even, tokenizer, ["Hi"], **settings) == respond(even, tokenizer, ["Hi"], seed=0, **settings)
+    assert respond(even, tokenizer, [asked("Hi")], **settings) == respond(even, tokenizer, [asked("Hi")], seed=0, **settings)
 
 
 class Echo:
@@ -185,6 +186,7 @@ class Echo:
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
         self.generation_config = SimpleNamespace(eos_token_id=tokenizer.eos_token_id)
+        self.config = LlamaConfig(max_position_embeddings=60)
         self.batches = []
 
     def generate(self, input_ids, attention_mask, generation_config):
@@ -203,7 +205,7 @@ def test_responses_come_back_to_their_own_prompts(tokenizer, batch_size):
     prompts = ["k", "a long one, the longest", "zz", "middling", "b"]
     settings = {"max_new_tokens": 9, "batch_size": batch_size, "temperature": 1.0, "samples": 3}
     model = Echo(tokenizer)
-    found = respond(model, tokenizer, prompts, **settings)
+    found = respond(model, tokenizer, [asked(text) for text in prompts], **settings)
     assert [[response.text for response in responses] for responses in found] == [
         [f"{p[0]}{s}" for s in range(3)] for p in prompts
     ]
@@ -216,12 +218,13 @@ def test_responses_come_back_to_their_own_prompts(tokenizer, batch_size):
     assert respond(model, tokenizer, [], **settings) == []
 
 
-def test_prompts_are_distinct_and_sampled_by_seed():
-    import pandas as pd
-
-    table = pd.DataFrame({"question": ["a", "b", "a", "c", "", None], "instruction": list("xyxzzz"), "other": 1})
-    prompts = choose_prompts(table, None, 0, "t")
-    assert list(prompts["prompt"]) == ["a", "b", "c"] and set(prompts) == {"id", "prompt", "instruction"}
-    assert len(choose_prompts(table, 2, 0, "t")) == 2
-    with pytest.raises(BadInput, match="'prompt'"):
-        choose_prompts(pd.DataFrame({"text": ["a"]}), None, 0, "t")
+def test_prompt_and_response_stay_within_the_positions(tokenizer):
+    """Of 60 positions 9 are the response's; the template takes 4 tokens."""
+    echo = Echo(tokenizer)
+    [[fits], [long]] = respond(
+        echo, tokenizer, [asked("f" * 48), [*asked("early"), {"role": "assistant", "content": "x" * 40}, *asked("late")]],
+        max_new_tokens=9, batch_size=2,
+    )  # fmt: skip
+    assert (fits.text, fits.prompt_truncated, long.text, long.prompt_truncated) == ("f0", False, "l0", True)
+    [[cut]] = respond(echo, tokenizer, [asked("a" * 10 + "b" * 48)], max_new_tokens=9, batch_size=2)
+    assert (cut.text, cut.prompt_truncated) == ("b0", True) and echo.batches[-1] == ["b" * 48]

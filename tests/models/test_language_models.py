@@ -1,53 +1,21 @@
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from preference_study.errors import BadModel
-from preference_study.models.language_models import (
-    encode_pairs,
-    fit,
-    load_causal,
-    load_reward,
-    new_reward_model,
-    pair_logps,
-    pair_rewards,
-    rewards,
-)
+from preference_study.models.language_models import load_causal, load_reward, new_reward_model, pair_logps, pair_rewards, rewards
+from preference_study.models.tokens import encode_pairs
+from tests.conftest import asked
 
 LIMITS = {"max_batch": 3, "max_padded": 200, "description": "t"}
 PAIRS = pd.DataFrame(
     {
-        "prompt": ["Hi", "A longer question, is it not?", "x"],
+        "prompt": [asked("Hi"), asked("A longer question, is it not?"), asked("x")],
         "chosen": ["yes", "a long response that goes on and on", "z"],
         "rejected": ["no no no", "short", "a long response that goes on and on"],
     }
 )
-
-
-def test_pairs_are_written_by_the_template(tokenizer):
-    [first, *_] = encode_pairs(tokenizer, PAIRS, 100)
-    assert tokenizer.decode(first.prompt_ids) == "<|user|>Hi<|end|><|assistant|>"
-    assert tokenizer.decode(first.chosen_ids) == "yes<|end|>"
-    assert tokenizer.decode(first.rejected_ids) == "no no no<|end|>"
-    assert not first.truncated
-
-
-TOKENS = st.lists(st.integers(0, 9), min_size=1, max_size=30)
-
-
-@given(TOKENS, TOKENS, TOKENS, st.integers(8, 40))
-def test_too_long_pairs_lose_the_prompts_start_then_the_responses_end(prompt, chosen, rejected, limit):
-    pair = fit(prompt, chosen, rejected, limit)
-    assert len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids)) <= limit
-    assert prompt[-len(pair.prompt_ids) :] == pair.prompt_ids
-    assert chosen[: len(pair.chosen_ids)] == pair.chosen_ids and rejected[: len(pair.rejected_ids)] == pair.rejected_ids
-    assert len(pair.prompt_ids) >= min(len(prompt), limit // 4)
-    whole = (prompt, chosen, rejected) == (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids)
-    assert pair.truncated == (not whole)
-    assert whole == (len(prompt) + max(len(chosen), len(rejected)) <= limit)
 
 
 def test_batched_rewards_are_those_of_one_at_a_time(model_folder, tokenizer):

@@ -8,8 +8,10 @@ import torch
 
 from preference_study.artifacts import write_json
 from preference_study.errors import BadModel
-from preference_study.models.language_models import encode_pairs, load_reward, new_reward_model, pair_rewards
+from preference_study.models.language_models import load_reward, new_reward_model, pair_rewards
 from preference_study.models.reward_models import Ensemble, encode_responses, load_judge
+from preference_study.models.tokens import encode_pairs
+from tests.conftest import asked
 
 LIMITS = {"max_batch": 4, "max_padded": 99, "description": "t"}
 # Of three responses; centred by 10, 20 and 30 they are (1, 4, -2), (3, 0, 1) and (5, 5, -5).
@@ -63,7 +65,7 @@ def trained(model_folder, tmp_path_factory):
 
 @pytest.fixture
 def pairs(tokenizer):
-    return encode_pairs(tokenizer, pd.DataFrame({"prompt": ["Hi"], "chosen": ["yes"], "rejected": ["no no"]}), 64)
+    return encode_pairs(tokenizer, pd.DataFrame({"prompt": [asked("Hi")], "chosen": ["yes"], "rejected": ["no no"]}), 64)
 
 
 def test_how_members_are_summed_up_is_what_is_asked_for_else_what_the_folder_says(trained, model_folder, pairs):
@@ -101,7 +103,9 @@ def test_missing_weights_are_named(trained, model_folder, tmp_path):
 
 
 def test_responses_are_written_as_in_training(tokenizer):
-    responses = pd.DataFrame({"prompt": ["Hi", "x" * 50], "response": ["yes", "no no no no no"], "chosen": "c", "rejected": "r"})
+    responses = pd.DataFrame(
+        {"prompt": [asked("Hi"), asked("x" * 50)], "response": ["yes", "no no no no no"], "chosen": "c", "rejected": "r"}
+    )
     found = encode_responses(tokenizer, responses, 40)
     assert tokenizer.decode(found[0]) == "<|user|>Hi<|end|><|assistant|>yes<|end|>"
     assert len(found[1]) == 40 and tokenizer.decode(found[1]).endswith("xx<|end|><|assistant|>no no no no no<|end|>")

@@ -23,6 +23,7 @@ from preference_study.report import figures
 from preference_study.texts.instructions import INSTRUCTIONS, with_obeyed
 from preference_study.texts.perturbations import PERTURBATIONS
 from preference_study.texts.words import words
+from tests.conftest import asked
 
 HOSTILE = (
     "</script><script>window.injected = 1; alert(1)</script>",
@@ -36,15 +37,21 @@ TOPICS = ("rain", "old maps", "the cinema", "chickens", "city parks", "a choir",
 SIDES = ("chosen", "rejected")
 FILLER = words("people enjoy it because a short walk in the fresh morning air can help you think and rest well")
 
+EARLIER = [
+    {"role": "system", "content": "Be <b>brief</b>."},
+    {"role": "user", "content": "Do hedgehogs knit?"},
+    {"role": "assistant", "content": "<img src=x onerror=alert(1)> Rarely."},
+]
+
 
 def responses(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -> list[dict]:
     """Scored responses to made-up prompts; the second policy's first responses are `HOSTILE`, and every seventh is a tie."""
     rng = random.Random(seed)
     kinds = list(INSTRUCTIONS)
-    asked = [(f"Say something about {rng.choice(TOPICS)}, number {i}.", kinds[i % len(kinds)]) for i in range(prompts)]
+    questions = [(f"Say something about {rng.choice(TOPICS)}, number {i}.", kinds[i % len(kinds)]) for i in range(prompts)]
     rows, base = [], {}
     for place, policy in enumerate(policies):
-        for i, (prompt, kind) in enumerate(asked):
+        for i, (prompt, kind) in enumerate(questions):
             text = " ".join(rng.choices(FILLER, k=rng.randint(4, 30) + 3 * place)).capitalize() + "."
             reward = rng.gauss(1 + 0.6 * place, 1.5)
             if place == 0:
@@ -53,7 +60,8 @@ def responses(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -
                 text, reward = base[i]
             elif place == 1 and i < len(HOSTILE):
                 text = HOSTILE[i]
-            row = {"prompt": f"{prompt} {INSTRUCTIONS[kind].text}", "id": f"{i:016x}", "policy": policy, "response": text}
+            turns = [*(EARLIER if i == 4 else []), *asked(f"{prompt} {INSTRUCTIONS[kind].text}")]
+            row = {"prompt": turns, "id": f"{i:016x}", "policy": policy, "response": text}
             row |= {"tokens": 1 + len(text) // 4, "finished": rng.random() < 0.7, "reward": reward}
             rows.append(row | ({"instruction": kind} if sandbox else {}))
     return rows
@@ -177,12 +185,21 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
     """
     rng = np.random.default_rng(5)
     share, length = proportion(31, 40), mean(rng.normal(30, 9, 40))
-    split = {"rows_in": 44, "dropped": {"duplicate": 3, "empty_text": 1}, "not_sampled": 0, "rows_out": 40}
+    split = {
+        "shape": "study",
+        "columns_left_out": [],
+        "rows_in": 44,
+        "dropped": {"duplicate": 3, "empty_text": 1},
+        "not_sampled": 0,
+        "rows_out": 40,
+    }
     split |= {"chosen_words": length, "rejected_words": length, "longer_wins": share}
     training = {
         "train_pairs": 1234,
         "train_pairs_truncated": 5,
         "val_pairs_truncated": 0,
+        "train_turns_dropped": 0,
+        "val_turns_dropped": 0,
         "trained_parameters": 10**6,
         "steps": 60,
     }

@@ -26,7 +26,7 @@ from preference_study.report.page import (
 )
 from preference_study.texts.perturbations import PERTURBATIONS
 from stages.report import gather, main
-from tests.conftest import ROOT
+from tests.conftest import ROOT, asked
 from tests.report.example import HOSTILE, write_example
 from tests.workspace import alternative_params, tiny_params
 
@@ -108,7 +108,7 @@ def test_asides_lose_nothing():
 
 
 def test_cases_pair_the_responses_by_prompt():
-    shared = {"prompt": "p", "id": "1", "tokens": 1, "finished": True, "reward": 1.0}
+    shared = {"prompt": asked("p"), "id": "1", "tokens": 1, "finished": True, "reward": 1.0}
     rows = [shared | {"policy": "dpo", "response": "Two words?"}, shared | {"policy": "base", "response": "", "reward": 2.0}]
     (case,) = cases(rows)
     assert case["responses"]["base"] == {"text": "", "words": 0, "reward": 2.0, "finished": True}
@@ -415,7 +415,7 @@ def test_search_needs_all_words_and_takes_them_literally(page):
     search, status = page.get_by_role("searchbox"), page.get_by_role("status")
     search.fill("CHICKENS number")
     expected = page.evaluate("""() => JSON.parse(document.getElementById("case-data").textContent).cases
-        .filter((c) => c.prompt.includes("chickens")).length""")
+        .filter((c) => c.prompt[0].content.includes("chickens")).length""")
     assert 0 < expected < 40
     expect(status).to_have_text(re.compile(f"^{expected} of 40 prompts"))
     assert {mark.lower() for mark in page.locator("mark").all_inner_texts()} == {"chickens", "number"}

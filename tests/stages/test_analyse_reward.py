@@ -12,6 +12,7 @@ from preference_study.artifacts import read_json, write_json, write_table
 from preference_study.report import figures
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.readability import reading_grades
+from tests.conftest import asked
 from tests.workspace import tiny_params
 
 PLOTS = stages.analyse_reward.PLOTS
@@ -21,7 +22,7 @@ HARD = "A considerable number of philosophical investigations were extraordinari
 SCORED = pd.DataFrame(
     {
         "id": list("abcde"),
-        "prompt": [f"question {i}" for i in range(5)],
+        "prompt": [asked(f"question {i}") for i in range(5)],
         "chosen": [EASY.format("cats"), "cats cats", HARD.format("dogs"), "one", HARD.format("small cats")],
         "rejected": [HARD.format("old dogs"), EASY.format("dogs"), EASY.format("big cats"), "two", EASY.format("dogs, dogs")],
         "chosen_words": [22, 2, 12, 1, 13],

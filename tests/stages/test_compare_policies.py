@@ -14,6 +14,7 @@ from preference_study.texts.keywords import keyword_table, log_odds, top_differe
 from preference_study.texts.readability import reading_grades
 from preference_study.texts.responses import repetition
 from stages.compare_policies import measured, policies_row, write_keywords
+from tests.conftest import asked
 from tests.workspace import change, tiny_params
 
 METHODS = ["dpo", "simpo"]
@@ -26,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     rows = [
         {
-            "id": str(i), "prompt": f"prompt {i}", "policy": policy,
+            "id": str(i), "prompt": asked(f"prompt {i}"), "policy": policy,
             "response": " ".join(["word"] * int(rng.integers(3, 30))) + ".",
             "tokens": 9, "finished": bool(rng.random() < 0.5), "reward": float(rng.normal()),
         }

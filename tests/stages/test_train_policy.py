@@ -10,7 +10,8 @@ from datasets import Dataset
 import stages.train_policy
 from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.methods import METHODS
-from preference_study.models.language_models import encode_pairs, load_causal, load_tokenizer, new_reward_model, pair_logps
+from preference_study.models.language_models import load_causal, load_tokenizer, new_reward_model, pair_logps
+from preference_study.models.tokens import encode_pairs
 from preference_study.params import load_params
 from preference_study.training.run import BetterThanChance
 from preference_study.training.trainers import pair_rows, prompt_rows, unpaired_rows

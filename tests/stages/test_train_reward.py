@@ -8,7 +8,8 @@ import torch
 
 import stages.train_reward
 from preference_study.artifacts import read_json, read_table
-from preference_study.models.language_models import TokenPair, encode_pairs, load_tokenizer, new_reward_model, pair_rewards
+from preference_study.models.language_models import load_tokenizer, new_reward_model, pair_rewards
+from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import load_params
 from preference_study.training.reward_trainer import BiasOnly, flipped, reward_rows
 from preference_study.variants import VARIANTS
@@ -58,6 +59,8 @@ def test_training_takes_the_flipped_pairs_and_validation_those_as_they_are(folde
         "train_pairs": 40,
         "train_pairs_truncated": truncated[0],
         "val_pairs_truncated": truncated[1],
+        "train_turns_dropped": 0,
+        "val_turns_dropped": 0,
         "trained_parameters": untrained.num_parameters(),
         "steps": 0,
         "train_pairs_flipped": 10,

@@ -13,15 +13,9 @@ import stages.judge_for
 import stages.train_reward
 from preference_study.artifacts import read_json, read_table
 from preference_study.errors import BadModel
-from preference_study.models.language_models import (
-    TokenPair,
-    encode_pairs,
-    load_reward,
-    load_tokenizer,
-    new_reward_model,
-    pair_rewards,
-)
+from preference_study.models.language_models import load_reward, load_tokenizer, new_reward_model, pair_rewards
 from preference_study.models.reward_models import load_judge
+from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import Reward
 from preference_study.training.reward_trainer import BiasOnly, Collator, RewardPairTrainer, flipped, reward_rows
 from preference_study.variants import VARIANTS

@@ -16,7 +16,7 @@ import torch
 import yaml
 from datasets import Dataset
 from peft import PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from trl import RewardConfig
 
 import preference_study.training.run
@@ -27,8 +27,6 @@ import stages.train_reward
 from preference_study.artifacts import read_json, read_table
 from preference_study.methods import METHODS
 from preference_study.models.language_models import (
-    TokenPair,
-    encode_pairs,
     load_causal,
     load_reward,
     load_tokenizer,
@@ -36,9 +34,11 @@ from preference_study.models.language_models import (
     pair_logps,
     pair_rewards,
 )
+from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.processes import check_processes
 from preference_study.sections import Training
 from preference_study.training.run import (
+    COMPLETE,
     BetterThanChance,
     CompleteMark,
     EpochSampler,
@@ -297,6 +297,8 @@ def test_the_newest_whole_checkpoint_is_gone_on_from(tmp_path):
     assert last_complete(tmp_path) is None
     for step in (9, 10, 11):
         (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")
+        save_file({"a": torch.ones(3)}, tmp_path / f"checkpoint-{step}/model.safetensors")
     args = SimpleNamespace(output_dir=str(tmp_path))
     for step, first in ((9, True), (10, True), (11, False)):
         state = SimpleNamespace(global_step=step, is_world_process_zero=first)
@@ -304,9 +306,31 @@ def test_the_newest_whole_checkpoint_is_gone_on_from(tmp_path):
     assert last_complete(tmp_path).name == "checkpoint-10"
 
 
+@pytest.mark.parametrize("damage", [
+    lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-4]),
+    lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * len((folder / "model.safetensors").read_bytes())),
+    lambda folder: (folder / "model.safetensors").unlink(),
+    lambda folder: (folder / "trainer_state.json").write_text("["),
+    lambda folder: (folder / COMPLETE).write_text(""),
+])  # fmt: skip
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, capsys, damage):
+    args = SimpleNamespace(output_dir=str(tmp_path))
+    for step in (2, 4):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text("{}")
+        save_file({"a": torch.ones(3)}, folder / "model.safetensors")
+        CompleteMark().on_save(args, SimpleNamespace(global_step=step, is_world_process_zero=True), None)
+    damage(tmp_path / "checkpoint-4")
+    assert last_complete(tmp_path).name == "checkpoint-2"
+    assert "checkpoint-4 is damaged and passed over" in capsys.readouterr().out
+    damage(tmp_path / "checkpoint-2")
+    assert last_complete(tmp_path) is None  # training begins again
+
+
 def test_the_counts_are_each_of_their_own_column():
     def pairs(whole: int, truncated: int) -> list[TokenPair]:
-        return [TokenPair([1], [2], [3], truncated=place < truncated) for place in range(whole + truncated)]
+        return [TokenPair([1], [2], [3], place < truncated, 3 if place < truncated else 0) for place in range(whole + truncated)]
 
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1, bias=False))
     model[1].requires_grad_(requires_grad=False)
@@ -315,7 +339,8 @@ def test_the_counts_are_each_of_their_own_column():
     )
     trainer = SimpleNamespace(model=model, state=SimpleNamespace(global_step=31, max_steps=99))
     assert training_counts(trainer, {"train": pairs(10, 4), "val": pairs(3, 2)}) == {
-        "train_pairs": 14, "train_pairs_truncated": 4, "val_pairs_truncated": 2, "trained_parameters": 8, "steps": 31
+        "train_pairs": 14, "train_pairs_truncated": 4, "val_pairs_truncated": 2, "train_turns_dropped": 12,
+        "val_turns_dropped": 6, "trained_parameters": 8, "steps": 31,
     }  # fmt: skip
 
 

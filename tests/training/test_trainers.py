@@ -12,7 +12,8 @@ from datasets import Dataset
 from transformers import GenerationConfig
 
 from preference_study.methods import METHODS
-from preference_study.models.language_models import TokenPair, load_causal, new_reward_model, pair_logps, rewards
+from preference_study.models.language_models import load_causal, new_reward_model, pair_logps, rewards
+from preference_study.models.tokens import TokenPair
 from preference_study.params import MethodName
 from preference_study.training.run import EpochSampler, arguments, lora
 from preference_study.training.trainers import (

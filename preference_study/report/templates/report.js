@@ -46,7 +46,7 @@
     const terms = state.terms.map((term) => pattern([term], "iu"));
     const kept = cases.filter((c) => {
       if (!FILTERS[state.filter].keep(c)) return false;
-      const texts = [c.prompt, c.responses.base.text, c.responses[state.method].text];
+      const texts = [...c.prompt.map((turn) => turn.content), c.responses.base.text, c.responses[state.method].text];
       return terms.every((term) => texts.some((text) => term.test(text)));
     });
     return ORDERS[state.order] ? kept.sort(ORDERS[state.order]) : kept;
@@ -95,13 +95,19 @@
   }
 
   function article(c) {
-    const prompt = element("h3", "prompt", ...marked(c.prompt));
+    const earlier = c.prompt.slice(0, -1).map((turn) => {
+      const said = element("p", "turn", ...marked(turn.content));
+      said.dir = "auto";
+      return element("div", "", element("p", "role", turn.role), said);
+    });
+    const prompt = element("h3", "prompt", ...marked(c.prompt.at(-1).content));
     prompt.dir = "auto";
+    const asked = earlier.length ? [element("div", "turns", ...earlier, element("p", "role", "user")), prompt] : [prompt];
     const differences = `${names[state.method]} minus base: reward ${signed(rewards(c), 2)}, words ${signed(words(c), 0)}`;
     return element(
       "article", "case",
       element("p", "where", element("span", "", `Prompt ${cases.indexOf(c) + 1}`), element("span", "", differences)),
-      prompt,
+      ...asked,
       element("div", "responses", response(c, "base"), response(c, state.method)),
     );
   }

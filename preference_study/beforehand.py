@@ -1,0 +1,81 @@
+"""What can be known before any work: that files are there, sizes fit the model, and a launch can start."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from preference_study.data.files import read_table_file
+from preference_study.data.prompts import choose_prompts
+from preference_study.errors import BadInput, BadModel
+from preference_study.params import Launch, Params
+
+MADE_HERE = "data/prepared/"
+# Bytes a weight on disk: in bfloat16; and, trained in full, in float32, of two checkpoints with both of Adam's averages, and of
+# what comes of it.
+SMALL, TRAINED = 2, 2 * 12 + 4
+
+
+def check_files(params: Params) -> None:
+    """Raise `BadInput` where the file of prompts is not there or holds none; one that the study makes itself is passed over."""
+    prompts = params.generate.prompts
+    if not prompts.startswith(MADE_HERE):
+        choose_prompts(read_table_file(prompts), 1, 0, f"generate.prompts, {prompts}")
+
+
+def check_launch(launch: Launch, environment: dict[str, str]) -> None:
+    """Raise `BadInput` where the stages that run a model cannot start as `launch` says."""
+    if launch.processes % launch.machines:
+        raise BadInput(
+            f"launch.processes {launch.processes} cannot be shared by launch.machines {launch.machines}: make it a multiple"
+        )
+    if launch.accelerate_config and not Path(launch.accelerate_config).is_file():
+        raise BadInput(f"launch.accelerate_config: there is no file {launch.accelerate_config}; params/fsdp.yaml is one")
+    if launch.machines > 1 and "MASTER_ADDR" not in environment and not launch.accelerate_config:
+        raise BadInput(
+            "launch.machines is above 1, and the environment has no MASTER_ADDR: set it to the first machine's address on each, "
+            "and NODE_RANK to the machine's number from 0"
+        )
+
+
+def check_sizes(params: Params, config: dict[str, Any]) -> None:
+    """Raise `BadModel` where texts are to be longer than the model's positions, or LoRA is to train more layers than it has.
+
+    Args:
+        config: the model's config.json.
+    """
+    config = config | config.get("text_config", {})
+    positions = config.get("max_position_embeddings") or config.get("n_positions")
+    layers = config.get("num_hidden_layers") or config.get("n_layer")
+    new = params.generate.max_new_tokens
+    lengths = {"reward.max_length": params.reward.max_length, "policy.max_length": params.policy.max_length}
+    lengths["generate.max_new_tokens, with a token of a prompt,"] = new + 1
+    for method in params.policy.methods:
+        if own := getattr(params.policy.own(method), "max_new_tokens", None):
+            lengths[f"policy.max_length and policy.{method}.max_new_tokens"] = params.policy.max_length + own
+    for name, length in lengths.items():
+        if positions and length > positions:
+            raise BadModel(f"{name} are {length} tokens, and the model has {positions} positions: lower it in params.yaml")
+    for name in ("reward", "policy"):
+        section = getattr(params, name)
+        wanted = section.lora_layers if section.lora_rank else None
+        if layers and wanted and wanted > layers:
+            raise BadModel(
+                f"{name}.lora_layers is {wanted}, and the model has {layers} layers: lower it, or set it to null for all"
+            )
+
+
+def disk_needed(params: Params, weights: int) -> int:
+    """Roughly the bytes that a run writes, from the model's number of weights."""
+    full = [section for section in (params.reward, params.policy) if section.lora_rank == 0]
+    trained = {id(params.reward): len(params.reward.variants), id(params.policy): len(params.policy.methods)}
+    return SMALL * weights + sum(TRAINED * weights * trained[id(section)] for section in full)
+
+
+def check_disk(params: Params, weights: int, folder: Path = Path()) -> None:
+    """Raise `BadInput` where less of the disk is free than a run is likely to write."""
+    needed, free = disk_needed(params, weights), shutil.disk_usage(folder).free
+    if needed > free:
+        raise BadInput(
+            f"the run writes about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB of the disk are free: make room, or train "
+            "fewer weights (lora_rank above 0)"
+        )

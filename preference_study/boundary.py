@@ -1,0 +1,55 @@
+"""Where every stage starts: what goes wrong comes out as one message, and what nobody foresaw as a fault of the project's own."""
+
+import errno
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def run(main: Callable[..., None], known: Iterable[str] = ()) -> None:
+    """Call a stage's `main` with the command line's arguments, and end the program with one message where it fails.
+
+    Args:
+        main: takes one text, such as a method's name, or nothing. Its module's docstring is what --help prints.
+        known: the texts that it takes; none where it takes nothing, or any.
+
+    Raises:
+        SystemExit: wherever `main` raises: with the message of an error of the project's own, of the machine's (a full disk, a
+            folder that cannot be written, too little memory) or, after its traceback, of any other.
+    """
+    arguments, takes, known = sys.argv[1:], len(inspect.signature(main).parameters), list(known)
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(sys.modules[main.__module__].__doc__)
+        return
+    if len(arguments) != takes:
+        raise SystemExit(f"{takes} argument(s) wanted, {len(arguments)} given\n\n{sys.modules[main.__module__].__doc__}")
+    if known and arguments[0] not in known:
+        raise SystemExit(f"{arguments[0]!r} is none of those there are: {', '.join(known)}")
+    try:
+        main(*arguments)
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; dvc repro goes on from the last checkpoint") from None
+    except Exception as error:
+        told = of_the_machine(error)
+        if told is None:
+            traceback.print_exc()
+            told = f"{type(error).__name__}: a fault of the project's own, not of your input; please report it with the above"
+        raise SystemExit(told) from None
+
+
+def of_the_machine(error: Exception) -> str | None:
+    """What to say of an error that is the machine's; None for any other."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"{error.filename or 'a file'}: the disk is full; make room, dvc gc --workspace clears DVC's cache"
+    if isinstance(error, OSError) and error.errno in CLOSED:
+        return f"{error.filename or 'a file'}: {error.strerror}; give this user the right to read and write it"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
+        return (
+            "too little memory: in params.yaml lower batch_size or max_length of what was trained, scoring.max_padded or "
+            f"generate.batch_size, or set gradient_checkpointing ({str(error).splitlines()[0][:200]})"
+        )
+    return None

@@ -1,0 +1,8 @@
+"""Argilla's and Orca's, with an input."""
+
+from preference_study.formats import Format
+from preference_study.formats._rows import SYSTEM, two_sides
+
+COLUMNS = ("input", "chosen", "rejected")
+
+FORMAT = Format(COLUMNS, 12, two_sides(*COLUMNS), SYSTEM)

@@ -1,0 +1,41 @@
+"""Ranked lists, as Nectar has them: several answers to a prompt, each with its rank, 1 being the best."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from preference_study.data.conversations import is_missing
+from preference_study.formats import Format
+from preference_study.formats._rows import Row, Source
+
+COLUMNS = ("prompt", "answers")
+
+
+def rows(source: Source) -> Iterable[Row]:
+    for prompt, answers in zip(*map(source.cells, COLUMNS), strict=True):
+        ranked = _ranked(answers)
+        if ranked is None:
+            yield Row(None, None, None, problem="bad_preference")
+            continue
+        last = max(ranked)
+        wanted = [last if rank == -1 else rank for rank in source.ranks]
+        sides = [ranked.get(rank, []) for rank in wanted]
+        if wanted[0] == wanted[1] or any(len(side) > 1 for side in sides):
+            yield Row(None, None, None, problem="tie")
+        elif wanted[0] > wanted[1] or not all(sides):
+            yield Row(None, None, None, problem="bad_preference")
+        else:
+            yield Row(prompt, sides[0][0], sides[1][0])
+
+
+def _ranked(answers: Any) -> dict[int, list[Any]] | None:
+    """The answers by rank; None where a rank is no whole number, or there is none."""
+    found: dict[int, list[Any]] = {}
+    for one in answers if isinstance(answers, (list, tuple)) else []:
+        rank = one.get("rank") if isinstance(one, dict) else None
+        if is_missing(rank) or isinstance(rank, bool) or not isinstance(rank, (int, float)) or rank != int(rank):
+            return None
+        found.setdefault(int(rank), []).append(one.get("answer"))
+    return found or None
+
+
+FORMAT = Format(COLUMNS, 8, rows)

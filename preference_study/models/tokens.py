@@ -1,0 +1,143 @@
+"""Writing conversations as the tokens a model reads, the same ones for training, scoring and generating."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from preference_study.errors import BadInput
+
+Turns = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """A preference pair as tokens: the prompt up to where the response begins, and both responses with their EOS.
+
+    Attributes:
+        truncated: whether any of them had to be shortened.
+        turns_dropped: how many of the prompt's turns were left out for that.
+    """
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+    truncated: bool
+    turns_dropped: int = 0
+
+
+def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_length: int) -> list[TokenPair]:
+    """Write the columns prompt (turns), chosen and rejected as tokens, at most `max_length` for prompt and response together.
+
+    Of a pair that is too long first the prompt is shortened by the rule of `shortened`, down to a quarter of `max_length`; a
+    response that still does not fit loses its end. Both responses see the same prompt.
+
+    Raises:
+        BadInput: as `shortened`.
+    """
+    starts = [prompt_text(tokenizer, prompt) for prompt in pairs["prompt"]]
+    prompt_ids = _ids(tokenizer, starts)
+    response_ids = [
+        _ids(tokenizer, [_response(tokenizer, *item) for item in zip(pairs["prompt"], starts, pairs[side], strict=True)])
+        for side in ("chosen", "rejected")
+    ]
+    return [fit(tokenizer, *texts, max_length) for texts in zip(pairs["prompt"], prompt_ids, *response_ids, strict=True)]
+
+
+def fit(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Turns,
+    prompt_ids: list[int],
+    chosen: list[int],
+    rejected: list[int],
+    max_length: int,
+) -> TokenPair:
+    """Shorten a pair by the rule of `encode_pairs`."""
+    longest = max(len(chosen), len(rejected))
+    room = max(max_length - longest, max_length // 4)
+    kept, dropped = (prompt_ids, 0) if len(prompt_ids) <= room else shortened(tokenizer, prompt, room)
+    left = max_length - len(kept)
+    return TokenPair(kept, chosen[:left], rejected[:left], len(prompt_ids) > room or longest > left, dropped)
+
+
+def shortened(tokenizer: PreTrainedTokenizerBase, prompt: Turns, room: int) -> tuple[list[int], int]:
+    """The prompt in at most `room` tokens, and how many of its turns were left out.
+
+    The oldest turns go first, whole, up to where the user speaks again, so that what is left begins with the user; system turns
+    stay. Where the last turn alone is too long, it loses its beginning, and keeps what the template writes before it.
+
+    Raises:
+        BadInput: what must stay, the system turn and what the template writes, leaves no room for the user's last turn.
+    """
+    turns = prompt
+    while (ids := _ids(tokenizer, [prompt_text(tokenizer, turns)])[0]) and len(ids) > room:
+        said = [place for place, turn in enumerate(turns) if turn["role"] == "user"]
+        if len(said) < 2:
+            ids = _without_beginning(tokenizer, turns, room)
+            break
+        turns = [turn for turn in turns[: said[1]] if turn["role"] == "system"] + turns[said[1] :]
+    return ids, len(prompt) - len(turns)
+
+
+def _without_beginning(tokenizer: PreTrainedTokenizerBase, turns: Turns, room: int) -> list[int]:
+    text = prompt_text(tokenizer, turns)
+    place = text.rfind(turns[-1]["content"].strip())
+    before, rest = _ids(tokenizer, [text[: max(place, 0)], text[max(place, 0) :]])
+    if len(before) < room:
+        return before + rest[-(room - len(before)) :]
+    if any(turn["role"] == "system" for turn in turns):
+        raise BadInput(
+            f"a prompt's system turn takes {len(before)} tokens, and {room} are left for the whole prompt: raise max_length, "
+            f"lower max_new_tokens, or shorten the system turn, which begins {turns[0]['content'][:60]!r}"
+        )
+    return (before + rest)[-room:]
+
+
+def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Turns], room: int | None) -> list[tuple[list[int], bool]]:
+    """Each prompt's tokens, up to where the response begins, and whether it had to be shortened to at most `room` of them.
+
+    Args:
+        room: None where nothing limits a prompt.
+
+    Raises:
+        BadInput: as `shortened`.
+    """
+    encoded = _ids(tokenizer, [prompt_text(tokenizer, prompt) for prompt in prompts])
+    return [
+        (ids, False) if room is None or len(ids) <= room else (shortened(tokenizer, prompt, room)[0], True)
+        for prompt, ids in zip(prompts, encoded, strict=True)
+    ]
+
+
+def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Turns) -> str:
+    """The prompt as the chat template writes it, up to where the assistant's response begins.
+
+    Raises:
+        BadInput: the template refuses it, as some do system turns or two turns of one speaker, or leaves a turn out.
+    """
+    roles = ", ".join(turn["role"] for turn in prompt)
+    where = f"a prompt of the turns {roles}, which ends {prompt[-1]['content'][-60:]!r}"
+    try:
+        text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    except TemplateError as error:
+        raise BadInput(f"{where}: the model's chat template refuses it ({error}); take such rows out, or another model") from None
+    for turn in prompt:
+        # Templates may take an assistant's earlier thoughts out.
+        if turn["content"].strip() not in text and "<think>" not in turn["content"]:
+            raise BadInput(f"{where}: the model's chat template leaves out the {turn['role']}'s turn {turn['content'][:60]!r}")
+    return text
+
+
+def _response(tokenizer: PreTrainedTokenizerBase, prompt: Turns, start: str, text: str) -> str:
+    """A response as the template writes it after `start`, up to and with EOS."""
+    whole = tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": text}], tokenize=False)
+    if not whole.startswith(start):  # templates that write earlier turns differently
+        return text + tokenizer.eos_token
+    response = whole[len(start) :]
+    end = response.rfind(tokenizer.eos_token)
+    return response[: end + len(tokenizer.eos_token)] if end >= 0 else response + tokenizer.eos_token
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []

@@ -1,0 +1,51 @@
+"""Every file of the corpus goes in whole, or is refused with one message; nothing that was there before is touched then."""
+
+from pathlib import Path
+
+import pytest
+
+import stages.prepare_data
+from preference_study.artifacts import read_json, read_table
+from preference_study.data.pairs import REASONS
+from preference_study.errors import BadInput
+from tests.corpus.files import CASES, VALIDATION, Case
+from tests.workspace import change, tiny_params
+
+OUTPUTS = ("data/prepared/train.parquet", "data/prepared/val.parquet", "metrics/data.json")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A study with its outputs of before."""
+    tiny_params(tmp_path)
+    for output in OUTPUTS:
+        (tmp_path / output).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / output).write_text("of before")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_there_are_enough_of_them():
+    assert len(CASES) >= 120 and len({case.name for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_file_goes_in_whole_or_is_refused(folder, case: Case):
+    (folder / case.name).write_bytes(case.content)
+    (folder / "val.jsonl").write_bytes(case.validation or VALIDATION)
+    change(folder, data={"train": case.name, "val": "val.jsonl", "max_train": None, "max_val": None} | case.data)
+    if case.pairs is None:
+        with pytest.raises(SystemExit) as error:
+            stages.prepare_data.main()
+        told = str(error.value)
+        # The parameters are of no file of the data's.
+        assert isinstance(error.value, BadInput) == (case.name in told) and all(name in told for name in case.names), told
+        assert {(folder / output).read_text() for output in OUTPUTS} == {"of before"}
+        assert not list(folder.rglob("*.part"))
+        return
+    stages.prepare_data.main()
+    train, summary = read_table("data/prepared/train.parquet"), read_json("metrics/data.json")["train"]
+    assert list(train[["prompt", "chosen", "rejected"]].itertuples(index=False, name=None)) == case.pairs
+    assert summary["dropped"] == dict.fromkeys(REASONS, 0) | case.dropped
+    assert summary["columns_left_out"] == list(case.left_out)
+    assert len(read_table("data/prepared/val.parquet")) == 4

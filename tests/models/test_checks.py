@@ -1,0 +1,213 @@
+"""A model that cannot be studied is refused by name where it is prepared or loaded, with what is wrong with it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import GPT2Config, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
+
+import stages.prepare_model
+from preference_study.errors import BadModel
+from preference_study.models.checks import end_of_turn, fixed_template
+from preference_study.models.language_models import load_causal, load_reward, load_tokenizer, new_reward_model
+from preference_study.models.reward_models import load_judge
+from preference_study.training.run import lora
+from tests.tiny import SPECIAL, TEMPLATE
+from tests.workspace import change, tiny_params
+
+DAY = date(2026, 3, 1)
+
+
+def weights(change_them: Callable[[dict], None]) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        held = load_file(folder / "model.safetensors")
+        change_them(held)
+        save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return spoil
+
+
+def file(name: str, **entries) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        path = folder / name
+        path.write_text(json.dumps({k: v for k, v in (json.loads(path.read_text()) | entries).items() if v != "gone"}))
+
+    return spoil
+
+
+def template(text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / "chat_template.jinja").write_text(text) and None
+
+
+def pickled(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def in_shards(folder: Path) -> None:
+    LlamaForCausalLM.from_pretrained(folder).save_pretrained(folder / "shards", max_shard_size="20KB")
+    (folder / "model.safetensors").unlink()
+    for shard in (folder / "shards").glob("model*"):
+        shard.rename(folder / shard.name)
+    sorted(folder.glob("model-*.safetensors"))[0].unlink()
+
+
+def translator(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    T5ForConditionalGeneration(T5Config(vocab_size=300, d_model=16, num_layers=1, num_heads=2, d_ff=16)).save_pretrained(folder)
+
+
+LAYER = "model.layers.1.mlp.up_proj.weight"
+SPOILT = {
+    "a layer is missing": (weights(lambda held: held.pop(LAYER)), [f"lacks weights: {LAYER}"]),
+    "a weight of another shape": (weights(lambda held: held.update({LAYER: torch.zeros(3, 3)})), [LAYER]),
+    "a weight too many": (weights(lambda held: held.update({"model.more.weight": torch.zeros(1)})), ["no use for: model.more.weight"]),
+    "another number of layers": (file("config.json", num_hidden_layers=3), ["lacks weights: model.layers.2."]),
+    "half a file": (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:999]) and None, ["cannot be loaded"]),
+    "pickled weights": (pickled, ["cannot be loaded", "safetensors weights"]),
+    "a missing shard": (in_shards, ["cannot be loaded", "model-00001"]),
+    "no configuration": (lambda folder: (folder / "config.json").unlink(), ["cannot be loaded"]),
+    "no tokenizer": (lambda folder: [path.unlink() for path in folder.glob("tokenizer*")] and None, ["cannot be loaded"]),
+    "encoder and decoder": (translator, ["encoder-decoder"]),
+    "quantised weights": (file("config.json", quantization_config={"quant_method": "gptq", "bits": 4}), ["quantised"]),
+    "no class for rewards": (file("config.json", model_type="codegen", architectures=["CodeGenForCausalLM"]), ["no class for sequence classification"]),
+    "code of its own": (file("config.json", model_type="mine", auto_map={"AutoConfig": "mine.Mine"}), ["cannot be loaded", "no code of its own"]),
+    "no EOS": (file("tokenizer_config.json", eos_token=None), ["no EOS"]),
+    "too few embeddings": (file("tokenizer_config.json", pad_token="<new>", additional_special_tokens=["<more>"]), ["embeddings"]),
+    "no template": (lambda folder: (folder / "chat_template.jinja").unlink(), ["no chat template"]),
+    "a template that fails": (template("{{ messages[0]['text']['x'] }}"), ["fails on a user's turn"]),
+    "a template of one turn": (template("{% if messages|length > 1 %}{{ raise_exception('one turn') }}{% endif %}" + TEMPLATE), ["three turns", "one turn"]),
+    "a template that drops the assistant": (
+        template("{% for m in messages if m['role'] == 'user' %}<|user|>{{ m['content'] }}<|end|>{% endfor %}<|assistant|>"),
+        ["leaves out the assistant's turn"],
+    ),
+    "a template that drops earlier turns": (template("<|user|>{{ messages[-1]['content'] }}<|end|><|assistant|>"), ["leaves out the user's turn"]),
+    "a template with a date of its own making": (template("{{ strftime_now(f) }}" + TEMPLATE), ["date", "fixed one"]),
+}  # fmt: skip
+
+
+@pytest.fixture
+def spoilt(tmp_path, monkeypatch, model_folder) -> Path:
+    """A study with a model folder to be spoilt, and a base model of before."""
+    tiny_params(tmp_path)
+    shutil.copytree(model_folder, tmp_path / "mine")
+    (tmp_path / "models/base").mkdir(parents=True)
+    (tmp_path / "models/base/kept").write_text("of before")
+    change(tmp_path, model={"name": "mine", "watched": "mine"})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_spoilt_model_is_refused_by_name(spoilt, kind):
+    spoil, told = SPOILT[kind]
+    spoil(spoilt / "mine")
+    with pytest.raises(BadModel) as error:
+        stages.prepare_model.main()
+    assert all(part in str(error.value) for part in ["mine", *told]), error.value
+    assert (spoilt / "models/base/kept").read_text() == "of before"
+
+
+@pytest.mark.parametrize(("settings", "told"), [
+    ({"system_prompt": "Be brief."}, "takes no system turn"),
+    ({"template_arguments": {"enable_thinking": False}}, "no variable 'enable_thinking'"),
+    ({"chat_template": "tools"}, "none named 'tools'"),
+])  # fmt: skip
+def test_settings_that_the_template_does_not_take(spoilt, settings, told):
+    strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TEMPLATE
+    template(strict)(spoilt / "mine")
+    change(spoilt, model=settings)
+    with pytest.raises(BadModel, match=told):
+        stages.prepare_model.main()
+
+
+def test_a_system_prompt_that_is_passed_over_is_refused(spoilt):
+    template("{% for m in messages if m['role'] != 'system' %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}")(
+        spoilt / "mine"
+    )
+    change(spoilt, model={"system_prompt": "Be brief."})
+    with pytest.raises(BadModel, match=r"leaves out the system turn; set model\.system_prompt to null"):
+        stages.prepare_model.main()
+
+
+def test_one_of_several_templates_is_chosen_by_name(spoilt):
+    tokenizer = load_tokenizer("mine")
+    tokenizer.chat_template = {"default": TEMPLATE, "tools": "T" + TEMPLATE}
+    tokenizer.save_pretrained("mine")
+    written = []
+    for name in (None, "tools"):
+        change(spoilt, model={"chat_template": name})
+        stages.prepare_model.main()
+        written.append(load_tokenizer("models/base").apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False))
+    assert written == ["<|user|>Hi<|end|>", "T<|user|>Hi<|end|>"]
+    change(spoilt, model={"chat_template": "rag"})
+    with pytest.raises(BadModel, match="the chat templates are default, tools"):
+        stages.prepare_model.main()
+
+
+def test_a_template_writes_one_day_and_the_variables_set(spoilt):
+    text = fixed_template("{{ strftime_now('%d %b %Y') }} {{ strftime_now(\"%Y\") }}{{ think }}", DAY, {"think": False})
+    assert text == '{% set think = false %}{{ "01 Mar 2026" }} {{ "2026" }}{{ think }}'
+    template("{% if thinking is defined and not thinking %}quiet {% endif %}{{ strftime_now('%Y-%m-%d') }}" + TEMPLATE)(
+        spoilt / "mine"
+    )
+    change(spoilt, model={"template_arguments": {"thinking": False}, "date": "2025-06-07"})
+    stages.prepare_model.main()
+    written = load_tokenizer("models/base").apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
+    assert written == "quiet 2025-06-07<|user|>Hi<|end|>"
+
+
+def test_the_end_of_a_turn_is_what_the_template_writes(spoilt):
+    tokenizer = load_tokenizer("mine")
+    assert end_of_turn(tokenizer) == "<|end|>"
+    tokenizer.chat_template = TEMPLATE.replace("<|end|>", "\n" + SPECIAL[2])
+    assert end_of_turn(tokenizer) == SPECIAL[2]
+    tokenizer.chat_template = TEMPLATE.replace("<|end|>", "\n")
+    assert end_of_turn(tokenizer) is None
+    # A template whose turns end with a token of their own: it becomes the EOS, and the model's own stays one.
+    template(TEMPLATE.replace("<|end|>", SPECIAL[2]))(spoilt / "mine")
+    stages.prepare_model.main()
+    assert load_tokenizer("models/base").eos_token == SPECIAL[2]
+    assert load_causal("models/base").generation_config.eos_token_id == [2, 1]
+
+
+def test_an_adapter_with_half_its_weights_is_refused(tmp_path, model_folder):
+    from peft import get_peft_model
+
+    model = new_reward_model(model_folder, 1)
+    get_peft_model(model, lora(model, 4, None, task_type="SEQ_CLS", modules_to_save=["score"])).save_pretrained(tmp_path)
+    load_reward(model_folder, tmp_path)
+    whole = load_file(tmp_path / "adapter_model.safetensors")
+    for left_out, told in (("lora_B", "lacks weights"), ("layers.1", "lacks weights")):
+        held = {name: weight for name, weight in whole.items() if left_out not in name}
+        save_file(held, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(BadModel, match=f"{tmp_path}.*{told}"):
+            load_judge(model_folder, tmp_path)
+    held = whole | {"base_model.model.more.weight": torch.zeros(1)}
+    save_file(held, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadModel, match="no use for"):
+        load_judge(model_folder, tmp_path)
+
+
+def test_a_policy_adapter_with_half_its_weights_is_refused(tmp_path, model_folder):
+    from peft import get_peft_model
+
+    model = load_causal(model_folder)
+    get_peft_model(model, lora(model, 4, 1, task_type="CAUSAL_LM")).save_pretrained(tmp_path)
+    held = load_file(tmp_path / "adapter_model.safetensors")
+    held.pop(next(name for name in held if "lora_A" in name))
+    save_file(held, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadModel, match="lacks weights"):
+        load_causal(model_folder, tmp_path)
+
+
+def test_a_model_whose_layers_are_not_found_is_named():
+    model = torch.nn.Linear(2, 2)
+    model.config = GPT2Config(n_layer=3)
+    with pytest.raises(BadModel, match="Linear: no list of 3 layers"):
+        lora(model, 4, 1)

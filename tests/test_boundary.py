@@ -1,0 +1,191 @@
+"""One place where errors become messages, and what is checked before any work."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+import stages.check
+from preference_study.artifacts import made_by, read_json, read_table
+from preference_study.beforehand import check_disk, check_launch, check_sizes, disk_needed
+from preference_study.boundary import run
+from preference_study.errors import BadInput, BadModel, BadParams
+from preference_study.params import Launch, checked_params, load_params
+from tests.conftest import ROOT
+from tests.workspace import change, tiny_params
+
+ONE = {"processes": 1, "machines": 1, "accelerate_config": None}
+
+
+def failing(error: BaseException):
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(("error", "told", "traced"), [
+    (BadInput("x.csv: row 3"), "x.csv: row 3", False),
+    (OSError(errno.ENOSPC, "No space", "data/x"), "data/x: the disk is full; make room", False),
+    (PermissionError(errno.EACCES, "Permission denied", "data/x"), "data/x: Permission denied; give", False),
+    (OSError(errno.EROFS, "Read-only file system", "data/x"), "data/x: Read-only file system", False),
+    (MemoryError("7 GB"), "too little memory: in params.yaml lower batch_size", False),
+    (KeyboardInterrupt(), "interrupted; dvc repro goes on", False),
+    (ZeroDivisionError("oh"), "ZeroDivisionError: a fault of the project's own", True),
+    (FileNotFoundError(errno.ENOENT, "No such file", "x"), "FileNotFoundError: a fault of the project's own", True),
+])  # fmt: skip
+def test_an_error_is_one_message(monkeypatch, capsys, error, told, traced):
+    monkeypatch.setattr(sys, "argv", ["stage"])
+    with pytest.raises(SystemExit) as ended:
+        run(failing(error))
+    assert told in str(ended.value)
+    assert ("Traceback" in capsys.readouterr().err) == traced
+
+
+def test_arguments_are_those_that_a_stage_takes(monkeypatch, capsys):
+    seen = []
+
+    def main(name: str) -> None:
+        """Not this."""
+        seen.append(name)
+
+    for arguments, told in (
+        ([], "1 argument(s) wanted, 0 given"),
+        (["a", "b"], "2 given"),
+        (["c"], "'c' is none of those there are: a, b"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["stage", *arguments])
+        with pytest.raises(SystemExit, match=r".*") as ended:
+            run(main, ["a", "b"])
+        assert told in str(ended.value) and seen == []
+    monkeypatch.setattr(sys, "argv", ["stage", "b"])
+    run(main, ["a", "b"])
+    assert seen == ["b"]
+    monkeypatch.setattr(sys, "argv", ["stage", "--help"])
+    run(main, ["a", "b"])
+    assert "One place where errors become messages" in capsys.readouterr().out and seen == ["b"]
+
+
+@pytest.mark.parametrize("arguments", [["train_rewards"], ["stress_reward", "other"], ["generate", "other"]])
+def test_what_is_not_there_is_told_with_what_is(arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "preference_study.launch", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    wanted = {"train_rewards": "train_reward", "stress_reward": ", standard", "generate": "base, "}[arguments[0]]
+    assert done.returncode == 1 and wanted in done.stderr and "Traceback" not in done.stderr
+
+
+def test_every_stage_starts_at_the_boundary():
+    files = [file for file in (ROOT / "stages").glob("*.py") if file.name != "__init__.py"]
+    assert len(files) > 15
+    for file in files:
+        assert file.read_text().rstrip().splitlines()[-1].startswith("    run(main"), file
+
+
+def test_a_spoilt_file_names_the_stage_that_writes_it(tmp_path, monkeypatch):
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/prepared").mkdir(parents=True)
+    (tmp_path / "data/prepared/val.parquet").write_bytes(b"PAR1")
+    with pytest.raises(
+        BadInput, match=r"val\.parquet cannot be read .*stage prepare_data writes it: delete it and run dvc repro"
+    ):
+        read_table("data/prepared/val.parquet")
+    (tmp_path / "cut.json").write_text('{"a": ')
+    with pytest.raises(BadInput, match=r"cut\.json cannot be read .*no stage writes it"):
+        read_json("cut.json")
+    with pytest.raises(BadInput, match=r"metrics/reward\.json is not there; stage analyse_reward writes it"):
+        read_json("metrics/reward.json")
+    wanted = {
+        "data/logps/dpo/val.json": "train_policy", "data/logps/base/val.json": "reference_logps",
+        "data/scores/stress/standard.json": "stress_reward", "models/reward/ensemble/members.json": "train_reward",
+    }  # fmt: skip
+    for path, stage in wanted.items():
+        assert made_by(path).startswith(f"stage {stage} writes it"), path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    tiny_params(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.csv").write_text("question\nq\n")
+    change(tmp_path, generate={"prompts": "prompts.csv"}, model={"name": "some/where"})
+    return tmp_path
+
+
+def test_what_is_checked_is_always_the_same_file(folder):
+    stages.check.main()
+    before = (folder / "data/checked.json").read_bytes()
+    change(folder, reward={"learning_rate": 0.5}, generate={"prompts": "data/prepared/val.parquet"})
+    stages.check.main()
+    assert (folder / "data/checked.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("section", "values", "told"), [
+    ("generate", {"prompts": "nowhere.csv"}, "nowhere.csv: there is no such file"),
+    ("generate", {"prompts": "params.yaml"}, "cannot read .yaml"),
+    ("launch", ONE | {"processes": 2, "machines": 2}, "MASTER_ADDR"),
+    ("launch", ONE | {"processes": 2, "machines": 4}, "cannot be shared by launch.machines 4"),
+    ("launch", ONE | {"accelerate_config": "nowhere.yaml"}, "no file nowhere.yaml"),
+    ("reward", {"learning_rate": float("inf")}, "reward.learning_rate: .*finite"),
+    ("policy", {"epochs": True}, "epochs is true, where a number"),
+    ("reward", {"variants": ["standard", "standard"]}, "reward.variants: .*standard is there twice"),
+    ("policy", {"methods": ["dpo", "dpo"]}, "policy.methods: .*dpo is there twice"),
+    ("model", {"date": "yesterday"}, "model.date: "),
+])  # fmt: skip
+def test_what_would_fail_late_fails_at_once(folder, monkeypatch, section, values, told):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    change(folder, **{section: values})
+    with pytest.raises((BadInput, BadParams), match=told):
+        stages.check.main()
+    assert not (folder / "data").exists()
+
+
+def test_a_prompts_file_without_prompts_is_refused_at_once(folder):
+    (folder / "prompts.csv").write_text("text,more\nq,r\n")
+    with pytest.raises(BadInput, match=r"generate\.prompts, prompts\.csv: columns text, more hold no prompt"):
+        stages.check.main()
+
+
+def test_a_key_given_twice_is_an_error():
+    text = (ROOT / "params.yaml").read_text()
+    checked_params(text, "x")
+    with pytest.raises(BadParams, match=r"(?s)'seed' is there twice.*line"):
+        checked_params(f"{text}\nseed: 2\n", "x")
+
+
+def test_sizes_fit_the_model():
+    params = load_params(ROOT / "params.yaml")  # 512 tokens, 10 and 15 layers
+    check_sizes(params, {"max_position_embeddings": 512, "num_hidden_layers": 15})
+    check_sizes(params, {"n_positions": 1024, "n_layer": 16})
+    check_sizes(params, {"n_layer": 30})  # nothing limits its positions
+    with pytest.raises(BadModel, match=r"reward\.max_length are 512 tokens, and the model has 511 positions"):
+        check_sizes(params, {"n_positions": 511, "n_layer": 30})
+    with pytest.raises(BadModel, match=r"_layers is \d+, and the model has 14 layers"):
+        check_sizes(params, {"text_config": {"max_position_embeddings": 512, "num_hidden_layers": 14}})
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw["policy"]["methods"] = ["dpo", "rloo"]
+    online = checked_params(yaml.safe_dump(raw), "x")
+    longest = online.policy.max_length + online.policy.rloo.max_new_tokens
+    check_sizes(online, {"n_positions": max(512, longest)})
+    with pytest.raises(BadModel, match=r"policy\.rloo\.max_new_tokens"):
+        check_sizes(online, {"n_positions": max(512, longest) - 1} if longest > 512 else {"n_positions": longest - 1})
+
+
+def test_a_run_that_would_fill_the_disk_is_refused():
+    params = load_params(ROOT / "params.yaml")
+    assert disk_needed(params, 1000) == 2000  # adapters are small
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw["reward"]["lora_rank"] = 0
+    full = checked_params(yaml.safe_dump(raw), "x")
+    assert disk_needed(full, 1000) == 2000 + 28_000
+    check_disk(params, 1000)
+    with pytest.raises(BadInput, match=r"the run writes about 3000000\.0 GB"):
+        check_disk(full, 10**14)
+
+
+def test_a_launch_that_can_start_is_let_through():
+    check_launch(Launch(**ONE | {"processes": 4, "machines": 2}), {"MASTER_ADDR": "host"})
+    check_launch(Launch(**ONE | {"accelerate_config": str(ROOT / "params/fsdp.yaml")}), {})
