@@ -16,7 +16,6 @@ from preference_study.variants import VARIANTS
 AggregateName = Literal[tuple(AGGREGATES)]
 MethodName = Literal[tuple(METHODS)]
 VariantName = Literal[tuple(VARIANTS)]
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 def _each_once(names: list[str]) -> list[str]:

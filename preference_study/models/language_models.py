@@ -7,11 +7,9 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -23,7 +21,6 @@ from preference_study.models.checks import check_loaded
 from preference_study.models.tokens import TokenPair
 
 ADAPTER = "adapter_config.json"
-HEAD = "score"  # what transformers calls the linear map from hidden state to reward
 
 
 # MKL, which computes these functions in PyTorch's CPU builds, chooses a function's kernel in its first call. Made by several
@@ -41,11 +38,11 @@ def device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def loading(config: PreTrainedConfig) -> dict[str, Any]:
-    """How every model is loaded: safetensors alone, no code of the model's own, and attention that suits machine and model.
+def loading() -> dict[str, Any]:
+    """How every model is loaded: safetensors alone, no code of the model's own, and attention that suits the machine.
 
     On a CPU plain matrix products beat PyTorch's fused attention in training on short texts, and lose to it somewhere from 256
-    tokens on: `benchmarks/attention.py`. Scores that are capped, as Gemma 2's, the fused one cannot compute at all.
+    tokens on: `benchmarks/attention.py`.
     """
     # Weights of another shape come as the model's own random ones, and are named: `check_loaded` refuses them.
     safe = {"use_safetensors": True, "trust_remote_code": False, "ignore_mismatched_sizes": True}
@@ -70,33 +67,6 @@ def for_generating(model: PreTrainedModel) -> PreTrainedModel:
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder."""
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-
-
-def _load(
-    kind: type[AutoModelForCausalLM] | type[AutoModelForSequenceClassification],
-    folder: str | Path,
-    new: tuple[str, ...] = (),
-    **options: Any,
-) -> PreTrainedModel:
-    """A model by one of transformers' classes, with every weight from the folder but those of the modules `new`."""
-    path, where = Path(folder), str(folder)
-    if path.is_dir():
-        shards = {
-            index.name: json.loads(index.read_text())["weight_map"].values() for index in path.glob("*.safetensors.index.json")
-        }
-        check_files(where, {file.name for file in path.iterdir()}, shards)
-    config = AutoConfig.from_pretrained(folder, revision=options.get("revision"), trust_remote_code=False)
-    check_config(where, config)
-    try:
-        model, info = kind.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, **options, **loading(config)
-        )
-    except (SafetensorError, RuntimeError) as error:
-        raise BadModel(f"{where}: the weights cannot be read: {error}; get the model again") from None
-    # The folder of a language model holds a head of its own, for which a reward model has no use.
-    others = {name.split(".")[0] for name in info["unexpected_keys"]} - {model.base_model_prefix} if new else set()
-    check_loaded(where, info, new, others)
-    return model
 
 
 def load_causal(
@@ -154,25 +124,6 @@ def new_reward_model(base: str | Path, seed: int, dtype=torch.bfloat16) -> PreTr
     return _exact_head(model)
 
 
-def with_adapter(model: PreTrainedModel, folder: str | Path, name: str = "default") -> PeftModel:
-    """A model under the adapter in `folder`, which gets this name; under several where the model is a PEFT model already.
-
-    Raises:
-        BadModel: the adapter lacks weights, or belongs to another model.
-    """
-    try:
-        if isinstance(model, PeftModel):
-            model.load_adapter(folder, adapter_name=name)
-        else:
-            model = PeftModel.from_pretrained(model, folder, adapter_name=name)
-        with safe_open(Path(folder) / "adapter_model.safetensors", framework="pt") as file:
-            found = set(file.keys())
-    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
-        raise BadModel(f"{folder}: this adapter does not go with the model: {error}; train it again") from None
-    check_adapter(str(folder), set(get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)), found)
-    return model
-
-
 def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> PreTrainedModel:
     """A trained reward model for use: a full model in `folder`, or its adapter, merged into `base`, and its head.
 
@@ -183,10 +134,7 @@ def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> P
     files = list(folder.glob("*.safetensors"))
     if not files:
         raise BadModel(f"{folder}: no safetensors weights; train the reward model again")
-    try:
-        names = {name for file in files for name in safe_open(file, framework="pt").keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise BadModel(f"{folder}: the weights cannot be read: {error}; train the reward model again") from None
+    names = {name for file in files for name in safe_open(file, framework="pt").keys()}  # noqa: SIM118
     if not any("score." in name for name in names):
         raise BadModel(f"{folder}: the weights hold no reward head (score.weight); scoring with a random one would be nonsense")
     if (folder / ADAPTER).exists():
@@ -202,8 +150,6 @@ def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> P
 
 def _exact_head(model: PreTrainedModel) -> PreTrainedModel:
     """Compute the head in float32: bfloat16 has three decimal digits, and rewards would tie."""
-    if not isinstance(getattr(model, HEAD, None), torch.nn.Linear):
-        raise BadModel(f"{type(model).__name__}: its head is no linear map named {HEAD}; take another architecture")
     model.score.float()
     model.score.register_forward_pre_hook(lambda head, inputs: (inputs[0].float(),))
     return model

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 import resource
 import shutil
 import sys
@@ -41,20 +40,6 @@ REMEDY = "lower the learning rate or lengthen the warm-up"
 trl.trainer.utils._use_triton = lambda device: True
 
 
-def layer_list(model: PreTrainedModel) -> str:
-    """The name, in the model, of the list of its decoder's layers: model.layers of Llama, transformer.h of GPT-2.
-
-    Raises:
-        BadModel: there is none of as many layers as the configuration says.
-    """
-    count = model.config.get_text_config().num_hidden_layers
-    inside = set(model.get_decoder().modules())
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.ModuleList) and len(module) == count and module in inside:
-            return name
-    raise BadModel(f"{type(model).__name__}: LoRA does not find its {count} layers; set lora_rank to 0, or take another model")
-
-
 def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any) -> LoraConfig | None:
     """LoRA on every linear map of the model's top layers (Hu et al. 2021), scaled by alpha / rank = 2; None where rank is 0.
 
@@ -80,7 +65,6 @@ def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any
     }
     first = 0 if top_layers is None else max(0, count - top_layers)
     layers = "|".join(str(layer) for layer in range(first, count))
-    names = "|".join(sorted({name.rsplit(".", 1)[-1] for name in ours}))
     # As one pattern: PEFT keeps a list of names as a set and would write it in another order in every process.
     pattern = rf"(.*\.)?{stack.rsplit('.', 1)[-1]}\.({layers})\.(.*\.)?({'|'.join(sorted(linear))})"
     # GPT-2's linear maps hold their weights the other way round.
