@@ -180,7 +180,9 @@ def write_architecture(name: str, folder: Path, change: Callable | None = None) 
             if weight.dim() == 2:
                 weight.normal_(std=0.2)
     ends = tokenizer.convert_tokens_to_ids(list(made.names))
-    model.generation_config = GenerationConfig(bos_token_id=special["bos_token_id"], eos_token_id=ends or None, repetition_penalty=1.1)
+    model.generation_config = GenerationConfig(
+        bos_token_id=special["bos_token_id"], eos_token_id=ends or None, repetition_penalty=1.1
+    )
     if change:
         change(model)
     model.save_pretrained(folder)
