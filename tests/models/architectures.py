@@ -15,14 +15,15 @@ CHATML = (
 # Answers the question whether to think first, as Qwen3's.
 THINKING = CHATML.replace(
     "assistant\n' }}{% endif",
-    "assistant\n' }}{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif",
+    "assistant\n' }}{% if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+    "{% endif",
 )
 # Writes today's date, where nobody gives one, into a system turn of its own.
 LLAMA3 = (
     "{{- bos_token }}{% if not date_string is defined %}{% if strftime_now is defined %}"
     "{% set date_string = strftime_now('%d %b %Y') %}{% else %}{% set date_string = '26 Jul 2024' %}{% endif %}{% endif %}"
-    "{% if messages[0]['role'] == 'system' %}{% set system_message = messages[0]['content'] | trim %}{% set messages = messages[1:] %}"
-    "{% else %}{% set system_message = '' %}{% endif %}"
+    "{% if messages[0]['role'] == 'system' %}{% set system_message = messages[0]['content'] | trim %}"
+    "{% set messages = messages[1:] %}{% else %}{% set system_message = '' %}{% endif %}"
     "{{ '<|start|>system<|stop|>\n\nToday Date: ' + date_string + '\n\n' + system_message + '<|eot_id|>' }}"
     "{% for m in messages %}{{ '<|start|>' + m['role'] + '<|stop|>\n\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start|>assistant<|stop|>\n\n' }}{% endif %}"
@@ -108,7 +109,8 @@ ARCHITECTURES = {
         ("<|im_end|>", "<|endoftext|>"), 7, names=("<|im_end|>", "<|endoftext|>"),
     ),
     "qwen3": Architecture(
-        "qwen3", USUAL | {"head_dim": 8}, THINKING, {"eos": "<|im_end|>", "pad": "<|endoftext|>", "more": IM[:1]}, ("<|im_end|>",), 7
+        "qwen3", USUAL | {"head_dim": 8}, THINKING, {"eos": "<|im_end|>", "pad": "<|endoftext|>", "more": IM[:1]},
+        ("<|im_end|>",), 7,
     ),
     "gemma2": Architecture(
         "gemma2", USUAL | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 64}, GEMMA,
@@ -122,7 +124,8 @@ ARCHITECTURES = {
     ),
     "phi3": Architecture(
         "phi3", USUAL | {"pad_token_id": None}, PHI3,
-        {"bos": "<s>", "eos": "<|endoftext|>", "pad": "<|endoftext|>", "unk": "<unk>", "more": ["<|user|>", "<|assistant|>", "<|end|>"]},
+        {"bos": "<s>", "eos": "<|endoftext|>", "pad": "<|endoftext|>", "unk": "<unk>",
+         "more": ["<|user|>", "<|assistant|>", "<|end|>"]},
         ("<|end|>", "<|endoftext|>"), 4, names=("<|endoftext|>",),
     ),
     "gpt2": Architecture(
@@ -138,8 +141,7 @@ ARCHITECTURES = {
         system=False,
     ),
     "opt": Architecture(
-        "opt", {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 512,
-                "word_embed_proj_dim": 16},
+        "opt", HEADS | {"ffn_dim": 64, "max_position_embeddings": 512, "word_embed_proj_dim": 16},
         ZEPHYR, {"bos": "</s>", "eos": "</s>", "unk": "</s>", "pad": "<pad>"}, ("</s>",), 6,
     ),
     "gpt_neox": Architecture(
@@ -180,9 +182,7 @@ def write_architecture(name: str, folder: Path, change: Callable | None = None) 
             if weight.dim() == 2:
                 weight.normal_(std=0.2)
     ends = tokenizer.convert_tokens_to_ids(list(made.names))
-    model.generation_config = GenerationConfig(
-        bos_token_id=special["bos_token_id"], eos_token_id=ends or None, repetition_penalty=1.1
-    )
+    model.generation_config = GenerationConfig(bos_token_id=tokenizer.bos_token_id, eos_token_id=ends or None)
     if change:
         change(model)
     model.save_pretrained(folder)
