@@ -81,10 +81,13 @@ def main() -> None:
     model.generation_config.do_sample = False
     made = TARGET.with_name(".base.part")
     shutil.rmtree(made, ignore_errors=True)
-    model.save_pretrained(made)
-    tokenizer.save_pretrained(made)
-    shutil.rmtree(TARGET, ignore_errors=True)
-    made.rename(TARGET)
+    try:
+        model.save_pretrained(made)
+        tokenizer.save_pretrained(made)
+        shutil.rmtree(TARGET, ignore_errors=True)  # its successor is whole
+        made.rename(TARGET)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
     print(f"{TARGET}: {name}, {model.num_parameters():,} parameters, {model.dtype}")
 
 

@@ -1,6 +1,5 @@
 """Tiny untrained models of many architectures, each with a chat template in the style of its kind."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,10 +71,10 @@ class Architecture:
         sizes: what its configuration needs to be tiny.
         template: its chat template.
         specials: of its tokenizer: bos, eos, pad and unk by name, and more as a list.
-        ends: the tokens at which a response ends, the one that the template writes first.
-        names: by `generation_config.json`, which tokens end a response; none where it is silent.
-        system: whether the template takes a system turn.
+        ends: the tokens at which a response ends, first the one that the template writes.
         linear: how many linear maps a layer has.
+        named: tokens that end a response by its generation_config.json; none where that is silent.
+        system: whether the template takes a system turn.
     """
 
     kind: str
@@ -84,7 +83,7 @@ class Architecture:
     specials: dict
     ends: tuple[str, ...]
     linear: int
-    names: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
     system: bool = True
 
 
@@ -99,14 +98,14 @@ ARCHITECTURES = {
     "llama": Architecture(
         "llama", USUAL, LLAMA3,
         {"bos": "<|begin|>", "eos": "<|eot_id|>", "more": ["<|start|>", "<|stop|>", "<|end_of_text|>", "<|reserved_0|>"]},
-        ("<|eot_id|>", "<|end_of_text|>"), 7, names=("<|end_of_text|>", "<|eot_id|>"),
+        ("<|eot_id|>", "<|end_of_text|>"), 7, named=("<|end_of_text|>", "<|eot_id|>"),
     ),
     "mistral": Architecture(
         "mistral", USUAL, MISTRAL, {"bos": "<s>", "eos": "</s>", "unk": "<unk>"}, ("</s>",), 7, system=False
     ),
     "qwen2": Architecture(
         "qwen2", USUAL, CHATML, {"eos": "<|im_end|>", "pad": "<|endoftext|>", "more": IM[:1]},
-        ("<|im_end|>", "<|endoftext|>"), 7, names=("<|im_end|>", "<|endoftext|>"),
+        ("<|im_end|>", "<|endoftext|>"), 7, named=("<|im_end|>", "<|endoftext|>"),
     ),
     "qwen3": Architecture(
         "qwen3", USUAL | {"head_dim": 8}, THINKING, {"eos": "<|im_end|>", "pad": "<|endoftext|>", "more": IM[:1]},
@@ -115,18 +114,18 @@ ARCHITECTURES = {
     "gemma2": Architecture(
         "gemma2", USUAL | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 64}, GEMMA,
         {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>", "unk": "<unk>", "more": ["<start_of_turn>", "<end_of_turn>"]},
-        ("<end_of_turn>", "<eos>"), 7, names=("<eos>",), system=False,
+        ("<end_of_turn>", "<eos>"), 7, named=("<eos>",), system=False,
     ),
     "gemma3": Architecture(
         "gemma3_text", USUAL | {"head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 64}, GEMMA,
         {"bos": "<bos>", "eos": "<eos>", "pad": "<pad>", "unk": "<unk>", "more": ["<start_of_turn>", "<end_of_turn>"]},
-        ("<end_of_turn>", "<eos>"), 7, names=("<eos>", "<end_of_turn>"), system=False,
+        ("<end_of_turn>", "<eos>"), 7, named=("<eos>", "<end_of_turn>"), system=False,
     ),
     "phi3": Architecture(
         "phi3", USUAL | {"pad_token_id": None}, PHI3,
         {"bos": "<s>", "eos": "<|endoftext|>", "pad": "<|endoftext|>", "unk": "<unk>",
          "more": ["<|user|>", "<|assistant|>", "<|end|>"]},
-        ("<|end|>", "<|endoftext|>"), 4, names=("<|endoftext|>",),
+        ("<|end|>", "<|endoftext|>"), 4, named=("<|endoftext|>",),
     ),
     "gpt2": Architecture(
         "gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}, PLAIN,
@@ -164,27 +163,20 @@ def byte_tokenizer(specials: dict, template: str | None) -> PreTrainedTokenizerF
     return tokenizer
 
 
-def write_architecture(name: str, folder: Path, change: Callable | None = None) -> Path:
-    """Write the tiny untrained model of this name, with its tokenizer, and return its folder.
-
-    Args:
-        change: what is done to the model before it is written.
-    """
+def write_architecture(name: str, folder: Path) -> None:
+    """Write the tiny untrained model of this name, with its tokenizer."""
     made = ARCHITECTURES[name]
     tokenizer = byte_tokenizer(made.specials, made.template)
     special = {f"{which}_token_id": getattr(tokenizer, f"{which}_token_id") for which in ("bos", "eos", "pad")}
     config = AutoConfig.for_model(made.kind, **{"vocab_size": len(tokenizer) + 4} | special | made.sizes)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
-    # Small random weights differ too little from one another for a test to see that something reached them.
+    # Weights as they are drawn differ too little for a test to see that something reached them.
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() == 2:
                 weight.normal_(std=0.2)
-    ends = tokenizer.convert_tokens_to_ids(list(made.names))
-    model.generation_config = GenerationConfig(bos_token_id=tokenizer.bos_token_id, eos_token_id=ends or None)
-    if change:
-        change(model)
+    named = tokenizer.convert_tokens_to_ids(list(made.named))
+    model.generation_config = GenerationConfig(bos_token_id=tokenizer.bos_token_id, eos_token_id=named or None)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return folder
