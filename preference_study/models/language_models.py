@@ -1,6 +1,8 @@
 """Loading models, and computing rewards and log-probabilities with them."""
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from preference_study.artifacts import read_json
+from preference_study.artifacts import made_by, read_json
 from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
 from preference_study.models.checks import HEAD, check_files, check_loaded
@@ -66,9 +68,25 @@ def for_generating(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+@contextmanager
+def _reading(folder: str | Path, what: str = "cannot be loaded") -> Iterator[None]:
+    """Make what transformers and PEFT raise of a folder's files one message; the machine's own errors are left as they are."""
+    try:
+        yield
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        raise BadModel(f"{folder} {what} ({error}); {made_by(str(folder))}") from None
+
+
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder."""
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    """The tokenizer of a model folder.
+
+    Raises:
+        BadModel: it is not there, or not whole.
+    """
+    with _reading(folder, "holds no tokenizer that can be loaded"):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def _load(kind: type, folder: str | Path, new: tuple[str, ...] = (), **options: Any) -> PreTrainedModel:
@@ -78,10 +96,8 @@ def _load(kind: type, folder: str | Path, new: tuple[str, ...] = (), **options: 
         indices = path.glob("*.safetensors.index.json")
         shards = {index.name: read_json(index).get("weight_map", {}).values() for index in indices}
         check_files(folder, {file.name for file in path.iterdir()}, shards)
-    try:
+    with _reading(folder):
         model, info = kind.from_pretrained(folder, output_loading_info=True, **options, **loading())
-    except SafetensorError as error:
-        raise BadModel(f"{folder}: the weights cannot be read ({error}); fetch or make them again") from None
     check_loaded(folder, info, new, unused=bool(new))
     return model
 
@@ -103,37 +119,35 @@ def load_causal(
     return model.to(device()).eval()
 
 
-def with_adapter(model: PreTrainedModel, folder: str | Path, name: str = "default") -> PeftModel:
-    """A model with a LoRA adapter beside it.
+def with_adapter(model: PreTrainedModel | PeftModel, folder: str | Path, name: str = "default") -> PeftModel:
+    """A model with a LoRA adapter of this name beside it, and beside those it has.
 
     Raises:
         BadModel: the adapter is another model's, or the folder does not hold its every weight; PEFT would leave it as it was
             drawn.
     """
+    problem = "holds no adapter of the model"
     try:
-        made = PeftModel.from_pretrained(model, folder, adapter_name=name)
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise BadModel(f"{folder}: this is no adapter of the model ({error}); train it again") from None
-    check_adapter(made, folder, name)
-    return made
-
-
-def check_adapter(model: PeftModel, folder: str | Path, name: str) -> None:
-    """Raise `BadModel` where the adapter's folder lacks one of its weights, or holds others."""
-    needed = set(get_peft_model_state_dict(model, adapter_name=name))
-    held = _names(Path(folder).glob("*.safetensors"))
+        with _reading(folder, problem):
+            if isinstance(model, PeftModel):
+                model.load_adapter(folder, adapter_name=name)
+            else:
+                model = PeftModel.from_pretrained(model, folder, adapter_name=name)
+    except RuntimeError as error:  # PyTorch's, of weights of another shape; but too little memory is one as well
+        if "size mismatch" not in str(error):
+            raise
+        raise BadModel(f"{folder} {problem} ({error}); {made_by(str(folder))}") from None
+    needed, held = set(get_peft_model_state_dict(model, adapter_name=name)), _names(Path(folder).glob("*.safetensors"))
     check_loaded(folder, {"missing_keys": needed - held, "unexpected_keys": held - needed, "mismatched_keys": []})
+    return model
 
 
 def _names(files: Iterable[Path]) -> set[str]:
     """The names of the weights in safetensors files."""
     names = set()
     for path in files:
-        try:
-            with safe_open(path, framework="pt") as file:
-                names.update(file.keys())
-        except SafetensorError as error:
-            raise BadModel(f"{path}: the weights cannot be read ({error}); train again what they are of") from None
+        with _reading(path), safe_open(path, framework="pt") as file:
+            names.update(file.keys())
     return names
 
 

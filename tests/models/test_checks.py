@@ -94,7 +94,7 @@ SPOILT = {
     "a weight of another shape": (weights(lambda held: held.update({LAYER: torch.zeros(3, 3)})), [LAYER]),
     "a weight too many": (weights(lambda held: held.update({"model.more.weight": torch.zeros(1)})), ["no use for: model.more.weight"]),
     "another number of layers": (file("config.json", num_hidden_layers=3), ["lacks weights: model.layers.2."]),
-    "half a file": (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:999]) and None, ["weights cannot be read"]),
+    "half a file": (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:999]) and None, ["cannot be loaded", "header"]),
     "pickled weights": (pickled, ["no safetensors weights, only pytorch_model.bin", "save_pretrained"]),
     "a missing shard": (in_shards, ["model.safetensors.index.json names weights that are not there: model-00001"]),
     "no configuration": (lambda folder: (folder / "config.json").unlink(), ["cannot be loaded"]),
@@ -109,7 +109,7 @@ SPOILT = {
     "a number for padding outside": (file("config.json", pad_token_id=999), ["pad_token_id 999", "260 embeddings"]),
     "a weight that is no number": (weights(lambda held: held[LAYER].fill_(math.nan)), [f"NaN or infinity: {LAYER}"]),
     "an adapter": (adapter, ["adapter", "merge it"]),
-    "a text in place of weights": (lambda f: (f / "model.safetensors").write_text("version https://git-lfs") and None, ["weights cannot be read"]),
+    "a text in place of weights": (lambda f: (f / "model.safetensors").write_text("version https://git-lfs") and None, ["cannot be loaded", "header"]),
     "a classifier of another kind": (two_sided, ["no linear map named score"]),
     "a configuration that contradicts itself": (file("config.json", hidden_size=30), ["cannot be loaded"]),
     "a tokenizer cut short": (lambda f: (f / "tokenizer.json").write_text((f / "tokenizer.json").read_text()[:300]) and None, ["cannot be loaded"]),
@@ -327,12 +327,12 @@ def test_an_adapter_of_another_model_is_named(tmp_path, model_folder):
         {name: weight[:, :16].contiguous() if "score" in name else weight for name, weight in held.items()},
     ):
         save_file(broken, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
-        with pytest.raises(BadModel, match=f"{tmp_path}.*no adapter of the model"):
+        with pytest.raises(BadModel, match=f"{tmp_path}.*holds no adapter of the model"):
             load_reward(model_folder, tmp_path)
     save_file(held, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
     configuration = tmp_path / "adapter_config.json"
     configuration.write_text(json.dumps(json.loads(configuration.read_text()) | {"target_modules": "nothing"}))
-    with pytest.raises(BadModel, match=f"{tmp_path}.*no adapter of the model"):
+    with pytest.raises(BadModel, match=f"{tmp_path}.*holds no adapter of the model"):
         load_reward(model_folder, tmp_path)
 
 
@@ -343,3 +343,31 @@ def test_a_models_own_settings_for_sampling_are_left_out(spoilt):
     stages.prepare_model.main()
     written = json.loads((spoilt / "models/base/generation_config.json").read_text())
     assert not {"min_new_tokens", "no_repeat_ngram_size", "suppress_tokens", "top_k"} & set(written) and not written["do_sample"]
+
+
+STAGES = "stages:\n  prepare_model:\n    outs: [models/base]\n  train_reward:\n    outs: ['models/reward/${item.variant}']\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "stage"),
+    [
+        ("base/model.safetensors", lambda path: path.write_bytes(path.read_bytes()[:500]), "prepare_model"),
+        ("base/model.safetensors", Path.unlink, "prepare_model"),
+        ("base/config.json", lambda path: path.write_text("{"), "prepare_model"),
+        ("base/config.json", Path.unlink, "prepare_model"),
+        ("base/tokenizer.json", lambda path: path.write_bytes(path.read_bytes()[:500]), "prepare_model"),
+        ("reward/one/adapter_model.safetensors", lambda path: path.write_bytes(path.read_bytes()[:500]), "train_reward"),
+        ("reward/one/adapter_config.json", lambda path: path.write_text("{}"), "train_reward"),
+        ("reward/one/adapter_config.json", Path.unlink, "train_reward"),
+    ],
+)
+def test_a_spoilt_model_of_the_studys_own_names_the_stage_that_makes_it(tmp_path, monkeypatch, model_folder, name, spoil, stage):
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text(STAGES)
+    shutil.copytree(model_folder, "models/base")
+    model = new_reward_model("models/base", 1)
+    get_peft_model(model, lora(model, 4, 1, task_type="SEQ_CLS", modules_to_save=["score"])).save_pretrained("models/reward/one")
+    spoil(Path("models") / name)
+    with pytest.raises(BadModel, match=f"stage {stage} writes it: delete it and run dvc repro"):
+        load_tokenizer("models/base")
+        load_judge("models/base", "models/reward/one")
