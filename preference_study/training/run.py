@@ -44,6 +44,8 @@ trl.trainer.utils._use_triton = lambda device: True
 def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any) -> LoraConfig | None:
     """LoRA on every linear map of the model's top layers (Hu et al. 2021), scaled by alpha / rank = 2; None where rank is 0.
 
+    Of a mixture of experts those that transformers keeps as one tensor of all experts are no linear maps, and stay as they are.
+
     Args:
         top_layers: how many of the last layers; None for all.
         extra: passed to `LoraConfig`.
