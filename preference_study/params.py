@@ -60,7 +60,7 @@ class Model(Section):
     watched: str
     system_prompt: str | None
     chat_template: str | None
-    template_arguments: dict[str, bool | int | float | str | None]
+    template_arguments: dict[str, bool | int | Annotated[float, Field(allow_inf_nan=False)] | str | None]
     date: Annotated[str, AfterValidator(lambda day: str(date.fromisoformat(day)))]
 
     @model_validator(mode="after")

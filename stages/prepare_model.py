@@ -7,18 +7,20 @@ import shutil
 from datetime import date
 from pathlib import Path
 
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from preference_study.boundary import run
 from preference_study.errors import BadModel
 from preference_study.models.checks import (
     check_config,
+    check_finite,
+    check_system_turn,
     check_template,
     check_tokenizer,
     chosen_template,
-    end_of_turn,
     fixed_template,
+    name_ends,
+    separate_padding,
     with_system_prompt,
 )
 from preference_study.models.embedded import load_embedded
@@ -26,28 +28,9 @@ from preference_study.models.language_models import load_causal
 from preference_study.params import Model, load_params
 
 TARGET = Path("models/base")
-
-
-def separate_padding(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give the tokenizer a padding token that is not its EOS, where it has one to spare.
-
-    A reward is read at the last token that is not padding: were the two the same, the end of the turn would not be seen.
-    """
-    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
-        spare = tokenizer.unk_token if tokenizer.unk_token != tokenizer.eos_token else None
-        tokenizer.pad_token = spare or tokenizer.eos_token
-
-
-def name_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Make the token that ends a turn in the chat template the tokenizer's EOS, and have the model name all of them.
-
-    Some models' EOS ends a document, and another token a turn: trained and sampled responses must end with that one.
-    """
-    named = model.generation_config.eos_token_id
-    ends = [tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])]
-    tokenizer.eos_token = end_of_turn(tokenizer) or tokenizer.eos_token
-    ends = list(dict.fromkeys(token for token in (tokenizer.eos_token_id, *ends) if token is not None))
-    model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
+# Of the model's settings for generation.
+KEPT = {"bos_token_id", "eos_token_id", "pad_token_id", "use_cache", "output_attentions", "output_hidden_states"}
+KEPT |= {"transformers_version", "_from_model_config"}
 
 
 def load(settings: Model) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -63,9 +46,9 @@ def load(settings: Model) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         check_config(AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
         return load_causal(name, revision=revision), tokenizer
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except Exception as error:  # files that others wrote, read by libraries that raise what they like
         raise BadModel(
-            f"model.name {name!r} (revision {revision}) cannot be loaded: {error}\n"
+            f"model.name {name!r} (revision {revision}) cannot be loaded: {error or type(error).__name__}\n"
             "It must be 'embedded', a folder, or a hub name, with safetensors weights and no code of its own."
         ) from None
 
@@ -76,29 +59,35 @@ def main() -> None:
     name = settings.name
     try:
         model, tokenizer = load(settings)
+        check_finite(model)
         check_tokenizer(model, tokenizer)
         template = fixed_template(
             chosen_template(tokenizer, settings.chat_template), date.fromisoformat(settings.date), settings.template_arguments
         )
-        if settings.system_prompt is not None:
-            template = with_system_prompt(template, settings.system_prompt)
         tokenizer.chat_template = template
-        check_template(tokenizer, settings.system_prompt)
+        check_template(tokenizer)
+        if settings.system_prompt is not None:
+            check_system_turn(tokenizer)
+            tokenizer.chat_template = with_system_prompt(template, settings.system_prompt)
+        ends = name_ends(tokenizer, model.generation_config.eos_token_id)
     except BadModel as error:
-        raise BadModel(str(error) if name in str(error) else f"model.name {name!r}: {error}") from None
-    name_ends(model, tokenizer)
-    separate_padding(tokenizer)
+        raise BadModel(str(error) if str(error).startswith(("model.name", name)) else f"model.name {name!r}: {error}") from None
+    separate_padding(tokenizer, ends)
+    model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     # Nothing samples unless params.yaml says so: the model's own generation settings keep only its special tokens.
-    for setting in ("temperature", "top_p", "top_k", "repetition_penalty"):
+    for setting in set(model.generation_config.to_diff_dict()) - KEPT:
         setattr(model.generation_config, setting, None)
     model.generation_config.do_sample = False
     made = TARGET.with_name(".base.part")
     shutil.rmtree(made, ignore_errors=True)
-    model.save_pretrained(made)
-    tokenizer.save_pretrained(made)
-    shutil.rmtree(TARGET, ignore_errors=True)
-    made.rename(TARGET)
+    try:
+        model.save_pretrained(made)
+        tokenizer.save_pretrained(made)
+        shutil.rmtree(TARGET, ignore_errors=True)  # its successor is whole
+        made.rename(TARGET)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
     print(f"{TARGET}: {name}, {model.num_parameters():,} parameters, {model.dtype}")
 
 

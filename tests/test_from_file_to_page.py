@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
 
 import stages.prepare_data
 from preference_study.artifacts import read_json, read_table
-from preference_study.models.language_models import load_tokenizer
 from tests.conftest import ROOT
 from tests.corpus.files import SYSTEM, assistant, lines, user
-from tests.models.test_architectures import CONFIGS, ENDS, settings
-from tests.tiny import TEMPLATE, tiny_model
+from tests.models.architectures import ARCHITECTURES, write_architecture
+from tests.tiny import tiny_model
 from tests.workspace import change, tiny_params
 
 STAGES = (
@@ -151,16 +148,11 @@ def test_one_training_pair_and_few_to_validate_reach_the_page(folder):
     assert (folder / "reports/index.html").exists()
 
 
-@pytest.mark.parametrize("architecture", [name for name in CONFIGS if name != "llama"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_an_architecture_from_its_folder_to_scored_responses(folder, architecture):
     """What comes after that knows no model."""
-    tokenizer = load_tokenizer("tiny/model")
-    if architecture in ENDS:
-        (folder / "tiny/model/chat_template.jinja").write_text(TEMPLATE.replace("<|end|>", ENDS[architecture]))
-    torch.manual_seed(1)
-    (folder / "tiny/model/model.safetensors").unlink()
-    config = settings(*CONFIGS[architecture], len(tokenizer) + 12)
-    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained("tiny/model")
-    change(folder, reward={"lora_rank": 4, "lora_layers": 1})
+    shutil.rmtree(folder / "tiny/model")
+    write_architecture(architecture, folder / "tiny/model")
+    change(folder, reward={"lora_rank": 4, "lora_layers": 1, "max_length": 256}, policy={"max_length": 256})
     write(folder, "study")
     go_through(folder, [stage for stage in STAGES if not stage.startswith(("analyse", "compare", "report"))])

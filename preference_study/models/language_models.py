@@ -1,11 +1,14 @@
 """Loading models, and computing rewards and log-probabilities with them."""
 
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -15,9 +18,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from preference_study.artifacts import made_by, read_json
 from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
-from preference_study.models.checks import check_loaded
+from preference_study.models.checks import HEAD, check_files, check_loaded
 from preference_study.models.tokens import TokenPair
 
 ADAPTER = "adapter_config.json"
@@ -64,9 +68,38 @@ def for_generating(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+@contextmanager
+def _reading(folder: str | Path, what: str = "cannot be loaded") -> Iterator[None]:
+    """Make what transformers and PEFT raise of a folder's files one message; the machine's own errors are left as they are."""
+    try:
+        yield
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        raise BadModel(f"{folder} {what} ({error}); {made_by(str(folder))}") from None
+
+
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder."""
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    """The tokenizer of a model folder.
+
+    Raises:
+        BadModel: it is not there, or not whole.
+    """
+    with _reading(folder, "holds no tokenizer that can be loaded"):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def _load(kind: type, folder: str | Path, new: tuple[str, ...] = (), **options: Any) -> PreTrainedModel:
+    """A model by one of transformers' classes, whose every weight, but those that begin with `new`, comes from the folder."""
+    path = Path(folder)
+    if path.is_dir():
+        indices = path.glob("*.safetensors.index.json")
+        shards = {index.name: read_json(index).get("weight_map", {}).values() for index in indices}
+        check_files(folder, {file.name for file in path.iterdir()}, shards)
+    with _reading(folder):
+        model, info = kind.from_pretrained(folder, output_loading_info=True, **options, **loading())
+    check_loaded(folder, info, new, unused=bool(new))
+    return model
 
 
 def load_causal(
@@ -80,31 +113,42 @@ def load_causal(
         BadModel: weights are missing, of another shape, or others than the model's.
     """
     folder = base if adapter is None or (Path(adapter) / ADAPTER).exists() else adapter
-    model, info = AutoModelForCausalLM.from_pretrained(
-        folder, revision=revision, dtype=dtype, output_loading_info=True, **loading()
-    )
-    check_loaded(folder, info)
+    model = _load(AutoModelForCausalLM, folder, revision=revision, dtype=dtype)
     if adapter is not None and folder is base:
         model = with_adapter(model, adapter).merge_and_unload(safe_merge=True)
     return model.to(device()).eval()
 
 
-def with_adapter(model: PreTrainedModel, folder: str | Path, name: str = "default") -> PeftModel:
-    """A model with a LoRA adapter beside it.
+def with_adapter(model: PreTrainedModel | PeftModel, folder: str | Path, name: str = "default") -> PeftModel:
+    """A model with a LoRA adapter of this name beside it, and beside those it has.
 
     Raises:
-        BadModel: the folder does not hold every weight of the adapter; PEFT would leave it as it was drawn.
+        BadModel: the adapter is another model's, or the folder does not hold its every weight; PEFT would leave it as it was
+            drawn.
     """
-    made = PeftModel.from_pretrained(model, folder, adapter_name=name)
-    check_adapter(made, folder, name)
-    return made
-
-
-def check_adapter(model: PeftModel, folder: str | Path, name: str) -> None:
-    """Raise `BadModel` where the adapter's folder lacks one of its weights, or holds others."""
-    needed = set(get_peft_model_state_dict(model, adapter_name=name))
-    held = {key for file in Path(folder).glob("*.safetensors") for key in safe_open(file, framework="pt").keys()}  # noqa: SIM118
+    problem = "holds no adapter of the model"
+    try:
+        with _reading(folder, problem):
+            if isinstance(model, PeftModel):
+                model.load_adapter(folder, adapter_name=name)
+            else:
+                model = PeftModel.from_pretrained(model, folder, adapter_name=name)
+    except RuntimeError as error:  # PyTorch's, of weights of another shape; but too little memory is one as well
+        if "size mismatch" not in str(error):
+            raise
+        raise BadModel(f"{folder} {problem} ({error}); {made_by(str(folder))}") from None
+    needed, held = set(get_peft_model_state_dict(model, adapter_name=name)), _names(Path(folder).glob("*.safetensors"))
     check_loaded(folder, {"missing_keys": needed - held, "unexpected_keys": held - needed, "mismatched_keys": []})
+    return model
+
+
+def _names(files: Iterable[Path]) -> set[str]:
+    """The names of the weights in safetensors files."""
+    names = set()
+    for path in files:
+        with _reading(path), safe_open(path, framework="pt") as file:
+            names.update(file.keys())
+    return names
 
 
 def new_reward_model(base: str | Path, seed: int, dtype=torch.bfloat16) -> PreTrainedModel:
@@ -116,11 +160,10 @@ def new_reward_model(base: str | Path, seed: int, dtype=torch.bfloat16) -> PreTr
     torch.manual_seed(seed)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would report that the head is new, as it is meant to be
-    model, info = AutoModelForSequenceClassification.from_pretrained(
-        base, num_labels=1, dtype=dtype, output_loading_info=True, **loading()
-    )
-    logging.set_verbosity(verbosity)
-    check_loaded(base, info, new=("score.",), unused=True)
+    try:
+        model = _load(AutoModelForSequenceClassification, base, new=(f"{HEAD}.",), num_labels=1, dtype=dtype)
+    finally:
+        logging.set_verbosity(verbosity)
     return _exact_head(model)
 
 
@@ -134,17 +177,13 @@ def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> P
     files = list(folder.glob("*.safetensors"))
     if not files:
         raise BadModel(f"{folder}: no safetensors weights; train the reward model again")
-    names = {name for file in files for name in safe_open(file, framework="pt").keys()}  # noqa: SIM118
-    if not any("score." in name for name in names):
+    names = _names(files)
+    if not any(f"{HEAD}." in name for name in names):
         raise BadModel(f"{folder}: the weights hold no reward head (score.weight); scoring with a random one would be nonsense")
     if (folder / ADAPTER).exists():
         model = with_adapter(new_reward_model(base, 0, dtype), folder).merge_and_unload(safe_merge=True)
     else:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=1, dtype=dtype, output_loading_info=True, **loading()
-        )
-        check_loaded(folder, info)
-        model = _exact_head(model)
+        model = _exact_head(_load(AutoModelForSequenceClassification, folder, num_labels=1, dtype=dtype))
     return model.to(device()).eval()
 
 

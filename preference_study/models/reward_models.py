@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preference_study.aggregates import AGGREGATE, MEMBERS, aggregate
 from preference_study.artifacts import read_json, write_json
 from preference_study.errors import BadModel
-from preference_study.models.language_models import ADAPTER, check_adapter, device, load_reward, new_reward_model, with_adapter
+from preference_study.models.language_models import ADAPTER, device, load_reward, new_reward_model, with_adapter
 from preference_study.models.tokens import encode_pairs
 
 
@@ -76,8 +76,7 @@ def load_judge(
     else:
         model = with_adapter(new_reward_model(base, 0, dtype), folder / first, first)
         for name in others:
-            model.load_adapter(folder / name, adapter_name=name)
-            check_adapter(model, folder / name, name)
+            model = with_adapter(model, folder / name, name)
         models = dict.fromkeys(means, model.to(device()).eval())
     return Ensemble(models, means, summed_up)
 

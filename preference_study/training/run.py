@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import resource
 import shutil
 import sys
@@ -43,6 +44,8 @@ trl.trainer.utils._use_triton = lambda device: True
 def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any) -> LoraConfig | None:
     """LoRA on every linear map of the model's top layers (Hu et al. 2021), scaled by alpha / rank = 2; None where rank is 0.
 
+    Of a mixture of experts those that transformers keeps as one tensor of all experts are no linear maps, and stay as they are.
+
     Args:
         top_layers: how many of the last layers; None for all.
         extra: passed to `LoraConfig`.
@@ -53,23 +56,38 @@ def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any
     if rank == 0:
         return None
     count = model.config.get_text_config().num_hidden_layers
-    stack = next(
-        (name for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList) and len(module) == count), None
-    )
+    # In the decoder: a model that sees pictures too has other layers.
+    decoder = set(model.get_decoder().modules()) if isinstance(model, PreTrainedModel) else set()
+    lists = (name for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList) and module in decoder)
+    stack = next((name for name in lists if len(model.get_submodule(name)) == count), None)
     if stack is None:
         raise BadModel(f"{type(model).__name__}: no list of {count} layers is found in it, so LoRA cannot tell its top layers")
-    linear = {
-        name.rsplit(".", 1)[-1]
-        for name, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and name.startswith(f"{stack}.")
-    }
+    linear = {name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))}
+    ours = {name for name in linear if name.startswith(f"{stack}.")}
     first = 0 if top_layers is None else max(0, count - top_layers)
-    layers = "|".join(str(layer) for layer in range(first, count))
+    names = "|".join(sorted({name.rsplit(".", 1)[-1] for name in ours}))
+
+    def pattern(stack: str, chosen: range) -> str:
+        return rf"(.*\.)?{stack}\.({'|'.join(map(str, chosen))})\."
+
     # As one pattern: PEFT keeps a list of names as a set and would write it in another order in every process.
-    pattern = rf"(.*\.)?{stack.rsplit('.', 1)[-1]}\.({layers})\.(.*\.)?({'|'.join(sorted(linear))})"
+    short = stack.rsplit(".", 1)[-1]
+    if any(re.fullmatch(pattern(short, range(count)) + rf"(.*\.)?({names})", name) for name in linear - ours):
+        short = re.escape(stack)
+    # PEFT reads a mixture of experts' pattern as names alone, which stand in every layer.
+    experts = any(weight.dim() == 3 for weight in model.get_submodule(stack).parameters())
+    if experts and first:
+        extra["exclude_modules"] = pattern(short, range(first)) + ".*"
     # GPT-2's linear maps hold their weights the other way round.
-    turned = any(isinstance(module, Conv1D) for module in model.modules())
-    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=pattern, fan_in_fan_out=turned, **extra)
+    turned = any(isinstance(model.get_submodule(name), Conv1D) for name in ours)
+    return LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules=pattern(short, range(first, count)) + rf"(.*\.)?({names})",
+        fan_in_fan_out=turned,
+        **extra,
+    )
 
 
 def arguments(section: Training, learning_rate: float, seed: int, checkpoints: Path) -> dict[str, Any]:

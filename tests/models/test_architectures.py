@@ -1,26 +1,18 @@
 """Tiny random models of many architectures go the whole way: prepared, trained with LoRA, merged, loaded, scored, sampled."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
-from transformers import (
-    AutoModelForCausalLM,
-    BloomConfig,
-    FalconConfig,
-    Gemma2Config,
-    GPT2Config,
-    GPTNeoXConfig,
-    LlamaConfig,
-    MistralConfig,
-    OPTConfig,
-    Phi3Config,
-    PretrainedConfig,
-    Qwen2Config,
-)
+from peft import PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from transformers import AutoModelForCausalLM, Gemma3Config, MixtralConfig
 from trl import DPOConfig, RewardConfig
 
 import stages.prepare_model
+from preference_study.errors import BadModel
 from preference_study.models.generation import respond
 from preference_study.models.language_models import (
     load_causal,
@@ -34,28 +26,12 @@ from preference_study.models.tokens import encode_pairs, prompt_text
 from preference_study.params import load_params
 from preference_study.training.reward_trainer import Collator, RewardPairTrainer, reward_rows
 from preference_study.training.run import arguments, lora
-from preference_study.training.trainers import DPO, pair_rows
+from preference_study.training.trainers import DPO, eos_token_ids, pair_rows
 from tests.conftest import asked
 from tests.corpus.files import THREE
-from tests.tiny import SPECIAL, TEMPLATE, tiny_model
+from tests.models.architectures import ARCHITECTURES, Architecture, write_architecture
 from tests.workspace import change, tiny_params
 
-WIDE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-LIKE_LLAMA = WIDE | {"intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": 128}
-CONFIGS = {
-    "llama": (LlamaConfig, LIKE_LLAMA),
-    "mistral": (MistralConfig, LIKE_LLAMA),
-    "qwen2": (Qwen2Config, LIKE_LLAMA),
-    "gemma2": (Gemma2Config, LIKE_LLAMA | {"head_dim": 8}),
-    "phi3": (Phi3Config, LIKE_LLAMA),
-    "gpt2": (GPT2Config, {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}),
-    "bloom": (BloomConfig, {"hidden_size": 32, "n_layer": 2, "n_head": 4}),
-    "falcon": (FalconConfig, WIDE | {"max_position_embeddings": 128}),
-    "opt": (OPTConfig, WIDE | {"ffn_dim": 64, "max_position_embeddings": 128, "word_embed_proj_dim": 32}),
-    "gpt_neox": (GPTNeoXConfig, WIDE | {"intermediate_size": 64, "max_position_embeddings": 128}),
-}
-# Templates end a turn with a token of their own in Gemma and Phi 3, whose EOS ends a document.
-ENDS = {"gemma2": SPECIAL[2], "phi3": SPECIAL[3]}
 PAIRS = pd.DataFrame(
     {
         "prompt": [asked("Hi"), THREE, asked("A longer one")],
@@ -66,34 +42,31 @@ PAIRS = pd.DataFrame(
 LIMITS = {"max_batch": 4, "max_padded": 512, "description": "t"}
 
 
-def settings(kind: type[PretrainedConfig], sizes: dict, vocabulary: int) -> PretrainedConfig:
-    return kind(vocab_size=vocabulary, pad_token_id=0, eos_token_id=1, bos_token_id=1, **sizes)
-
-
-@pytest.fixture(params=CONFIGS)
-def architecture(request, tmp_path, monkeypatch) -> str:
-    """A study in whose model folder a model of that architecture lies."""
+@pytest.fixture(params=ARCHITECTURES)
+def architecture(request, tmp_path, monkeypatch) -> Architecture:
+    """A study whose model is prepared from a folder of that architecture."""
     tiny_params(tmp_path)
     monkeypatch.chdir(tmp_path)
-    tiny_model(tmp_path / "made")
-    tokenizer = load_tokenizer("made")
-    if request.param in ENDS:
-        (tmp_path / "made/chat_template.jinja").write_text(TEMPLATE.replace("<|end|>", ENDS[request.param]))
-    torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_config(settings(*CONFIGS[request.param], len(tokenizer) + 12), dtype=torch.float32)
-    (tmp_path / "made/model.safetensors").unlink()
-    model.save_pretrained("made")
+    write_architecture(request.param, tmp_path / "made")
     change(tmp_path, model={"name": "made", "watched": "made"})
-    return request.param
+    stages.prepare_model.main()
+    return ARCHITECTURES[request.param]
+
+
+def adapted(model: PeftModel) -> list[str]:
+    """The linear maps that LoRA changes, by their names in the model."""
+    return [name.removeprefix("base_model.model.") for name, module in model.named_modules() if isinstance(module, LoraLayer)]
 
 
 def test_an_architecture_goes_the_whole_way(architecture):
-    stages.prepare_model.main()
     tokenizer, section = load_tokenizer("models/base"), load_params().reward
-    end = ENDS.get(architecture, "<|end|>")
-    assert tokenizer.eos_token == end and prompt_text(tokenizer, asked("Hi")) == f"<|user|>Hi{end}<|assistant|>"
-    encoded = encode_pairs(tokenizer, PAIRS, 96)
-    assert all(ids[-1] == tokenizer.eos_token_id for pair in encoded for ids in (pair.chosen_ids, pair.rejected_ids))
+    assert tokenizer.eos_token == architecture.ends[0]
+    # Padding is another token, where there is one.
+    assert (tokenizer.pad_token == tokenizer.eos_token) == (len(tokenizer.added_tokens_decoder) == 1)
+    encoded = encode_pairs(tokenizer, PAIRS, 200)
+    for pair in encoded:  # each response ends its turn once, with the end of the template's own
+        assert all(ids.count(tokenizer.eos_token_id) == 1 for ids in (pair.chosen_ids, pair.rejected_ids))
+        assert pair.chosen_ids[-1] == pair.rejected_ids[-1] == tokenizer.eos_token_id
     common = arguments(section, 1e-2, 1, "checkpoints") | {"max_steps": 2, "save_strategy": "no", "eval_strategy": "no"}
 
     base = new_reward_model("models/base", 1)
@@ -103,9 +76,8 @@ def test_an_architecture_goes_the_whole_way(architecture):
         train_dataset=Dataset.from_list(reward_rows(encoded)), processing_class=tokenizer,
         peft_config=lora(base, 4, 1, task_type="SEQ_CLS", modules_to_save=["score"]),
     )  # fmt: skip
-    adapted = {name for name, _ in trainer.model.named_parameters() if "lora_A" in name}
-    assert adapted and not any(".0." in name.split("lora_A")[0].split("base_model")[1] for name in adapted)  # the top layer alone
-    assert not any(part in name for name in adapted for part in ("score", "lm_head", "embed", "wte"))
+    names = adapted(trainer.model)
+    assert len(names) == architecture.linear and all(".1." in name for name in names)  # every map of the top layer, and no other
     trainer.train()
     trainer.model.save_pretrained("models/reward")
     trained = pair_rewards(trainer.model.eval(), encoded, **LIMITS)
@@ -122,11 +94,98 @@ def test_an_architecture_goes_the_whole_way(architecture):
     trainer = DPO(
         model=model, args=DPOConfig(**common, max_length=None, precompute_ref_log_probs=True),
         train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
-        peft_config=lora(model, 4, 1, task_type="CAUSAL_LM"),
+        peft_config=lora(model, 4, None, task_type="CAUSAL_LM"),
     )  # fmt: skip
+    assert len(adapted(trainer.model)) == 2 * architecture.linear
     trainer.train()
     trainer.model.save_pretrained("models/policy")
     policy = load_causal("models/base", "models/policy")
     assert pair_logps(policy, encoded, **LIMITS) != reference
-    [[one], [other], _] = respond(policy, tokenizer, list(PAIRS["prompt"]), max_new_tokens=5, batch_size=3)
-    assert one.tokens <= 5 and other.tokens <= 5
+    for [response] in respond(policy, tokenizer, list(PAIRS["prompt"]), max_new_tokens=5, batch_size=3):
+        assert response.tokens <= 5
+
+
+def test_a_merged_adapter_is_the_adapter(architecture):
+    """In float32, with LoRA's second matrix drawn at random, so that a map merged the wrong way round would be seen."""
+    model = load_causal("models/base", dtype=torch.float32)
+    ids = torch.tensor([encode_pairs(load_tokenizer("models/base"), PAIRS[:1], 200)[0].prompt_ids])
+    before = model(input_ids=ids).logits
+    apart = get_peft_model(model, lora(model, 4, None, task_type="CAUSAL_LM"))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, weight in apart.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.1)
+    apart.save_pretrained("models/policy")
+    merged = load_causal("models/base", "models/policy", dtype=torch.float32)
+    wanted, found = (made(input_ids=ids).logits for made in (apart.eval(), merged))
+    assert torch.allclose(found, wanted, atol=1e-3) and not torch.allclose(found, before, atol=1e-1)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_each_token_that_ends_a_response_ends_it(architecture, number):
+    if number == len(architecture.ends):
+        pytest.skip("it has one")
+    model, tokenizer = load_causal("models/base"), load_tokenizer("models/base")
+    named = model.generation_config.eos_token_id
+    named = named if isinstance(named, list) else [named]
+    assert tuple(tokenizer.convert_ids_to_tokens(named)) == architecture.ends
+    assert tuple(tokenizer.convert_ids_to_tokens(eos_token_ids(model, tokenizer.eos_token_id))) == architecture.ends
+    head = model.get_output_embeddings()
+    head.register_forward_hook(lambda head, inputs, logits: logits.index_fill(-1, torch.tensor(named[number]), 99.0))
+    [[response]] = respond(model, tokenizer, [asked("Hi")], max_new_tokens=5, batch_size=1)
+    assert response.finished and response.tokens == 0 and response.text == ""
+
+
+def test_system_turns_are_taken_by_the_templates_that_have_them(architecture, tmp_path):
+    change(tmp_path, model={"system_prompt": "Be brief."})
+    if architecture.system:
+        stages.prepare_model.main()
+        assert prompt_text(load_tokenizer("models/base"), asked("Hi")).count("Be brief.") == 1
+    else:
+        with pytest.raises(BadModel, match=r"takes no system turn .*set model\.system_prompt to null"):
+            stages.prepare_model.main()
+
+
+def prepared_text(folder: Path, name: str, **settings) -> str:
+    """The prompt "Hi", as a model of this architecture has it with these settings."""
+    tiny_params(folder)
+    write_architecture(name, folder / "made")
+    change(folder, model={"name": "made", "watched": "made"} | settings)
+    stages.prepare_model.main()
+    return prompt_text(load_tokenizer("models/base"), asked("Hi"))
+
+
+def test_a_template_that_writes_the_date_writes_the_parameters(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = prepared_text(tmp_path, "llama", date="2025-03-09")
+    assert "Today Date: 09 Mar 2025\n" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "thinks"), [({}, True), ({"enable_thinking": True}, True), ({"enable_thinking": False}, False)]
+)
+def test_a_thinking_switch_is_the_parameters(tmp_path, monkeypatch, arguments, thinks):
+    monkeypatch.chdir(tmp_path)
+    text = prepared_text(tmp_path, "qwen3", template_arguments=arguments)
+    assert text.endswith("<|im_start|>assistant\n" if thinks else "<|im_start|>assistant\n<think>\n\n</think>\n\n")
+
+
+def test_lora_leaves_the_layers_that_see_pictures(tmp_path):
+    """Gemma 3 has a tower for pictures, of as many layers as the decoder and with maps of the same names."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    text = sizes | {"vocab_size": 99, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0}
+    config = Gemma3Config(text_config=text, vision_config=sizes | {"image_size": 32, "patch_size": 16}, mm_tokens_per_image=1)
+    model = AutoModelForCausalLM.from_config(config)
+    names = adapted(get_peft_model(model, lora(model, 4, 1, task_type="CAUSAL_LM")))
+    assert len(names) == 7 and all(".language_model.layers.1." in name for name in names)
+
+
+def test_lora_of_a_mixture_of_experts_keeps_to_the_top_layers():
+    config = MixtralConfig(
+        vocab_size=99, hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        num_local_experts=2,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
+    names = adapted(get_peft_model(model, lora(model, 4, 2, task_type="CAUSAL_LM")))
+    assert names and {name.split(".layers.")[1].split(".")[0] for name in names} == {"1", "2"}

@@ -70,7 +70,7 @@ def test_pickled_weights_are_refused(model_folder, tmp_path):
     model = load_causal(model_folder)
     model.config.save_pretrained(tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(BadModel, match=r"no safetensors weights, only pytorch_model\.bin"):
         load_causal(tmp_path)
 
 

@@ -1,0 +1,46 @@
+"""The base model's folder: the former one stays until the new one is whole, and nothing of it is left then."""
+
+import shutil
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+import stages.prepare_model
+from tests.workspace import change, tiny_params
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch, model_folder):
+    """A study with a base model of before."""
+    tiny_params(tmp_path)
+    shutil.copytree(model_folder, tmp_path / "models/base")
+    (tmp_path / "models/base/former").write_text("of before")
+    change(tmp_path, model={"name": str(model_folder), "watched": str(model_folder)})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_new_model_takes_the_place_of_all_of_the_former_one(study):
+    stages.prepare_model.main()
+    assert [path.name for path in (study / "models").iterdir()] == ["base"]
+    names = {path.name for path in (study / "models/base").iterdir()}
+    assert "former" not in names and {"model.safetensors", "tokenizer.json", "chat_template.jinja"} <= names
+
+
+def test_what_cannot_be_written_to_its_end_leaves_the_former_one(study, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "save_pretrained", full)
+    before = {path: path.read_bytes() for path in (study / "models/base").iterdir()}
+    with pytest.raises(OSError, match="No space left"):
+        stages.prepare_model.main()
+    assert {path: path.read_bytes() for path in (study / "models/base").iterdir()} == before
+    assert [path.name for path in (study / "models").iterdir()] == ["base"]
+
+
+def test_the_same_model_is_the_same_bytes(study):
+    stages.prepare_model.main()
+    first = {path.name: path.read_bytes() for path in (study / "models/base").iterdir()}
+    stages.prepare_model.main()
+    assert {path.name: path.read_bytes() for path in (study / "models/base").iterdir()} == first
