@@ -44,6 +44,8 @@ class Columns(Section):
             raise ValueError("name either chosen and rejected, or responses, preference and coding")
         if self.coding and str(self.coding[0]) == str(self.coding[1]):
             raise ValueError(f"coding names {self.coding[0]!r} for both responses")
+        if self.coding and set(map(str, self.tie)) & set(map(str, self.coding)):
+            raise ValueError("a value of coding stands under tie too")
         if self.responses and self.prompt is None and self.responses[0] == self.responses[1]:
             raise ValueError("responses names one column twice")
         return self

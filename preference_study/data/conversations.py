@@ -16,11 +16,17 @@ ROLES = {
 }  # fmt: skip
 TOOLS = {"tool", "function", "function_call", "function_response", "observation", "ipython"}
 # HH-RLHF's transcripts. The first mark has lost its empty line where a text was stripped.
-_TRANSCRIPT = re.compile(r"\s*(?:Human|System): ?")
+_TRANSCRIPT = re.compile(r"\s*(?:Human|System): ?", re.IGNORECASE)
 # A text that is meant to be a message or a list of them.
 _MESSAGES = re.compile(r"""\s*(?:\[\s*)?\{\s*['"]\w+['"]\s*:.*""", re.DOTALL)
 _ROLE = re.compile(r"""['"](?:role|from)['"]\s*:""")
-_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System):")
+_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System):", re.IGNORECASE)
+_CLOSE_SPEAKER = re.compile(r"(?:^|\n)(Human|Assistant|System):", re.IGNORECASE)
+# What a chat template writes before a turn: a text that begins so has been through one, and would go through another.
+_TEMPLATED = (
+    "<|im_start|>", "<|start_header_id|>", "<|begin_of_text|>", "<start_of_turn>", "[INST]", "<s>[INST]", "<|user|>",
+    "<|system|>",
+)  # fmt: skip
 
 
 class Unusable(ValueError):
@@ -37,8 +43,8 @@ def is_missing(value: Any) -> bool:
 
 
 def is_transcript(text: Any) -> bool:
-    """Whether a text is a transcript as HH-RLHF has them, with an empty line and "Human:" or "Assistant:" before each turn."""
-    return isinstance(text, str) and _TRANSCRIPT.match(text) is not None and "\n\nAssistant:" in text
+    """Whether a text is a transcript as HH-RLHF has them: it begins with "Human:", and "Assistant:" begins another line."""
+    return isinstance(text, str) and _TRANSCRIPT.match(text) is not None and "\nassistant:" in text.lower()
 
 
 def looks_like_messages(text: str) -> bool:
@@ -72,19 +78,27 @@ def as_turns(value: Any, role: str) -> Turns:
         assistant's and empty is no turn, but the place of the response.
 
     Raises:
-        Unusable: not_a_conversation, unknown_role, not_text (pictures, sounds), tool_calls.
+        Unusable: not_a_conversation, unknown_role, not_text (pictures, sounds), tool_calls, written_by_a_template.
     """
     if is_missing(value):
         return []
     if is_transcript(value):
-        _, *parts = _SPEAKER.split(value.strip())
+        text = value.replace("\r\n", "\n").strip()
+        # An empty line stands before each turn; only where none does, a line is enough.
+        _, *parts = (_SPEAKER if "\n\nassistant:" in text.lower() else _CLOSE_SPEAKER).split(text)
         turns = [{"role": ROLES[who.lower()], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
         return turns[:-1] if turns[-1] == {"role": "assistant", "content": ""} else turns
     if isinstance(value, str):
         messages = written_messages(value) if looks_like_messages(value) else None
-        return [{"role": role, "content": value.strip()}] if messages is None else as_turns(messages, role)
+        if messages is not None:
+            return as_turns(messages, role)
+        if looks_like_messages(value) and value.lstrip().startswith("["):
+            raise Unusable("not_a_conversation")  # a list that was cut off, or is written in another way
+        if value.lstrip().startswith(_TEMPLATED):
+            raise Unusable("written_by_a_template")
+        return [{"role": role, "content": value.strip()}]
     if isinstance(value, dict):
-        return [_turn(value)]
+        return as_turns(value["messages"], role) if "messages" in value and "role" not in value else [_turn(value)]
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
         return [_turn(message) for message in value]
     raise Unusable("not_a_conversation")
@@ -164,8 +178,9 @@ def pair_of(prompt: Any, chosen: Any, rejected: Any, system: Any = None) -> tupl
 
 def _whole_prompt(prompt: Turns, before: Turns) -> Turns:
     """The conversation before the response: the prompt, or, where the responses come with theirs, that, of which it is a part."""
-    if not before or prompt == before:
+    if not before or prompt == before or [turn for turn in prompt if turn["role"] != "system"] == before:
         return prompt
+    prompt = [turn for turn in prompt if turn["content"]]
     parts = [before[start : start + len(prompt)] for start in range(len(before) - len(prompt) + 1)]
     if prompt and prompt not in parts:
         raise Unusable("prompt_contradicts")

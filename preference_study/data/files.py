@@ -1,5 +1,6 @@
 """Reading a raw file as a table, whatever it is written in."""
 
+import ast
 import csv
 import io
 import json
@@ -12,7 +13,7 @@ import pandas as pd
 import pyarrow as arrow
 from pyarrow import parquet
 
-from preference_study.data.conversations import looks_like_messages, written_messages
+from preference_study.data.conversations import looks_like_messages
 from preference_study.errors import BadInput
 
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
@@ -24,7 +25,7 @@ def read_table_file(path: str | Path) -> pd.DataFrame:
     may be compressed, with .gz or .zst after that.
 
     Returns:
-        The rows, every cell as the Python value that the file holds; of CSV, text, but for messages, which are parsed.
+        The rows, every cell as the Python value that the file holds; of CSV, text, but for lists and objects, which are parsed.
 
     Raises:
         BadInput: the file is missing, empty, truncated, not what its name says, or holds no rows; a row cannot be read.
@@ -135,8 +136,8 @@ def _lines(path: Path, content: bytes) -> Iterator[Any]:
 def _read_csv(path: Path, content: bytes) -> pd.DataFrame:
     text = _csv_text(path, content.removeprefix(BOM))
     csv.field_size_limit(sys.maxsize)
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header = next(rows, [])
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    header = [name.strip() for name in next(rows, [])]
     _check_names(path, header)
     if len(header) == 1 and any(sign in header[0] for sign in ";\t|"):
         raise BadInput(f"{path}: the header is one column, {header[0]!r}; save the file with commas between the columns")
@@ -152,7 +153,7 @@ def _read_csv(path: Path, content: bytes) -> pd.DataFrame:
                 "a text with commas, quotes or line breaks must stand in quotes, with quotes in it doubled"
             )
         for name, cell in zip(header, row, strict=True):
-            columns[name].append(_messages(path, number, name, cell))
+            columns[name].append(_value(path, number, name, cell))
     return _table(columns)
 
 
@@ -166,14 +167,18 @@ def _csv_text(path: Path, content: bytes) -> str:
         raise BadInput(f"{path}: line {line} is not UTF-8; save the file as UTF-8") from None
 
 
-def _messages(path: Path, number: int, name: str, cell: str) -> Any:
-    """A cell that is written as a message or a list of messages, in JSON or as Python prints them, as that; others as text."""
-    if not looks_like_messages(cell):
-        return cell
-    found = written_messages(cell)
-    if found is not None:
-        return found
-    raise BadInput(
-        f"{path}: row {number}, column {name!r} looks like a list of messages, and is neither JSON nor Python's: "
-        f"{cell[:60]!r}; save the data as JSON lines or parquet"
-    )
+def _value(path: Path, number: int, name: str, cell: str) -> Any:
+    """A cell that is a list or an object, in JSON or as Python prints it, as that; others as text."""
+    text = cell.strip()
+    if text[:1] + text[-1:] in ("[]", "{}"):
+        for parse in (json.loads, ast.literal_eval):
+            try:
+                return parse(text)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+    if looks_like_messages(cell):
+        raise BadInput(
+            f"{path}: row {number}, column {name!r} looks like a list of messages, and is neither JSON nor Python's: "
+            f"{cell[:60]!r}; save the data as JSON lines or parquet"
+        )
+    return cell

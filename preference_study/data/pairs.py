@@ -21,6 +21,7 @@ REASONS = {
     "unknown_role": "a turn of an unknown role",
     "not_text": "pictures or other parts that are not text",
     "tool_calls": "tool calls",
+    "written_by_a_template": "a text that a chat template has written already",
     "not_the_assistants": "a last turn that is not the assistant’s",
     "conversations_differ": "conversations that differ before the last turn",
     "prompt_contradicts": "a prompt that is not in the conversations",

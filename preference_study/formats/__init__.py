@@ -110,6 +110,6 @@ def _mapped(columns: Columns, raw: pd.DataFrame, source: str) -> Format:
         rows = two_sides(columns.prompt, columns.chosen, columns.rejected, (columns.system,))
     else:
         rows = by_preference(
-            columns.prompt, *columns.responses, columns.preference, columns.coding, columns.tie, system=columns.system
+            columns.prompt, *columns.responses, columns.preference, columns.coding, columns.tie, system=(columns.system,)
         )
     return Format(tuple(named), 0, rows)

@@ -41,6 +41,10 @@ class Source(NamedTuple):
         """A column's cells; missing ones where there is no such column."""
         return list(self.table[column]) if column in self.table else [None] * len(self.table)
 
+    def of_first(self, columns: Iterable[str | None]) -> list[Any]:
+        """The cells of the first of several columns that is there."""
+        return self.cells(next((name for name in columns if name in self.table), ""))
+
 
 Rows = Callable[[Source], Iterable[Row]]
 
@@ -54,9 +58,7 @@ def two_sides(prompt: str | None, chosen: str, rejected: str, system: Sequence[s
     """
 
     def rows(source: Source) -> Iterable[Row]:
-        own = next((name for name in system if name in source.table), None)
-        cells = [source.cells(name) if name else [None] * len(source.table) for name in (prompt, chosen, rejected, own)]
-        return map(Row, *cells)
+        return map(Row, *(source.cells(name or "") for name in (prompt, chosen, rejected)), source.of_first(system))
 
     return rows
 
@@ -70,7 +72,7 @@ def by_preference(
     tie: Sequence[Any] = (),
     *,
     wrong: Sequence[str] = (),
-    system: str | None = None,
+    system: Sequence[str | None] = SYSTEM,
 ) -> Rows:
     """Rows of two responses and a column that says which was preferred.
 
@@ -78,7 +80,7 @@ def by_preference(
         coding: the values that mean the first and the second response, as texts of whole numbers or words.
         tie: those that mean neither.
         wrong: a value of which a single one already says that another coding is meant.
-        system: the column of a system turn.
+        system: columns that can hold a system turn; the first one that is there is taken.
     """
     one, two = map(as_word, coding)
     ties = {as_word(value) for value in tie}
@@ -89,7 +91,7 @@ def by_preference(
         if any(word in stray for word in wrong) or sum(stray.values()) > STRAY_SHARE * len(found):
             _refuse(source.name, Counter(filter(None, found)), prompt, (first, second), preference, (one, two))
         for prompt_, a, b, word, own in zip(
-            source.cells(prompt or ""), source.cells(first), source.cells(second), found, source.cells(system or ""), strict=True
+            source.cells(prompt or ""), source.cells(first), source.cells(second), found, source.of_first(system), strict=True
         ):
             problem = "tie" if word in ties else "bad_preference" if word not in (one, two) else None
             yield Row(prompt_, *((a, b) if word == one else (b, a)), own, problem)
@@ -100,7 +102,8 @@ def by_preference(
 def as_word(value: Any) -> str:
     """A preference as a text: 1, 1.0, '1' and ' 1 ' are all '1'; a missing one is ''. True is 'True', and no number."""
     text = "" if is_missing(value) else str(value).strip()
-    return text[:-2] if text.endswith(".0") else text
+    text = text[:-2] if text.endswith(".0") else text
+    return "0" if text == "-0" else text
 
 
 def _refuse(source: str, found: Counter, prompt: str | None, responses: tuple, preference: str, meant: tuple) -> None:

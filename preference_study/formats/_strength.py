@@ -1,6 +1,9 @@
 """Rows in which a column says by how much which of two responses was preferred."""
 
-from preference_study.formats._rows import Rows, Source, as_word, by_preference
+from collections.abc import Iterable
+
+from preference_study.errors import BadInput
+from preference_study.formats._rows import STRAY_SHARE, Row, Rows, Source, as_word, by_preference
 
 STRONGEST = 3
 
@@ -10,8 +13,14 @@ def by_strength(prompt: str, first: str, second: str, strength: str) -> Rows:
     sides = {str(value): "first" if value < 0 else "second" if value else "tie" for value in range(-STRONGEST, STRONGEST + 1)}
     rows = by_preference(prompt, first, second, strength, ("first", "second"), ("tie",))
 
-    def of(source: Source):
+    def of(source: Source) -> Iterable[Row]:
         words = [as_word(cell) for cell in source.table[strength]]
-        return rows(source._replace(table=source.table.assign(**{strength: [sides.get(word, word) for word in words]})))
+        stray = sorted({word for word in words if word and word not in sides})
+        if sum(word in stray for word in words) > STRAY_SHARE * len(words):
+            raise BadInput(
+                f"{source.name}: column {strength!r} holds {', '.join(stray[:6])}, where whole numbers from -3 (the first "
+                "response is much better) to 3 (the second is) belong; write them so, or use data.columns"
+            )
+        return rows(source._replace(table=source.table.assign(**{strength: [sides.get(word, "") for word in words]})))
 
     return of

@@ -35,7 +35,7 @@ def _texts(cell: Any) -> list[str] | None:
         try:
             cell = json.loads(cell)
         except ValueError:
-            return [cell]
+            return None
     texts = [cell] if isinstance(cell, str) else list(cell) if isinstance(cell, (list, tuple)) else []
     return [text or "" for text in texts] if texts and all(text is None or isinstance(text, str) for text in texts) else None
 

@@ -11,12 +11,20 @@ COLUMNS = ("chosen", "rejected")
 
 
 def rows(source: Source) -> Iterable[Row]:
-    """The rows as they are; of texts that are no transcripts, the prompt is what both begin with, as TRL takes it."""
+    """The rows as they are; of texts that are no transcripts, with no other column, the prompt is what both begin with, as TRL
+    takes it."""
+    others = [name for name in source.table.columns if name not in (*COLUMNS, *SYSTEM)]
     for number, row in enumerate(two_sides(None, *COLUMNS)(source), start=1):
         both = (row.chosen, row.rejected)
         if not all(isinstance(text, str) for text in both) or any(map(is_transcript, both)):
             yield row
             continue
+        if others:
+            raise BadInput(
+                f"{source.name}: column 'prompt' is missing, and row {number}'s texts under 'chosen' and 'rejected' are no "
+                f"conversations; if {' or '.join(map(repr, others[:4]))} holds the prompt, say so under data in params.yaml:\n"
+                f"  columns: {{prompt: {others[0]}, chosen: chosen, rejected: rejected}}"
+            )
         prompt = common_beginning(*both)
         if not prompt.strip() and all(text.strip() for text in both):
             raise BadInput(

@@ -1,9 +1,10 @@
 """Ranked lists, as Nectar has them: several answers to a prompt, each with its rank, 1 being the best."""
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
-from preference_study.data.conversations import is_missing
+from preference_study.errors import BadInput
 from preference_study.formats import Format
 from preference_study.formats._rows import Row, Source
 
@@ -16,6 +17,8 @@ def rows(source: Source) -> Iterable[Row]:
         if ranked is None:
             yield Row(None, None, None, problem="bad_preference")
             continue
+        if min(ranked) < 1:
+            raise BadInput(f"{source.name}: an answer has rank {min(ranked)}; ranks begin with 1, the best; count them so")
         last = max(ranked)
         wanted = [last if rank == -1 else rank for rank in source.ranks]
         sides = [ranked.get(rank, []) for rank in wanted]
@@ -32,7 +35,7 @@ def _ranked(answers: Any) -> dict[int, list[Any]] | None:
     found: dict[int, list[Any]] = {}
     for one in answers if isinstance(answers, (list, tuple)) else []:
         rank = one.get("rank") if isinstance(one, dict) else None
-        if is_missing(rank) or isinstance(rank, bool) or not isinstance(rank, (int, float)) or rank != int(rank):
+        if isinstance(rank, bool) or not isinstance(rank, (int, float)) or not isfinite(rank) or rank != int(rank):
             return None
         found.setdefault(int(rank), []).append(one.get("answer"))
     return found or None
