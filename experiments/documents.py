@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from preference_study.artifacts import read_json, whole_file
+from preference_study.errors import BadInput
 from preference_study.methods import display_name
 from preference_study.numbers import decimal, with_interval
 from preference_study.texts.instructions import with_obeyed
@@ -249,8 +250,8 @@ def main() -> None:
     for name, (file, make) in BLOCKS.items():
         try:
             block = make()
-        except FileNotFoundError as error:
-            print(f"{file}: {name} stays as it is, for {error.filename} is not there")
+        except BadInput as error:
+            print(f"{file}: {name} stays as it is: {error}")
             continue
         text = written(Path(file).read_text(encoding="utf-8"), name, block)
         with whole_file(file) as path:
