@@ -125,10 +125,11 @@ def reruns() -> str:
                 for name, stage in definition().items()
                 if parameter in stage["params"]
                 or f"${{{parameter}}}" in stage["deps"]
-                or (section in stage["params"] and name != "report")
+                or (section in stage["params"] and name not in ("check", "report"))
                 or (of_entry and own & set(stage["params"]))
             ]
-            again = set().union({"report"}, *(after[name] for name in readers))
+            # What `check` writes is always the same, so that no stage runs again after it.
+            again = set().union({"check", "report"}, *(after[name] for name in readers if name != "check"))
             found.setdefault(tuple(name for name in definition() if name in again), []).append(parameter)
     rows = [
         [", ".join(f"`{name}`" for name in names), ", ".join(f"`{name}`" for name in again)] for again, names in found.items()
