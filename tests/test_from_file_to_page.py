@@ -141,9 +141,9 @@ def test_shapes_of_the_same_pairs_are_prepared_the_same(folder):
         assert tables[shape]["train"][["chosen", "rejected"]].equals(tables["study"]["train"][["chosen", "rejected"]]), shape
 
 
-def test_one_training_pair_and_few_to_validate_reach_the_page(folder):
-    change(folder, generate={"max_prompts": None})
-    write(folder, "trl explicit", train=1, val=4)
+@pytest.mark.parametrize(("train", "val"), [(1, 4), (2, 1)])
+def test_a_handful_of_pairs_reaches_the_page(folder, train, val):
+    write(folder, "trl explicit", train, val)
     go_through(folder)
     assert (folder / "reports/index.html").exists()
 

@@ -41,8 +41,10 @@ def number(value: float | None, places: int = 2, signed: bool = False) -> str:
     return decimal(value, places, signed).replace("-", "−")
 
 
-def p_value(p: float) -> str:
-    """A p-value to two significant digits: 0.017, 4.8×10⁻⁵."""
+def p_value(p: float | None) -> str:
+    """A p-value to two significant digits: 0.017, 4.8×10⁻⁵; a dash where there were too few to test."""
+    if p is None:
+        return "–"
     if p >= 0.001:
         return decimal(p, 2 if p >= 0.1 else 3 if p >= 0.01 else 4).rstrip("0").rstrip(".")
     if p < 1e-99:
