@@ -37,13 +37,13 @@ class Source(NamedTuple):
     table: pd.DataFrame
     ranks: tuple[int, int] = (1, -1)
 
-    def cells(self, column: str) -> list[Any]:
-        """A column's cells; missing ones where there is no such column."""
-        return list(self.table[column]) if column in self.table else [None] * len(self.table)
+    def cells(self, column: str | None) -> list[Any]:
+        """A column's cells; missing ones where there is no such column, or None is asked for."""
+        return list(self.table[column]) if column is not None and column in self.table else [None] * len(self.table)
 
     def of_first(self, columns: Iterable[str | None]) -> list[Any]:
         """The cells of the first of several columns that is there."""
-        return self.cells(next((name for name in columns if name in self.table), ""))
+        return self.cells(next((name for name in columns if name in self.table), None))
 
 
 Rows = Callable[[Source], Iterable[Row]]
@@ -58,7 +58,7 @@ def two_sides(prompt: str | None, chosen: str, rejected: str, system: Sequence[s
     """
 
     def rows(source: Source) -> Iterable[Row]:
-        return map(Row, *(source.cells(name or "") for name in (prompt, chosen, rejected)), source.of_first(system))
+        return map(Row, *(source.cells(name) for name in (prompt, chosen, rejected)), source.of_first(system))
 
     return rows
 
@@ -91,7 +91,7 @@ def by_preference(
         if any(word in stray for word in wrong) or sum(stray.values()) > STRAY_SHARE * len(found):
             _refuse(source.name, Counter(filter(None, found)), prompt, (first, second), preference, (one, two))
         for prompt_, a, b, word, own in zip(
-            source.cells(prompt or ""), source.cells(first), source.cells(second), found, source.of_first(system), strict=True
+            source.cells(prompt), source.cells(first), source.cells(second), found, source.of_first(system), strict=True
         ):
             problem = "tie" if word in ties else "bad_preference" if word not in (one, two) else None
             yield Row(prompt_, *((a, b) if word == one else (b, a)), own, problem)

@@ -429,6 +429,7 @@ FILES = [
     Case("numbers_and_na.csv", CSV + b"1,NA,null\n", [([user("1")], "NA", "null")]),
     Case("messages_in_json.csv", CSV + b'%b,"[{""role"": ""assistant"", ""content"": ""Apple.""}]",Car.\n' % Q.encode(), [PAIR]),
     Case("messages_of_python.csv", CSV + b"\"[{'role': 'user', 'content': 'Name a fruit.'}]\",Apple.,Car.\n", [PAIR]),
+    Case("an_index_without_a_name.csv", b",prompt,chosen,rejected\n0,Name a fruit.,Apple.,Car.\n", [PAIR]),
     Case("spaces_after_commas.csv", CSV.replace(b",", b", ") + b'Name a fruit., "Apple.", Car.\n', [PAIR]),
     Case("parts.csv", CSV_PAIR + b"q,\"[{'type': 'text', 'text': 'Apple.'}]\",b\n", [PAIR], dropped={"unknown_role": 1}),
     Case("lists_of_texts.csv", CSV_PAIR + b'q,"[""Apple.""]",b\n', [PAIR], dropped={"not_a_conversation": 1}),
