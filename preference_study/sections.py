@@ -46,8 +46,9 @@ class Columns(Section):
             raise ValueError(f"coding names {self.coding[0]!r} for both responses")
         if self.coding and set(map(str, self.tie)) & set(map(str, self.coding)):
             raise ValueError("a value of coding stands under tie too")
-        if self.responses and self.prompt is None and self.responses[0] == self.responses[1]:
-            raise ValueError("responses names one column twice")
+        named = [self.prompt, self.system, self.chosen, self.rejected, self.preference, *(self.responses or [])]
+        if twice := next((name for name in named if name is not None and named.count(name) > 1), None):
+            raise ValueError(f"column {twice!r} is named twice")
         return self
 
 

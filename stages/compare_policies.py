@@ -99,6 +99,7 @@ def main() -> None:
     metrics = compare_policies(responses, logps, betas, params.seed)
     for policy, reasons in left_out.items():
         metrics[policy]["reading_grade_left_out"] = reasons
+        metrics[policy]["prompts_truncated"] = int(responses[policy]["prompt_truncated"].sum())
     train = read_table("data/prepared/train.parquet")
     draw_policies(responses, metrics, methods)
     write_keywords(responses, [*train["chosen"], *train["rejected"]])

@@ -1,14 +1,14 @@
 """A folder as a stage sees the project's root, with the tiny model and data."""
 
 import os
-import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
 
-from preference_study.alternative import apply, with_alternative
+from preference_study.alternative import with_alternative
 from preference_study.params import Params, checked_params
 from tests.conftest import ROOT
 from tests.tiny import main as make_tiny
@@ -17,10 +17,10 @@ from tests.tiny import main as make_tiny
 def change(folder: Path, **sections: dict) -> None:
     """Change parameters in the folder's params.yaml: change(folder, policy={"epochs": 1})."""
     path = folder / "params.yaml"
-    params = yaml.safe_load(path.read_text())
+    params = yaml.load(path.read_text(), yaml.CSafeLoader)
     for section, values in sections.items():
         params[section] |= values
-    path.write_text(yaml.safe_dump(params))
+    path.write_text(yaml.dump(params, Dumper=yaml.CSafeDumper))
 
 
 def stage(folder: Path, *arguments: str) -> str:
@@ -38,10 +38,15 @@ def alternative_params(name: str) -> Params:
     return checked_params(text, name)
 
 
+@cache
+def tiny_text() -> str:
+    """params.yaml of the tiny study."""
+    return with_alternative(ROOT / "params.yaml", ROOT / "params/tiny.yaml")[0]
+
+
 def tiny_params(folder: Path) -> None:
     """The parameters of the tiny study as the folder's params.yaml."""
-    shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
-    apply(ROOT / "params/tiny.yaml", folder / "params.yaml")
+    (folder / "params.yaml").write_text(tiny_text())
 
 
 def run(folder: Path, *command: str) -> str:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,18 +16,22 @@ ROLES = {
     "system": "system", "developer": "system",
 }  # fmt: skip
 TOOLS = {"tool", "function", "function_call", "function_response", "observation", "ipython"}
-# HH-RLHF's transcripts. The first mark has lost its empty line where a text was stripped.
-_TRANSCRIPT = re.compile(r"\s*(?:Human|System): ?", re.IGNORECASE)
+# HH-RLHF's transcripts: an empty line stands before each turn, though the first may have lost it where a text was stripped.
+_TRANSCRIPT = re.compile(r"\s*\n\n(?:Human|Assistant|System):", re.IGNORECASE)
+_STRIPPED_TRANSCRIPT = re.compile(r"\s*(?:Human|System):.*\nAssistant:", re.IGNORECASE | re.DOTALL)
+_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System):", re.IGNORECASE)
+_CLOSE_SPEAKER = re.compile(r"(?:^|\n)(Human|Assistant|System):", re.IGNORECASE)
 # A text that is meant to be a message or a list of them.
 _MESSAGES = re.compile(r"""\s*(?:\[\s*)?\{\s*['"]\w+['"]\s*:.*""", re.DOTALL)
 _ROLE = re.compile(r"""['"](?:role|from)['"]\s*:""")
-_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System):", re.IGNORECASE)
-_CLOSE_SPEAKER = re.compile(r"(?:^|\n)(Human|Assistant|System):", re.IGNORECASE)
-# What a chat template writes before a turn: a text that begins so has been through one, and would go through another.
-_TEMPLATED = (
-    "<|im_start|>", "<|start_header_id|>", "<|begin_of_text|>", "<start_of_turn>", "[INST]", "<s>[INST]", "<|user|>",
-    "<|system|>",
-)  # fmt: skip
+# What a text begins or ends with that holds turns: the marks of chat templates, the place of a response in other transcripts.
+_MARK = (
+    r"<\|(?:im_start|im_end|start_header_id|end_header_id|begin_of_text|eot_id|endoftext|user|assistant|system|end)\|>"
+    r"|<(?:start|end)_of_turn>|<s>\s*\[INST\]|\[/?INST\]|<<SYS>>"
+)
+_BEGINS = re.compile(rf"\s*(?:{_MARK})")
+_ENDS = re.compile(rf"(?:{_MARK}|\n\s*(?i:(?:assistant|bot|ai|chatgpt)\s*:|\#+\s*response\s*:?))\s*\Z")
+_END = 60  # characters at a text's end that hold any of them
 
 
 class Unusable(ValueError):
@@ -43,13 +48,26 @@ def is_missing(value: Any) -> bool:
 
 
 def is_transcript(text: Any) -> bool:
-    """Whether a text is a transcript as HH-RLHF has them: it begins with "Human:", and "Assistant:" begins another line."""
-    return isinstance(text, str) and _TRANSCRIPT.match(text) is not None and "\nassistant:" in text.lower()
+    """Whether a text is a transcript as HH-RLHF has them, with "Human:" or "Assistant:" at the beginning of its turns."""
+    if not isinstance(text, str):
+        return False
+    text = _unix(text)
+    return _TRANSCRIPT.match(text) is not None or _STRIPPED_TRANSCRIPT.match(text) is not None
+
+
+def _unix(text: str) -> str:
+    """A text whose lines end as on Unix."""
+    return text.replace("\r\n", "\n")
 
 
 def looks_like_messages(text: str) -> bool:
     """Whether a text is meant to be a message or a list of messages, written in JSON or as Python prints them."""
     return _MESSAGES.fullmatch(text) is not None and _ROLE.search(text) is not None
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is nothing but a text: no transcript, and no messages written out."""
+    return not (is_transcript(text) or looks_like_messages(text))
 
 
 def written_messages(text: str) -> list[dict] | dict | None:
@@ -78,14 +96,15 @@ def as_turns(value: Any, role: str) -> Turns:
         assistant's and empty is no turn, but the place of the response.
 
     Raises:
-        Unusable: not_a_conversation, unknown_role, not_text (pictures, sounds), tool_calls, written_by_a_template.
+        Unusable: not_a_conversation, unknown_role, not_text (pictures, sounds), tool_calls.
     """
     if is_missing(value):
         return []
     if is_transcript(value):
-        text = value.replace("\r\n", "\n").strip()
+        text = _unix(value)
         # An empty line stands before each turn; only where none does, a line is enough.
-        _, *parts = (_SPEAKER if "\n\nassistant:" in text.lower() else _CLOSE_SPEAKER).split(text)
+        close = _TRANSCRIPT.match(text) is None and "\n\nassistant:" not in text.lower()
+        _, *parts = (_CLOSE_SPEAKER if close else _SPEAKER).split(text.strip())
         turns = [{"role": ROLES[who.lower()], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
         return turns[:-1] if turns[-1] == {"role": "assistant", "content": ""} else turns
     if isinstance(value, str):
@@ -94,8 +113,6 @@ def as_turns(value: Any, role: str) -> Turns:
             return as_turns(messages, role)
         if looks_like_messages(value) and value.lstrip().startswith("["):
             raise Unusable("not_a_conversation")  # a list that was cut off, or is written in another way
-        if value.lstrip().startswith(_TEMPLATED):
-            raise Unusable("written_by_a_template")
         return [{"role": role, "content": value.strip()}]
     if isinstance(value, dict):
         return as_turns(value["messages"], role) if "messages" in value and "role" not in value else [_turn(value)]
@@ -107,14 +124,15 @@ def as_turns(value: Any, role: str) -> Turns:
 def _turn(message: Any) -> dict[str, str]:
     if not isinstance(message, dict):
         raise Unusable("not_a_conversation")
-    role = message.get("role", message.get("from"))
+    role = message.get("from") if is_missing(message.get("role")) else message["role"]
+    role = role.strip().lower() if isinstance(role, str) else None
     called = any(_holds(message.get(name)) for name in ("tool_calls", "function_call", "tool_call_id"))
-    if called or (isinstance(role, str) and role.lower() in TOOLS):
+    if called or role in TOOLS:
         raise Unusable("tool_calls")
-    if not isinstance(role, str) or role.lower() not in ROLES:
+    if role not in ROLES:
         raise Unusable("unknown_role")
-    content = message.get("content", message.get("value"))
-    return {"role": ROLES[role.lower()], "content": _text(content).strip()}
+    content = message.get("value") if is_missing(message.get("content")) else message["content"]
+    return {"role": ROLES[role], "content": _text(content).strip()}
 
 
 def _holds(value: Any) -> bool:
@@ -148,9 +166,8 @@ def pair_of(prompt: Any, chosen: Any, rejected: Any, system: Any = None) -> tupl
         system: the text of a system turn that stands in a column of its own.
 
     Raises:
-        Unusable: as `as_turns`; or not_the_assistants (a conversation's last turn is not the assistant's), conversations_differ
-            (before that turn), prompt_contradicts (the prompt is no part of the conversations), no_user_turn, not_the_users_turn
-            (the prompt ends with another's), empty_text, broken_text (half of a pair of UTF-16 surrogates).
+        Unusable: as `prompt_of`; or not_the_assistants (a conversation's last turn is not the assistant's), conversations_differ
+            (before that turn).
     """
     both = [as_turns(cell, "assistant") for cell in (chosen, rejected)]
     if not all(both):
@@ -160,20 +177,37 @@ def pair_of(prompt: Any, chosen: Any, rejected: Any, system: Any = None) -> tupl
     before, other = (turns[:-1] for turns in both)
     if before != other:
         raise Unusable("conversations_differ")
-    turns = _whole_prompt(as_turns(prompt, "user"), before)
-    instruction = as_turns(system, "system")
-    turns = [*(instruction if instruction != turns[:1] else []), *turns]
-    turns = [turn for turn in turns if turn["content"] or turn["role"] != "system"]
-    texts = both[0][-1]["content"], both[1][-1]["content"]
-    said = [turn["content"] for turn in turns]
-    if not turns and prompt is None:
-        raise Unusable("no_user_turn")
-    if not (turns and all(said) and all(texts)):
-        raise Unusable("empty_text")
-    check_prompt(turns)
-    if not all(is_whole(text) for text in (*said, *texts)):
-        raise Unusable("broken_text")
+    turns = prompt_of(prompt, before, system)
+    texts = [one[-1]["content"] for one in both]
+    _check_texts(texts)
     return turns, *texts
+
+
+def prompt_of(prompt: Any, before: Turns = (), system: Any = None) -> Turns:
+    """A prompt as turns that end with the user's.
+
+    Args:
+        prompt: a cell as `as_turns` takes it.
+        before: the turns that a conversation has before its last one, of which the prompt is all or a part.
+        system: the text of a system turn that stands in a column of its own.
+
+    Raises:
+        Unusable: as `as_turns`; or prompt_contradicts (the prompt is no part of the conversation), no_user_turn,
+            not_the_users_turn (it ends with another's), empty_text, turns_in_text (the marks of a chat template or of another
+            transcript), broken_text (half of a pair of UTF-16 surrogates).
+    """
+    turns = _whole_prompt(as_turns(prompt, "user"), list(before))
+    own = as_turns(system, "system")
+    turns = [*(own if own != turns[:1] else []), *turns]
+    turns = [turn for turn in turns if turn["role"] != "system" or not _is_blank(turn["content"])]
+    if not turns and prompt is not None:
+        raise Unusable("empty_text")
+    if not any(turn["role"] == "user" for turn in turns):
+        raise Unusable("no_user_turn")
+    if turns[-1]["role"] != "user":
+        raise Unusable("not_the_users_turn")
+    _check_texts([turn["content"] for turn in turns])
+    return turns
 
 
 def _whole_prompt(prompt: Turns, before: Turns) -> Turns:
@@ -187,12 +221,18 @@ def _whole_prompt(prompt: Turns, before: Turns) -> Turns:
     return before
 
 
-def check_prompt(turns: Turns) -> None:
-    """Raise `Unusable` for a prompt that does not end with a turn of the user's."""
-    if not any(turn["role"] == "user" for turn in turns):
-        raise Unusable("no_user_turn")
-    if turns[-1]["role"] != "user":
-        raise Unusable("not_the_users_turn")
+def _check_texts(texts: Sequence[str]) -> None:
+    if any(map(_is_blank, texts)):
+        raise Unusable("empty_text")
+    if any(_BEGINS.match(text) or _ENDS.search(text[-_END:]) for text in texts):
+        raise Unusable("turns_in_text")
+    if not all(map(is_whole, texts)):
+        raise Unusable("broken_text")
+
+
+def _is_blank(text: str) -> bool:
+    """Whether a text shows nothing: white space, marks of direction and of byte order, and spaces of no width alone."""
+    return all(char.isspace() or unicodedata.category(char) in ("Cc", "Cf") for char in text)
 
 
 def is_whole(text: str) -> bool:

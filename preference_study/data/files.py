@@ -49,7 +49,7 @@ def read_table_file(path: str | Path) -> pd.DataFrame:
         with arrow.input_stream(str(path), compression=compression) as stream:
             content = stream.read()
         table = readers[kind](path, content)
-    except (arrow.ArrowException, OSError, ValueError, RecursionError, csv.Error) as error:
+    except (arrow.ArrowException, OSError, ValueError, RecursionError) as error:
         raise BadInput(
             f"{path}: not a whole {kind} file ({str(error).splitlines()[0][:200]}); "
             "it may be truncated or of another format: fetch it again or rename it"
@@ -136,20 +136,15 @@ def _lines(path: Path, content: bytes) -> Iterator[Any]:
 def _read_csv(path: Path, content: bytes) -> pd.DataFrame:
     text = _csv_text(path, content.removeprefix(BOM))
     csv.field_size_limit(sys.maxsize)
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-    header = [name.strip() for name in next(rows, [])]
+    rows = _fields(path, csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True))
+    _, header = next(rows, (0, []))
+    header = [name.strip() for name in header]
     _check_names(path, header)
-    if len(header) == 1 and any(sign in header[0] for sign in ";\t|"):
-        raise BadInput(f"{path}: the header is one column, {header[0]!r}; save the file with commas between the columns")
     columns: dict[str, list[Any]] = {name: [] for name in header}
-    number = 0
-    for row in rows:
-        if not row:
-            continue
-        number += 1
+    for number, (line, row) in enumerate(rows, start=1):
         if len(row) != len(header):
             raise BadInput(
-                f"{path}: row {number} (it ends in line {rows.line_num}) has {len(row)} fields, and the header {len(header)}; "
+                f"{path}: row {number} (it ends in line {line}) has {len(row)} fields, and the header {len(header)}; "
                 "a text with commas, quotes or line breaks must stand in quotes, with quotes in it doubled"
             )
         for name, cell in zip(header, row, strict=True):
@@ -157,9 +152,27 @@ def _read_csv(path: Path, content: bytes) -> pd.DataFrame:
     return _table(columns)
 
 
+def _fields(path: Path, rows: Any) -> Iterator[tuple[int, list[str]]]:
+    """The line that each row ends in, and its fields; empty lines are no rows. The first is the header, row 0."""
+    number = 0
+    try:
+        for row in rows:
+            if row:
+                yield rows.line_num, row
+                number += 1
+    except csv.Error as error:
+        raise BadInput(
+            f"{path}: row {number} (line {rows.line_num}) is not CSV ({error}); a text with quotes must stand in quotes, with "
+            "quotes in it doubled"
+        ) from None
+
+
 def _csv_text(path: Path, content: bytes) -> str:
     if b"\x00" in content:
         raise ValueError("it holds zero bytes; it may be UTF-16, which must be saved as UTF-8")
+    header = content.lstrip().partition(b"\n")[0]
+    if sign := next((sign for sign in (b";", b"\t", b"|") if header.count(sign) > header.count(b",")), None):
+        raise BadInput(f"{path}: {sign.decode()!r} stands between its columns, {header[:60]!r}; save the file with commas")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -6,13 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from preference_study.data.conversations import is_missing, prompt_key
+from preference_study.data.conversations import is_missing, is_whole, prompt_key
 from preference_study.texts.words import words
 
 TEXTS = ("prompt", "chosen", "rejected")
 OWN = ("id", *TEXTS, "chosen_words", "rejected_words")
 # Names that later stages give to columns of their own.
 TAKEN = {*OWN, "problem", "chosen_reward", "rejected_reward", "correct", "perturbation", "policy", "response", "reward"}
+# Columns that make a row unusable where they hold anything, by the reason.
+BESIDE = {"not_text": ("image", "images", "audio", "audios", "video", "videos"), "tool_calls": ("tools",)}
 # Why a row is dropped, with what a reader is told.
 REASONS = {
     "bad_preference": "no clear preference",
@@ -21,13 +23,13 @@ REASONS = {
     "unknown_role": "a turn of an unknown role",
     "not_text": "pictures or other parts that are not text",
     "tool_calls": "tool calls",
-    "written_by_a_template": "a text that a chat template has written already",
     "not_the_assistants": "a last turn that is not the assistant’s",
     "conversations_differ": "conversations that differ before the last turn",
     "prompt_contradicts": "a prompt that is not in the conversations",
     "no_user_turn": "no turn of the user’s",
     "not_the_users_turn": "a prompt that does not end with the user’s turn",
     "empty_text": "an empty text",
+    "turns_in_text": "turns written into one text, by a chat template or otherwise",
     "broken_text": "characters that are no text",
     "equal_responses": "two equal responses",
     "duplicate": "a repeated row",
@@ -76,6 +78,23 @@ def pair_id(*texts: str) -> str:
     return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
+def system_column(raw: pd.DataFrame) -> str | None:
+    """The column of a table that holds system turns: one named so, of texts or messages; numbers there are something else."""
+    texts = (str, dict, list)
+    named = [name for name in ("system", "system_prompt") if name in raw]
+    return next((name for name in named if all(is_missing(cell) or isinstance(cell, texts) for cell in raw[name])), None)
+
+
+def beside_texts(raw: pd.DataFrame) -> list[str | None]:
+    """Per row the reason to drop it for what stands beside its texts: pictures or sounds, of which they speak, or tools."""
+    reasons: list[str | None] = [None] * len(raw)
+    for reason, names in BESIDE.items():
+        for name in [name for name in names if name in raw]:
+            filled = [not is_missing(cell) and str(cell) not in ("", "[]", "{}") for cell in raw[name]]
+            reasons = [reason if here else before for here, before in zip(filled, reasons, strict=True)]
+    return reasons
+
+
 def extra_columns(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """The columns of a table that can travel with its pairs: texts, numbers or truth values, one kind a column, with gaps.
 
@@ -96,7 +115,7 @@ def extra_columns(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def _dtype(cells: list[Any]) -> str | None:
     kinds = {type(cell) for cell in cells}
-    if kinds == {str} and all(cell.isascii() or cell.encode(errors="replace").decode() == cell for cell in cells):
+    if kinds == {str} and all(map(is_whole, cells)):
         return "object"
     if kinds == {bool}:
         return "boolean"

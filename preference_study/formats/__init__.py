@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from preference_study.data.conversations import Unusable, pair_of
-from preference_study.data.pairs import extra_columns
+from preference_study.data.pairs import beside_texts, extra_columns, system_column
 from preference_study.errors import BadInput
 from preference_study.formats._rows import Row, Source, by_preference, two_sides
 from preference_study.registry import entries
@@ -25,14 +25,12 @@ class Format:
     Attributes:
         columns: those it is recognised by, as an error lists them.
         order: formats of a smaller one are tried first.
-        rows: its rows, in order.
-        optional: columns that it uses besides where they are there; what it does not use travels with the pairs.
+        rows: its rows, in order; the columns that they do not use travel with the pairs.
     """
 
     columns: tuple[str, ...]
     order: int
     rows: Callable[[Source], Iterable[Row]]
-    optional: tuple[str, ...] = ()
 
 
 FORMATS: dict[str, Format] = dict(sorted(entries(sys.modules[__name__], "FORMAT").items(), key=lambda item: item[1].order))
@@ -70,27 +68,33 @@ def to_pairs(raw: pd.DataFrame, source: str, columns: Columns | None = None, ran
         BadInput: the columns are of no recognised shape, or hold what does not fit it.
     """
     shape, found = ("data.columns", _mapped(columns, raw, source)) if columns else _recognised(raw, source)
-    rows = []
-    for row in found.rows(Source(source, raw, ranks)):
+    system = columns.system if columns else system_column(raw)
+    data, rows = Source(source, raw, ranks), []
+    for row, own, beside in zip(found.rows(data), data.cells(system), beside_texts(raw), strict=True):
         try:
-            if row.problem:
-                raise Unusable(row.problem)
-            rows.append((*pair_of(row.prompt, row.chosen, row.rejected, row.system), None))
+            if problem := row.problem or beside:
+                raise Unusable(problem)
+            rows.append((*pair_of(row.prompt, row.chosen, row.rejected, own), None))
         except Unusable as error:
             rows.append((None, None, None, error.reason))
     names = ("prompt", "chosen", "rejected", "problem")
     cells = zip(names, zip(*rows, strict=True), strict=True)
     pairs = pd.DataFrame({name: pd.Series(own, dtype=object) for name, own in cells})
-    used = {*found.columns, *found.optional}
+    # An instruction travels whatever else it is: where it is of a kind that can be checked, the truth goes by it.
+    used = {*found.columns, system} - {"instruction"}
     extra, left_out = extra_columns(raw[[name for name in raw.columns if name not in used]])
     return Pairs(pairs.join(extra), shape, left_out)
 
 
+def recognised(raw: pd.DataFrame) -> str | None:
+    """The name of the format that a table is in; None where it is in none."""
+    return next((name for name, found in FORMATS.items() if set(raw.columns) >= set(found.columns)), None)
+
+
 def _recognised(raw: pd.DataFrame, source: str) -> tuple[str, Format]:
     present = set(raw.columns)
-    for name, found in FORMATS.items():
-        if present >= set(found.columns):
-            return name, found
+    if name := recognised(raw):
+        return name, FORMATS[name]
     missing = {name: [column for column in found.columns if column not in present] for name, found in FORMATS.items()}
     nearest = min(FORMATS, key=lambda name: len(missing[name]) / len(FORMATS[name].columns))
     told = f"columns {', '.join(map(str, raw.columns))} are of no known shape"
@@ -107,9 +111,7 @@ def _mapped(columns: Columns, raw: pd.DataFrame, source: str) -> Format:
         if name not in raw.columns:
             raise BadInput(f"{source}: data.columns names column {name!r}, and the file has {', '.join(map(str, raw.columns))}")
     if columns.responses is None:
-        rows = two_sides(columns.prompt, columns.chosen, columns.rejected, (columns.system,))
+        rows = two_sides(columns.prompt, columns.chosen, columns.rejected)
     else:
-        rows = by_preference(
-            columns.prompt, *columns.responses, columns.preference, columns.coding, columns.tie, system=(columns.system,)
-        )
+        rows = by_preference(columns.prompt, *columns.responses, columns.preference, columns.coding, columns.tie)
     return Format(tuple(named), 0, rows)

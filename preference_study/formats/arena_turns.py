@@ -17,13 +17,13 @@ def rows(source: Source) -> Iterable[Row]:
     for prompt, a, b, *won in zip(*map(source.cells, COLUMNS), strict=True):
         winners = [as_word(cell) in YES for cell in won]
         if sum(winners) != 1:
-            yield Row(None, None, None, problem="bad_preference")
+            yield Row(None, None, None, "bad_preference")
         elif winners[2]:
-            yield Row(None, None, None, problem="tie")
+            yield Row(None, None, None, "tie")
         else:
             said, *both = (_texts(cell) for cell in (prompt, a, b))
             if said is None or None in both or any(len(texts) != len(said) for texts in both):
-                yield Row(None, None, None, problem="not_a_conversation")
+                yield Row(None, None, None, "not_a_conversation")
             else:
                 one, two = (_conversation(said, texts) for texts in both)
                 yield Row(None, *((one, two) if winners[0] else (two, one)))

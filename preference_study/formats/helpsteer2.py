@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from preference_study.formats import Format
-from preference_study.formats._rows import SYSTEM, Row, Source
+from preference_study.formats._rows import Row, Source
 from preference_study.formats._strength import by_strength
 
 COLUMNS = ("prompt", "response_1", "response_2", "preference_strength")
@@ -26,4 +26,4 @@ def _turns(prompt: Any) -> Any:
     return [{"role": "User", "content": first}, *later]
 
 
-FORMAT = Format(COLUMNS, 3, rows, SYSTEM)
+FORMAT = Format(COLUMNS, 3, rows)

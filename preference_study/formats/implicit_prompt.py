@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
-from preference_study.data.conversations import is_transcript
+from preference_study.data.conversations import is_plain
+from preference_study.data.pairs import system_column
 from preference_study.errors import BadInput
 from preference_study.formats import Format
-from preference_study.formats._rows import SYSTEM, Row, Source, two_sides
+from preference_study.formats._rows import Row, Source, two_sides
 
 COLUMNS = ("chosen", "rejected")
 
@@ -13,10 +14,10 @@ COLUMNS = ("chosen", "rejected")
 def rows(source: Source) -> Iterable[Row]:
     """The rows as they are; of texts that are no transcripts, with no other column, the prompt is what both begin with, as TRL
     takes it."""
-    others = [name for name in source.table.columns if name not in (*COLUMNS, *SYSTEM)]
+    others = [name for name in source.table.columns if name not in (*COLUMNS, system_column(source.table))]
     for number, row in enumerate(two_sides(None, *COLUMNS)(source), start=1):
         both = (row.chosen, row.rejected)
-        if not all(isinstance(text, str) for text in both) or any(map(is_transcript, both)):
+        if not all(isinstance(text, str) and is_plain(text) for text in both):
             yield row
             continue
         if others:
@@ -41,4 +42,4 @@ def common_beginning(chosen: str, rejected: str) -> str:
     return chosen[: place - 1] if place and chosen[place - 1] == " " else chosen[:place]
 
 
-FORMAT = Format(COLUMNS, 13, rows, SYSTEM)
+FORMAT = Format(COLUMNS, 14, rows)

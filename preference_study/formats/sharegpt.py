@@ -1,8 +1,8 @@
 """ShareGPT's: the conversation so far beside both answers; messages have `from` and `value`, or role and content."""
 
 from preference_study.formats import Format
-from preference_study.formats._rows import SYSTEM, two_sides
+from preference_study.formats._rows import two_sides
 
 COLUMNS = ("conversations", "chosen", "rejected")
 
-FORMAT = Format(COLUMNS, 9, two_sides(*COLUMNS), SYSTEM)
+FORMAT = Format(COLUMNS, 9, two_sides(*COLUMNS))

@@ -85,12 +85,12 @@ def accepted(name: str, *rows: dict, pairs: list[tuple] | None = None, **more: A
     return Case(f"{name}.jsonl", lines(*rows), [PAIR] if pairs is None else pairs, **more)
 
 
-def dropped(name: str, reason: str, *rows: dict) -> Case:
+def dropped(name: str, reason: str, *rows: dict, **more: Any) -> Case:
     """Rows that are dropped for a reason, after a good one."""
     good = {**EXPLICIT} if "prompt" in rows[0] or "question" not in rows[0] else {**STUDY}
     if "prompt" not in rows[0] and "question" not in rows[0]:
         good = {"chosen": [user(Q), assistant(A)], "rejected": [user(Q), assistant(B)]}
-    return Case(f"{name}.jsonl", lines(good, *rows), [PAIR], dropped={reason: len(rows)})
+    return Case(f"{name}.jsonl", lines(good, *rows), [PAIR], dropped={reason: len(rows)}, **more)
 
 
 def refused(name: str, content: bytes, *names: str, **more: Any) -> Case:
@@ -174,6 +174,11 @@ SHAPES = [
     ),
     accepted("argilla_question", {"system": "Be brief.", "question": Q, "chosen": A, "rejected": B}, pairs=[WITH_SYSTEM]),
     accepted("orca_input", {"system": "Be brief.", "input": Q, "chosen": A, "rejected": B}, pairs=[WITH_SYSTEM]),
+    accepted("an_instruction", {"instruction": Q, "chosen": A, "rejected": B}),
+    accepted("alpaca", {"instruction": "Name a", "input": "fruit.", "chosen": A, "rejected": B}, pairs=[([user("Name a\nfruit.")], A, B)]),
+    accepted("alpaca_without_input", {"instruction": Q, "input": "", "chosen": A, "rejected": B}),
+    accepted("an_instruction_beside_conversations", {"instruction": "kind", "chosen": [user(Q), assistant(A)], "rejected": [user(Q), assistant(B)]}),
+    accepted("an_instruction_beside_a_prompt", EXPLICIT | {"instruction": "kind"}),
     accepted("an_empty_system_column", {"system": "", "input": Q, "chosen": A, "rejected": B}),
     accepted("a_missing_system_column", {"system": None, "question": Q, "chosen": A, "rejected": B}),
     accepted("a_system_prompt_column", EXPLICIT | {"system_prompt": "Be brief."}, pairs=[WITH_SYSTEM]),
@@ -248,6 +253,10 @@ SHAPES = [
     accepted("an_empty_prompt_beside_whole_conversations", {"prompt": "", "chosen": [user(Q), assistant(A)], "rejected": [user(Q), assistant(B)]}),
     accepted("a_prompt_of_messages_in_an_object", {"prompt": {"messages": [user(Q)]}, "chosen": A, "rejected": B}),
     accepted("helpsteer2_minus_nought", {"prompt": Q, "response_1": A, "response_2": B, "preference_strength": -3}, {"prompt": "p", "response_1": A, "response_2": B, "preference_strength": -0.0}, dropped={"tie": 1}),
+    accepted("a_response_with_its_mark", EXPLICIT | {"chosen": f"\n\nAssistant: {A}"}),
+    accepted("a_prompt_with_its_mark", EXPLICIT | {"prompt": f"\n\nHuman: {Q}"}),
+    accepted("roles_beside_none", {"prompt": [{"role": None, "content": None, "from": " Human ", "value": Q}], "chosen": A, "rejected": B}),
+    accepted("whole_conversations_written_out", {"chosen": json.dumps([user(Q), assistant(A)]), "rejected": json.dumps([user(Q), assistant(B)])}),
     accepted("messages_written_out", {"prompt": json.dumps([user(Q)]), "chosen": json.dumps([assistant(A)]), "rejected": str([assistant(B)])}),
     accepted("an_answer_of_code", EXPLICIT | {"chosen": '{"name": "a", "role": 1'}, pairs=[([user(Q)], '{"name": "a", "role": 1', B)]),
     accepted("other_names_of_roles", {"prompt": [say("developer", "Be brief."), say("prompter", Q)], "chosen": [say("ai", A)], "rejected": [say("bot", B)]}, pairs=[WITH_SYSTEM]),
@@ -308,6 +317,7 @@ MAPPINGS = [
         data={"columns": MAPPED | {"coding": [1, 1]}},
     ),
     refused("mapping_of_a_value_to_tie_too.jsonl", lines(EXPLICIT), "data.columns", "under tie too", data={"columns": MAPPED | {"coding": ["A", "B"], "tie": ["B"]}}),
+    refused("mapping_of_one_column_twice.jsonl", lines(EXPLICIT), "data.columns", "'prompt' is named twice", data={"columns": {"prompt": "prompt", "chosen": "prompt", "rejected": "rejected"}}),
     refused("ranks_upside_down.jsonl", lines(EXPLICIT), "data", "ranks [3, 1]", data={"ranks": [3, 1]}),
 ]
 
@@ -381,8 +391,14 @@ DROPPED = [
     dropped("a_function_of_sharegpt", "tool_calls", EXPLICIT | {"prompt": [{"from": "function_call", "value": "f()"}]}),
     dropped("an_unknown_role", "unknown_role", EXPLICIT | {"prompt": [say("narrator", "x"), user(Q)]}),
     dropped("a_message_without_role", "unknown_role", EXPLICIT | {"prompt": [{"content": Q}]}),
-    dropped("chatml", "written_by_a_template", {"prompt": "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n", "chosen": A, "rejected": B}),
-    dropped("llamas_marks", "written_by_a_template", {"prompt": "[INST] q [/INST]", "chosen": A, "rejected": B}),
+    dropped("chatml", "turns_in_text", {"prompt": "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n", "chosen": A, "rejected": B}),
+    dropped("llamas_marks", "turns_in_text", {"prompt": "[INST] q [/INST]", "chosen": A, "rejected": B}),
+    dropped("a_response_with_its_end", "turns_in_text", EXPLICIT | {"prompt": "p", "chosen": "Apple.<|im_end|>"}),
+    dropped("a_transcript_of_another_form", "turns_in_text", EXPLICIT | {"prompt": "User: hi\nAssistant:"}),
+    dropped("an_instruction_template", "turns_in_text", EXPLICIT | {"prompt": "### Instruction:\np\n\n### Response:"}),
+    dropped("nothing_to_see", "empty_text", EXPLICIT | {"prompt": "\u200b\ufeff"}),
+    dropped("a_picture_in_a_column", "not_text", EXPLICIT | {"prompt": "p", "images": ["x.png"]}, left_out=("images",)),
+    dropped("tools_in_a_column", "tool_calls", EXPLICIT | {"prompt": "p", "tools": [{"name": "f"}]}, left_out=("tools",)),
     dropped("a_list_cut_off", "not_a_conversation", EXPLICIT | {"prompt": "p", "chosen": "[{'role': 'assistant', 'content': 'Ap"}),
     dropped("a_list_of_numpy", "not_a_conversation", EXPLICIT | {"prompt": "p", "chosen": "[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]"}),
     dropped("a_number_as_prompt", "not_a_conversation", EXPLICIT | {"prompt": 7}),
@@ -423,6 +439,7 @@ FILES = [
     Case("windows_lines.jsonl", lines(EXPLICIT, EXPLICIT | {"prompt": "p"}).replace(b"\n", b"\r\n"), [PAIR, ([user("p")], A, B)]),
     Case("windows_lines.csv", CSV_PAIR.replace(b"\n", b"\r\n"), [PAIR]),
     Case("empty_lines.jsonl", b"\n" + lines(EXPLICIT) + b"\n\n", [PAIR]),
+    Case("an_empty_first_line.csv", b"\n" + CSV_PAIR, [PAIR]),
     Case("empty_lines.csv", CSV_PAIR + b"\n\n", [PAIR]),
     Case("line_separator.jsonl", lines(EXPLICIT | {"chosen": "Apple.\u2028Pear.\x85\x0c."}), [([user(Q)], "Apple.\u2028Pear.\x85\x0c.", B)]),
     Case("quoted.csv", CSV + b'"a, ""b""\nc",x,y\n', [([user('a, "b"\nc')], "x", "y")]),
@@ -464,14 +481,17 @@ FILES = [
     refused("utf16.csv", CSV_PAIR.decode().encode("utf-16"), "UTF-16"),
     refused("too_many_fields.csv", CSV_PAIR + b"q,a,b,c\n", "row 2", "4 fields", "3"),
     refused("too_few_fields.csv", CSV_PAIR + b"q,a\n", "row 2", "2 fields"),
-    refused("an_open_quote.csv", CSV_PAIR + b'"q,a,b\n', "csv"),
+    refused("an_open_quote.csv", CSV_PAIR + b'"q,a,b\n', "row 2", "quotes"),
     refused("semicolons.csv", CSV_PAIR.replace(b",", b";"), "commas", "prompt;chosen;rejected"),
+    refused("quoted_semicolons.csv", b'"prompt";"chosen";"rejected"\nq;a;b\n', "';' stands between", "commas"),
+    refused("text_after_a_quote.csv", CSV_PAIR + b'q,"a" b,c\n', "row 2 (line 3)", "quotes"),
     refused("tabs.csv", CSV_PAIR.replace(b",", b"\t"), "commas"),
     refused("messages_of_numpy.csv", CSV + b"q,\"[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]\",b\n", "row 1", "'chosen'"),
     refused("messages_cut_off.csv", CSV + b'q,"[{""role"": ""assistant"", ""conte",b\n', "row 1", "'chosen'"),
 ]
 
 COLUMNS = [
+    accepted("no_pictures_and_no_tools", EXPLICIT | {"images": [], "tools": None, "system": 7}, left_out=("images", "tools")),
     accepted("a_list_column", EXPLICIT | {"tags": ["food"]}, left_out=("tags",)),
     accepted("an_object_column", EXPLICIT | {"meta": {"a": 1}}, left_out=("meta",)),
     accepted("a_column_with_gaps", EXPLICIT | {"score": 4.0}, EXPLICIT | {"prompt": "p", "score": None}, pairs=[PAIR, ([user("p")], A, B)]),
@@ -497,9 +517,8 @@ COLUMNS = [
     Case("decimals.parquet", table({k: [v] for k, v in EXPLICIT.items()} | {"price": pa.array([Decimal("1.5")])}), [PAIR], left_out=("price",)),
     Case("maps.parquet", table({k: [v] for k, v in EXPLICIT.items()} | {"m": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))}), [PAIR], left_out=("m",)),
     refused("unknown_columns.jsonl", lines({"a": 1, "b": 2}), "columns a, b", "data", "columns: {prompt"),
-    refused("an_instruction_beside_texts.jsonl", lines({"instruction": Q, "chosen": "I like a", "rejected": "I like b"}), "'instruction' holds the prompt", "columns: {prompt: instruction"),
+    refused("a_query_beside_texts.jsonl", lines({"query": Q, "chosen": "I like a", "rejected": "I like b"}), "'query' holds the prompt", "columns: {prompt: query"),
     refused("messages_beside_texts.jsonl", lines({"messages": [user(Q)], "chosen": "I like a", "rejected": "I like b"}), "'messages' holds the prompt"),
-    refused("alpaca.jsonl", lines({"instruction": "Translate", "input": "Apfel", "chosen": A, "rejected": B}), "both 'instruction' and 'input'"),
     refused("one_column_missing.jsonl", lines({"question": Q, "response_1": A, "response_2": B}), "'overall_response'", "columns: {prompt"),
     refused("pku_without_label.jsonl", lines({"prompt": Q, "response_0": A, "response_1": B}), "'better_response_id'"),
     refused("unpaired.jsonl", lines({"prompt": Q, "completion": A, "label": True}), "prompt, completion, label", "columns"),

@@ -191,3 +191,11 @@ def test_what_became_of_a_split_is_counted_in_its_own_place():
 
 def test_an_id_is_of_the_texts_as_they_are():
     assert pair_id("ü", "愛") == hashlib.sha256('["ü", "愛"]'.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("shape", [
+    {"prompt": "q", "chosen": "a", "rejected": "b"}, {"chosen": "a", "rejected": "b"},
+    {side: [*asked("q"), {"role": "assistant", "content": side}] for side in ("chosen", "rejected")},
+])  # fmt: skip
+def test_an_instruction_travels_in_every_shape(shape):
+    assert to_pairs(pd.DataFrame([shape | {"instruction": "kind"}]), "raw").table["instruction"].tolist() == ["kind"]

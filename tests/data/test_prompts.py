@@ -16,10 +16,14 @@ def test_prompts_are_distinct_and_sampled_by_seed():
     assert len(choose_prompts(table, 2, 0, "t")) == 2
     with pytest.raises(BadInput, match=r"t: columns text hold no prompt.*'prompt'"):
         choose_prompts(pd.DataFrame({"text": ["a"]}), None, 0, "t")
-    with pytest.raises(BadInput, match="'prompt' holds no prompt"):
+    with pytest.raises(BadInput, match="it holds no prompt"):
         choose_prompts(
             pd.DataFrame({"prompt": ["", "\ud83d", [SYSTEM], [user("a"), assistant("b"), assistant("")]]}), None, 0, "t"
         )
+
+
+WON = {"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}
+ARENA = {"prompt": '["q"]', "response_a": '["a"]', "response_b": '["b"]'} | WON
 
 
 @pytest.mark.parametrize(("row", "wanted"), [
@@ -28,9 +32,27 @@ def test_prompts_are_distinct_and_sampled_by_seed():
     ({"conversations": [{"from": "human", "value": "q"}]}, asked("q")),
     ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "x"}, asked("q")),
     ({"prompt": "\n\nHuman: q\n\nAssistant:"}, asked("q")),
-    ({"input": "q", "system": "Be brief."}, [SYSTEM, *asked("q")]),
-    ({"history": "q"}, asked("q")),
-    ({"context": THREE}, THREE),
+    ({"input": "q", "system": "Be brief.", "chosen": "a", "rejected": "b"}, [SYSTEM, *asked("q")]),
+    ({"question": "q", "system": "Be brief."}, [SYSTEM, *asked("q")]),
+    ({"instruction": "Translate", "input": "q", "chosen": "a", "rejected": "b"}, asked("Translate\nq")),
+    ({"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1}, asked("q")),
+    ({"context": THREE, "response1": "a", "response2": "b", "overall_preference": 1}, THREE),
+    ({"question": "q", "prompt": "stray", "response_1": "a", "response_2": "b", "overall_response": 1}, asked("q")),
+    ({"prompt": "hi", "chosen": [*THREE, assistant(A)], "rejected": [*THREE, assistant("b")]}, THREE),
+    (ARENA, asked("q")),
 ])  # fmt: skip
 def test_a_file_of_any_shape_has_its_prompts(row, wanted):
     assert choose_prompts(pd.DataFrame([row]), None, 0, "t")["prompt"].tolist() == [wanted]
+
+
+@pytest.mark.parametrize("row", [
+    {"instruction": "Translate", "input": "Apfel"}, {"instruction": "Sum up", "context": "A passage."}, {"chosen": "plain"},
+])  # fmt: skip
+def test_what_may_be_a_part_of_a_prompt_is_no_prompt(row):
+    with pytest.raises(BadInput, match="hold no prompt"):
+        choose_prompts(pd.DataFrame([row]), None, 0, "t")
+
+
+def test_prompts_with_pictures_are_not_asked():
+    table = pd.DataFrame({"prompt": ["a", "b"], "image": [None, "b.png"]})
+    assert choose_prompts(table, None, 0, "t")["prompt"].tolist() == [asked("a")]

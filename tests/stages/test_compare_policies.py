@@ -30,6 +30,7 @@ def folder(tmp_path, monkeypatch):
             "id": str(i), "prompt": asked(f"prompt {i}"), "policy": policy,
             "response": " ".join(["word"] * int(rng.integers(3, 30))) + ".",
             "tokens": 9, "finished": bool(rng.random() < 0.5), "reward": float(rng.normal()),
+            "prompt_truncated": bool(i < {"base": 3, "dpo": 4, "simpo": 5}[policy]),
         }
         for policy in ("base", *METHODS)
         for i in rng.permutation(12)
@@ -73,6 +74,7 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
         for measure in ("wins", "losses", "win_rate", "reward_difference", "words_difference"):
             assert found[method]["against_base"][measure] == pytest.approx(wanted[method]["against_base"][measure])
     assert found["simpo"]["implicit_reward_mean"] is None
+    assert [found[policy]["prompts_truncated"] for policy in ("base", *METHODS)] == [3, 4, 5]
     assert found["base"]["reading_grade_left_out"].keys() == {"empty", "code", "not English", "too short"}
     assert read_json("metrics/summary/policies.json") == policies_row(found, METHODS)
 

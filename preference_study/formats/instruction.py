@@ -1,0 +1,28 @@
+"""Alpaca's and others' with an instruction, and where it is there an input or a context that the instruction is about."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from preference_study.data.conversations import is_plain
+from preference_study.formats import Format
+from preference_study.formats._rows import Row, Source, two_sides
+
+COLUMNS = ("instruction", "chosen", "rejected")
+ABOUT = ("input", "context")
+
+
+def rows(source: Source) -> Iterable[Row]:
+    """The rows; what an instruction is about stands on the lines after it. Beside whole conversations it is only a label."""
+    about = next((name for name in ABOUT if name in source.table), None)
+    for row, more in zip(two_sides(*COLUMNS)(source), source.cells(about), strict=True):
+        plain = all(isinstance(text, str) and is_plain(text) for text in (row.chosen, row.rejected))
+        yield row._replace(prompt=_joined(row.prompt, more) if plain else None)
+
+
+def _joined(instruction: Any, about: Any) -> Any:
+    """Both as one text; what is no text stays as it is."""
+    both = isinstance(instruction, str) and isinstance(about, str) and about.strip()
+    return f"{instruction.strip()}\n{about.strip()}" if both else instruction
+
+
+FORMAT = Format(COLUMNS, 12, rows)
