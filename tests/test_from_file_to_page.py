@@ -112,7 +112,7 @@ def go_through(folder: Path, stages: Iterable[str] = STAGES) -> list[dict]:
     val = read_table("data/prepared/val.parquet")
     scored = read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")
     asked = {prompt[-1]["content"] for prompt in val["prompt"]}
-    assert {one["prompt"][-1]["content"] for one in scored} <= asked and len(scored) == 2 * min(6, len(val))
+    assert {one["prompt"][-1]["content"] for one in scored} <= asked and len(scored) == 2 * min(6, len(asked))
     return scored
 
 
@@ -145,6 +145,15 @@ def test_shapes_of_the_same_pairs_are_prepared_the_same(folder):
 def test_a_handful_of_pairs_reaches_the_page(folder, train, val):
     write(folder, "trl explicit", train, val)
     go_through(folder)
+    assert (folder / "reports/index.html").exists()
+
+
+def test_validation_pairs_of_a_single_prompt_reach_the_page(folder):
+    """And its responses are those to a single prompt, too few for any test."""
+    write(folder, "trl explicit", val=2)
+    two = [row("trl explicit", n) | {"prompt": "Say yes!"} for n in (100, 101)]
+    (folder / "val.jsonl").write_bytes(lines(*two))
+    assert len(go_through(folder)) == 2
     assert (folder / "reports/index.html").exists()
 
 

@@ -1,5 +1,6 @@
 """Which prompts are answered."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,6 +35,14 @@ def choose_prompts(table: pd.DataFrame, limit: int | None, seed: int, source: st
     return found.reset_index(drop=True)
 
 
+def _is_json(cell: object) -> bool:
+    """Whether a text is a list or an object as JSON writes it."""
+    try:
+        return isinstance(cell, str) and isinstance(json.loads(cell), (list, dict))
+    except ValueError:
+        return False
+
+
 def _prompts(table: pd.DataFrame, source: str) -> list[Turns | None]:
     """Each row's prompt; None where it has none that can be answered."""
     data, shape = Source(source, table), recognised(table)
@@ -41,6 +50,11 @@ def _prompts(table: pd.DataFrame, source: str) -> list[Turns | None]:
     if shape:
         cells: Iterable[tuple[Any, Any]] = ((row.prompt, row.chosen) for row in FORMATS[shape].rows(data))
     elif column:
+        if len(table) and table[column].map(_is_json).all():
+            raise BadInput(
+                f"{source}: column {column!r} holds lists written as text, such as {table[column].iloc[0][:60]!r}: a JSON "
+                "lines or parquet file can hold them as lists of turns, {role, content} each"
+            )
         cells = ((cell, None) for cell in table[column])
     else:
         raise BadInput(

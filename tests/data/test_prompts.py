@@ -56,3 +56,9 @@ def test_what_may_be_a_part_of_a_prompt_is_no_prompt(row):
 def test_prompts_with_pictures_are_not_asked():
     table = pd.DataFrame({"prompt": ["a", "b"], "image": [None, "b.png"]})
     assert choose_prompts(table, None, 0, "t")["prompt"].tolist() == [asked("a")]
+
+
+def test_lists_written_as_text_are_not_asked_as_texts():
+    with pytest.raises(BadInput, match=r"column 'prompt' holds lists written as text, such as '\[\"hi\"\]'"):
+        choose_prompts(pd.DataFrame({"prompt": ['["hi"]', '["q", "r"]']}), None, 0, "t")
+    assert len(choose_prompts(pd.DataFrame({"prompt": ['["hi"]', "What is [1, 2]?"]}), None, 0, "t")) == 2
