@@ -54,7 +54,20 @@ def folder(ready, tmp_path, monkeypatch) -> Path:
     return tmp_path / "run"
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The tiny study, run from nothing and committed as README says: tests.shell.Finished; who changes it changes it back."""
+    from tests.shell import followed
+
+    return followed(tmp_path_factory.mktemp("finished"))
+
+
+# These share one finished study, hence a worker: the longest, so they begin; the last changes it.
+ON_FINISHED = ("test_pipeline.py", "test_documented_commands.py", "test_pipeline_extended.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, a worker each, so that the rest is shared out evenly."""
-    longest = ("test_pipeline.py", "test_documented_commands.py")
-    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
+    """A file's tests, and those on the finished study, stay with one worker."""
+    items.sort(key=lambda item: ON_FINISHED.index(item.path.name) if item.path.name in ON_FINISHED else len(ON_FINISHED))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("finished" if item.path.name in ON_FINISHED else str(item.path)))

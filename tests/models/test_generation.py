@@ -49,9 +49,13 @@ def test_a_response_ends_at_its_end_of_turn(model, tokenizer):
         biased.lm_head.bias.zero_()
         biased.lm_head.bias[tokenizer.eos_token_id] = 9.0
         [[ended]] = respond(biased, tokenizer, [asked("Hi")], max_new_tokens=5, batch_size=1)
-        biased.lm_head.bias[tokenizer.eos_token_id] = -9.0
+        [second] = tokenizer.encode("x", add_special_tokens=False)
+        biased.lm_head.bias[tokenizer.eos_token_id], biased.lm_head.bias[second] = -9.0, 9.0
+        biased.generation_config.eos_token_id = [tokenizer.eos_token_id, second]  # as of models that can end a turn in two ways
+        [[either]] = respond(biased, tokenizer, [asked("Hi")], max_new_tokens=5, batch_size=1)
+        biased.generation_config.eos_token_id = tokenizer.eos_token_id
         [[cut]] = respond(biased, tokenizer, [asked("Hi")], max_new_tokens=5, batch_size=1)
-    assert (ended.text, ended.tokens, ended.finished) == ("", 0, True)
+    assert (ended.text, ended.tokens, ended.finished) == (either.text, either.tokens, either.finished) == ("", 0, True)
     assert (cut.tokens, cut.finished) == (5, False)
 
 
