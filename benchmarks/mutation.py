@@ -32,7 +32,7 @@ TWINS = {
 }  # fmt: skip
 RINGS = (
     ("reward", "words", "repetition", "reading_grade"),
-    ("finished", "refuses", "obeyed"),
+    ("finished", "refuses", "letter", "gold"),
     ("paired_t", "wilcoxon"),
     ("statistic", "p", "p_holm"),
 )  # fmt: skip

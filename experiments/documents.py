@@ -16,7 +16,7 @@ from preference_study.artifacts import read_json, whole_file
 from preference_study.errors import BadInput
 from preference_study.methods import display_name
 from preference_study.numbers import decimal, with_interval
-from preference_study.texts.instructions import with_obeyed
+from preference_study.texts.gold import with_truth
 
 RESULTS = Path("experiments/results")
 SHOWN = 420  # characters of a response
@@ -41,9 +41,14 @@ def default_run() -> str:
             f"“the longer wins” {longer}, TF-IDF {tfidf}",
         ],
         [
-            "How often does DPO do what the prompt asks?",
+            "How often does DPO answer, and do what the prompt asks (gold)?",
             f"{with_interval(dpo['gold_rate'])} of n = {dpo['gold_rate']['n']} prompts",
             f"base {with_interval(base['gold_rate'])}; {gold['gained']} gained, {gold['lost']} lost",
+        ],
+        [
+            "How often does DPO obey to the letter?",
+            f"{with_interval(dpo['letter_rate'])} of the same prompts",
+            f"base {with_interval(base['letter_rate'])}",
         ],
         [
             "How often does the reward model prefer DPO to base?",
@@ -58,10 +63,10 @@ def default_run() -> str:
 def one_prompt() -> str:
     """The first prompt of the default run that DPO gained, with both responses, as they are."""
     scored = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
-    scored = with_obeyed(scored)
+    scored = with_truth(scored)
     by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", "dpo")}
     base, dpo = by_policy["base"], by_policy["dpo"].loc[by_policy["base"].index]
-    first = base.index[(dpo["obeyed"] & ~base["obeyed"] & dpo["finished"]).to_numpy()][0]
+    first = base.index[(dpo["gold"] & ~base["gold"]).to_numpy()][0]
     rows = [(turn["role"].replace("user", "prompt"), turn["content"]) for turn in base.loc[first, "prompt"]]
     rows += [
         (f"{display_name(policy)}, reward {decimal(rows_.loc[first, 'reward'], 1)}", rows_.loc[first, "response"])
@@ -141,13 +146,15 @@ def methods_over_seeds() -> str:
     """Each method's numbers with each seed, from experiments/results/stability.json."""
     found = read_json(RESULTS / "stability.json")
     heads = {
-        "gold_rate": "obeys the instruction",
+        "gold_rate": "gold",
+        "letter_rate": "obeys to the letter",
         "win_rate": "win rate",
         "win_rate_length_controlled": "at equal length",
         "words_mean": "words",
     }
+    heads = {measure: head for measure, head in heads.items() if any(measure in found["methods"][m] for m in found["methods"])}
     rows = []
-    for method, measures in sorted(found["methods"].items(), key=lambda item: -sum(item[1].get("gold_rate", [0]))):
+    for method, measures in sorted(found["methods"].items(), key=lambda item: -sum(item[1].get(next(iter(heads)), [0]))):
         cells = []
         for measure in heads:
             places = 1 if measure == "words_mean" else 2

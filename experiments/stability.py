@@ -16,7 +16,7 @@ from experiments.rank import current
 from preference_study.analysis.methods import flat
 from preference_study.artifacts import write_json
 
-MEASURES = ("gold_rate", "win_rate", "win_rate_length_controlled", "words_mean")
+MEASURES = ("gold_rate", "letter_rate", "win_rate", "win_rate_length_controlled", "words_mean")
 
 
 def collect(runs: list[tuple[str, dict, dict]]) -> dict:

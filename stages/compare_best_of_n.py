@@ -15,7 +15,7 @@ from preference_study.artifacts import read_json, write_csv, write_json, write_p
 from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
-from preference_study.texts.instructions import with_obeyed
+from preference_study.texts.gold import with_truth
 from preference_study.texts.words import words
 
 PLOTS = Path("plots/best_of_n")
@@ -32,7 +32,7 @@ def main() -> None:
             judge = scorer_name(variant, params.reward.aggregate.by)
     if scored:
         samples["words"] = [len(words(text)) for text in samples["response"]]
-        metrics = compare_best_of_n(with_obeyed(samples), scored, judge, params.seed)
+        metrics = compare_best_of_n(with_truth(samples), scored, judge, params.seed)
     write_json("metrics/best_of_n.json", metrics)
     rows = figures.best_of_n_rows(metrics)
     write_csv(PLOTS / "curves.csv", rows)

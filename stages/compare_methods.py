@@ -12,15 +12,15 @@ from preference_study.artifacts import read_json, write_csv, write_json, write_p
 from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
-from preference_study.texts.instructions import with_obeyed
+from preference_study.texts.gold import with_truth
 
 PLOTS = Path("plots/methods")
 SERIES = {"loss": "loss", "reward": "reward", "kl": "kl", "length": "completions_mean_length"}
 
 
 def responses_by_policy(scored: pd.DataFrame, methods: list[str]) -> dict[str, pd.DataFrame]:
-    """The methods' scored responses and, last, base's, in the same order of prompts; on the sandbox with obeyed."""
-    scored = with_obeyed(scored)
+    """The methods' scored responses and, last, base's, in the same order of prompts; on the sandbox with letter and gold."""
+    scored = with_truth(scored)
     by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in (*methods, "base")}
     return {policy: rows.loc[by_policy["base"].index] for policy, rows in by_policy.items()}
 

@@ -12,7 +12,7 @@ from preference_study.artifacts import read_json, read_table, write_csv, write_j
 from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
-from preference_study.texts.instructions import with_obeyed
+from preference_study.texts.gold import with_truth
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.readability import reading_grades
 from preference_study.texts.responses import refuses, repetition
@@ -23,7 +23,7 @@ MOST_DIFFERENT = 20
 
 
 def measured(responses: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """One policy's scored responses with words, reading_grade, repetition, refuses and, on the sandbox, obeyed.
+    """One policy's scored responses with words, reading_grade, repetition, refuses and, on the sandbox, letter, gold and flaw.
 
     Returns:
         The table, and how many responses have no reading grade, by reason.
@@ -36,7 +36,7 @@ def measured(responses: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
         repetition=[repetition(text) for text in texts],
         refuses=[refuses(text) for text in texts],
     )
-    return with_obeyed(responses), left_out
+    return with_truth(responses), left_out
 
 
 def draw_policies(responses: dict[str, pd.DataFrame], metrics: dict, methods: list[str]) -> None:
@@ -80,7 +80,7 @@ def policies_row(metrics: dict, methods: list[str]) -> dict:
     rows = {}
     for method in methods:
         found = metrics[method] | metrics[method]["against_base"]
-        measures = ("win_rate", "win_rate_length_controlled", "gold_rate", "words_difference")
+        measures = ("win_rate", "win_rate_length_controlled", "gold_rate", "letter_rate", "words_difference")
         rows[method] = {measure: found[measure]["value"] for measure in measures if measure in found}
     return rows
 

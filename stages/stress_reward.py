@@ -15,7 +15,8 @@ from preference_study.models.reward_models import Ensemble, load_judge
 from preference_study.models.tokens import encode_pairs
 from preference_study.params import load_params
 from preference_study.processes import check_processes
-from preference_study.texts.instructions import checkable, obeys
+from preference_study.texts.gold import flaw
+from preference_study.texts.instructions import checkable
 from preference_study.texts.perturbations import PERTURBATIONS, Perturbation
 
 SIDES = ("chosen", "rejected")
@@ -31,17 +32,20 @@ def perturbed(pairs: pd.DataFrame, perturbation: Perturbation, seed: int) -> pd.
 
 
 def truth_kept(pairs: pd.DataFrame, version: pd.DataFrame) -> list[bool]:
-    """Per pair, whether each response obeys its instruction after a perturbation as it did before.
+    """Per pair, whether each response is gold after a perturbation as it was before; all are taken for finished.
 
     True where the truth is not known, because there is no instruction that can be checked.
     """
     if not checkable(pairs):
         return [True] * len(pairs)
-    obeyed, after = (
-        [tuple(obeys(row.instruction, getattr(row, side)) for side in SIDES) for row in table.itertuples()]
+    gold, after = (
+        [
+            tuple(flaw(row.instruction, getattr(row, side), row.prompt[-1]["content"], True) is None for side in SIDES)
+            for row in table.itertuples()
+        ]
         for table in (pairs, version)
     )
-    return [one == other for one, other in zip(obeyed, after, strict=True)]
+    return [one == other for one, other in zip(gold, after, strict=True)]
 
 
 def stress_scores(

@@ -44,15 +44,17 @@ def test_the_default_runs_numbers(tmp_path, monkeypatch):
     reward = {"accuracy": estimate(0.71), "baselines": {"longer": estimate(0.52), "tfidf": estimate(0.63)}}
     against = {"win_rate": estimate(0.81), "win_rate_length_controlled": estimate(0.77), "words_difference": estimate(4.4)}
     policies = {
-        "base": {"gold_rate": estimate(0.34)},
-        "dpo": {"gold_rate": estimate(0.58), "against_base": against | {"gold": {"gained": 67, "lost": 14}}},
+        "base": {"gold_rate": estimate(0.34), "letter_rate": estimate(0.44)},
+        "dpo": {"gold_rate": estimate(0.58), "letter_rate": estimate(0.66)}
+        | {"against_base": against | {"gold": {"gained": 67, "lost": 14}}},
     }
     write_json(tmp_path / "metrics/reward.json", reward)
     write_json(tmp_path / "metrics/policies.json", policies)
     monkeypatch.chdir(tmp_path)
-    first, second, third = documents.default_run().splitlines()[2:]
+    first, second, letter, third = documents.default_run().splitlines()[2:]
     assert "0.71 [0.70, 0.72] of n = 710" in first and "0.52 [0.51, 0.53], TF-IDF 0.63 [0.62, 0.64]" in first
     assert "0.58 [0.57, 0.59] of n = 580" in second and "base 0.34 [0.33, 0.35]; 67 gained, 14 lost" in second
+    assert "0.66 [0.65, 0.67]" in letter and "base 0.44 [0.43, 0.45]" in letter
     assert "0.81 [0.80, 0.82]" in third and "0.77 [0.76, 0.78]; +4.4 [4.4, 4.4] words" in third
 
 

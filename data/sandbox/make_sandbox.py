@@ -20,18 +20,12 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from preference_study.models.generation import respond
-from preference_study.texts.instructions import INSTRUCTIONS, obeys
+from preference_study.texts.instructions import INSTRUCTIONS, REQUESTS, obeys
 from preference_study.texts.words import words
 
 HERE = Path("data/sandbox")
 MODEL = Path("models/base")
 RESPONSES = Path("checkpoints/sandbox/responses.jsonl")
-REQUESTS = (
-    "Say something short about {topic}.",
-    "Give a short tip about {topic}.",
-    "Tell a friend about {topic} in a short message.",
-    "Why do people like {topic}?",
-)
 
 
 def split_prompts(topics: list[str], params: dict) -> dict[str, list[dict]]:

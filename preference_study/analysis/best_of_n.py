@@ -107,11 +107,11 @@ def best_against_one(rewards: np.ndarray, outcome: np.ndarray, words: np.ndarray
 def compare_best_of_n(samples: pd.DataFrame, scored: dict[str, pd.DataFrame], judge: str, seed: int) -> dict:
     """metrics/best_of_n.json: per scorer its curve, what it gains in each outcome, and its pick against a plain response.
 
-    The outcomes are gold, whether the response obeys, where that is known, and judge, the judge's own reward, where it is among
-    `scored`; its gain in its own reward is no evidence of anything. p_holm is corrected over all scorers and outcomes.
+    The outcomes are gold, where the truth is known, and judge, the judge's own reward, where it is among `scored`; its
+    gain in its own reward is no evidence of anything. p_holm is corrected over all scorers and outcomes.
 
     Args:
-        samples: id, sample, words and, where the truth is known, obeyed: as many samples for each id.
+        samples: id, sample, words and, where the truth is known, gold: as many samples for each id.
         scored: per scorer id, sample, reward.
         judge: the scorer that judges.
     """
@@ -119,7 +119,7 @@ def compare_best_of_n(samples: pd.DataFrame, scored: dict[str, pd.DataFrame], ju
     def square(table: pd.DataFrame, column: str) -> np.ndarray:
         return table.pivot(index="id", columns="sample", values=column).sort_index().to_numpy(dtype=float)
 
-    outcomes = {"gold": square(samples, "obeyed")} if "obeyed" in samples else {}
+    outcomes = {"gold": square(samples, "gold")} if "gold" in samples else {}
     outcomes |= {"judge": square(scored[judge], "reward")} if judge in scored else {}
     words = square(samples, "words")
     metrics = {}

@@ -90,8 +90,8 @@ def method_row(policy: dict, training: dict, spread: dict | None) -> dict:
     row |= {name: against[name] for name in ("win_rate", "win_rate_length_controlled", "words_difference")}
     row["reward_p"] = corrected["reward", "sign"]
     if "gold" in against:
-        row |= {"gold_rate": policy["gold_rate"], "gold_difference": against["gold"]["difference"]}
-        row["gold_p"] = corrected["gold", "McNemar"]
+        row |= {name: policy[name] for name in ("gold_rate", "letter_rate")}
+        row |= {"gold_difference": against["gold"]["difference"], "gold_p": corrected["gold", "McNemar"]}
     return row | {"spread": spread}
 
 
@@ -99,12 +99,12 @@ def compare_pairs(responses: dict[str, pd.DataFrame]) -> list[dict]:
     """Every two policies on the same prompts, a before b in the order given.
 
     Args:
-        responses: per policy its responses, all in the same order of prompts: reward and, on the sandbox, obeyed.
+        responses: per policy its responses, all in the same order of prompts: reward and, on the sandbox, gold.
 
     Returns:
         {a, b, n, wins, losses, ties, win_rate, reward_p, reward_p_holm}: a's wins over b by reward, a tie half a win, and the
-        exact sign test's p, null where all are ties. With obeyed also {gold_difference, gold_gained, gold_lost, gold_p,
-        gold_p_holm}: a's rate minus b's, prompts on which a obeys and b does not, the other way about, exact McNemar test.
+        exact sign test's p, null where all are ties. With gold also {gold_difference, gold_gained, gold_lost, gold_p,
+        gold_p_holm}: a's rate minus b's, prompts on which a is gold and b is not, the other way about, exact McNemar test.
         Holm's correction is over all pairs and both outcomes together.
     """
     pairs = []
@@ -114,8 +114,8 @@ def compare_pairs(responses: dict[str, pd.DataFrame]) -> list[dict]:
         pair = {"a": a, "b": b, "n": len(difference), "wins": wins, "losses": losses, "ties": len(difference) - wins - losses}
         pair["win_rate"] = pairwise_accuracy(responses[a]["reward"], responses[b]["reward"])
         pair["reward_p"] = (sign_test(difference) or {"p": None})["p"]
-        if "obeyed" in responses[a]:
-            change = mcnemar(responses[b]["obeyed"], responses[a]["obeyed"])
+        if "gold" in responses[a]:
+            change = mcnemar(responses[b]["gold"], responses[a]["gold"])
             pair |= {f"gold_{name}": change[name] for name in ("difference", "gained", "lost", "p")}
         pairs.append(pair)
     holm_in_place((pair, name) for pair in pairs for name in ("reward_p", "gold_p") if name in pair)
@@ -180,8 +180,8 @@ def compare_methods(
     """
     pairs = compare_pairs(responses)
     rankings = {"reward": ranking({policy: mean_win_rate(responses, policy) for policy in responses}, pairs, "reward")}
-    if "obeyed" in responses["base"]:
-        rates = {policy: proportion(rows["obeyed"].sum(), len(rows)) for policy, rows in responses.items()}
+    if "gold" in responses["base"]:
+        rates = {policy: proportion(rows["gold"].sum(), len(rows)) for policy, rows in responses.items()}
         rankings["gold"] = ranking(rates, pairs, "gold")
     rows = {
         method: method_row(policies[method], training[method], spread_over_seeds(stability, params, method))

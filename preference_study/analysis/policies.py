@@ -19,6 +19,7 @@ from preference_study.analysis.statistics import (
 )
 from preference_study.analysis.verdicts import verdict
 
+TRUTHS = ("gold", "letter")  # of a response on the sandbox: preference_study.texts.gold
 UNPAIRED = "as in the original study; both policies answer the same prompts, so it is the wrong test"
 
 
@@ -27,7 +28,7 @@ def describe_policy(responses: pd.DataFrame, logps: pd.DataFrame, reference: pd.
 
     Args:
         responses: its scored responses: reward, words, finished, reading_grade (NaN where left out), repetition, refuses and, on
-            the sandbox, obeyed.
+            the sandbox, letter and gold.
         logps: chosen_logp and rejected_logp per validation pair under the policy.
         reference: the same under the base model.
         beta: the implicit reward is beta (log pi - log pi_ref) (Rafailov et al. 2023, eq. 5). Its accuracy does not depend on
@@ -51,8 +52,9 @@ def describe_policy(responses: pd.DataFrame, logps: pd.DataFrame, reference: pd.
         "implicit_reward_std": None if implicit is None else standard_deviation(implicit, seed),
         "likelihood_accuracy": pairwise_accuracy(logps["chosen_logp"], logps["rejected_logp"]),
     }
-    if "obeyed" in responses:
-        description["gold_rate"] = proportion(responses["obeyed"].sum(), len(responses))
+    for truth in TRUTHS:
+        if truth in responses:
+            description[f"{truth}_rate"] = proportion(responses[truth].sum(), len(responses))
     return description
 
 
@@ -98,8 +100,9 @@ def policy_against_base(
         ("finished", "McNemar"): mcnemar(base["finished"], policy["finished"]),
         ("refusals", "McNemar"): mcnemar(base["refuses"], policy["refuses"]),
     }
-    if "obeyed" in policy:
-        found["gold", "McNemar"] = comparison["gold"] = mcnemar(base["obeyed"], policy["obeyed"])
+    for truth in TRUTHS:
+        if truth in policy:
+            found[truth, "McNemar"] = comparison[truth] = mcnemar(base[truth], policy[truth])
     sizes = {"reading grade": len(grades), "implicit accuracy": len(implicit), "likelihood accuracy": len(implicit)}
     comparison["tests"] = [
         {

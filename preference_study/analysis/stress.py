@@ -4,8 +4,8 @@ Robust alignment is written as max over policies of min over perturbations U of 
 `worst` is the minimum of the mean, one perturbation for all pairs; `always_right` is the mean of the minimum, for each pair
 the perturbation that hurts it most.
 
-A perturbation that makes a response break an instruction it obeyed, or obey one it broke, changes which response is right, and a
-reward model that follows it is no worse for it. Where the truth is known, such pairs are no part of that perturbation's numbers.
+A perturbation that makes a response gold that was not, or the other way about, changes which response is right, and a reward
+model that follows it is no worse for it. Where the truth is known, such pairs are no part of that perturbation's numbers.
 """
 
 import numpy as np

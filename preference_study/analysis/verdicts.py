@@ -72,9 +72,9 @@ def verdict(policy: str, comparison: dict) -> dict:
         change = comparison["gold"]["difference"]
         gold = direction(p, change["value"])
         truth = {
-            BETTER: f"In truth it is better: {name} obeys more instructions than base",
-            WORSE: f"In truth it is worse: {name} obeys fewer instructions than base",
-            NO_EVIDENCE: f"In truth there is no evidence that {name} obeys more or fewer instructions than base",
+            BETTER: f"In truth it is better: more of {name}'s responses are gold than of base's",
+            WORSE: f"In truth it is worse: fewer of {name}'s responses are gold than of base's",
+            NO_EVIDENCE: f"In truth there is no evidence that more or fewer of {name}'s responses are gold than of base's",
         }[gold]
         sentence += f" {truth} ({with_interval(change, signed=True)}, {_p(p)})."
     if n < FEW:

@@ -196,8 +196,9 @@ def _points(
 
 
 SHARES = {
-    "gold_rate": "obeyed the instruction", "win_rate": "won against base", "win_rate_length_controlled": "won, at equal length",
-    "finished": "ended its turn", "refusals": "refused", "implicit_accuracy": "implicit accuracy",
+    "gold_rate": "gold", "letter_rate": "obeyed to the letter", "win_rate": "won against base",
+    "win_rate_length_controlled": "won, at equal length", "finished": "ended its turn", "refusals": "refused",
+    "implicit_accuracy": "implicit accuracy",
 }  # fmt: skip
 
 
@@ -229,23 +230,24 @@ def shares(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-MARKERS = {"gold_rate": "s", "win_rate": "o", "win_rate_length_controlled": "^"}
+MARKERS = {"gold_rate": "s", "letter_rate": "D", "win_rate": "o", "win_rate_length_controlled": "^"}
+BASE_LINES = {"gold_rate": "--", "letter_rate": ":"}
 
 
 def method_rows(metrics: dict, methods: Sequence[str]) -> pd.DataFrame:
-    """Of `share_rows` what the methods are told apart by; of base its gold rate, where there is a known truth."""
+    """Of `share_rows` what the methods are told apart by; of base its gold and letter rates, where the truth is known."""
     rows = share_rows(metrics, methods)
     return rows[rows["measure"].isin(MARKERS)]
 
 
 def method_shares(rows: pd.DataFrame) -> Figure:
-    """The rows of `method_rows`: a column a method, a mark a measure; base's gold rate is a line with its interval."""
+    """The rows of `method_rows`: a column a method, a mark a measure; base's gold and letter are lines with intervals."""
     base = rows[rows["policy"] == "base"].to_dict("records")
     rows = rows[rows["policy"] != "base"]
     methods, measures = list(rows["policy"].unique()), [m for m in MARKERS if m in set(rows["measure"])]
     figure, axes = _axes(max(5.6, 1 + 1.1 * len(methods)), 4.2)
     for row in base:
-        axes.axhline(row["value"], color=GREY, linestyle="--", label=f"{SHARES['gold_rate']}: base")
+        axes.axhline(row["value"], color=GREY, linestyle=BASE_LINES[row["measure"]], label=f"{SHARES[row['measure']]}: base")
         axes.axhspan(row["low"], row["high"], color=GREY, alpha=0.15, linewidth=0)
     for place, measure in enumerate(measures):
         axes.plot([], [], MARKERS[measure], color="black", label=SHARES[measure])
@@ -380,7 +382,7 @@ def best_of_n(rows: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(3.4, 1.0))
         figure.text(0.5, 0.5, f"Best of n: {NOT_MEASURED}", ha="center", va="center")
         return figure
-    labels = {"reward": "own reward, from n = 1", "gold": "share that obeys", "judge": "judge's reward", "words": "words"}
+    labels = {"reward": "own reward, from n = 1", "gold": "share that is gold", "judge": "judge's reward", "words": "words"}
     measures = [name for name in labels if name in set(rows["measure"])]
     figure = Figure(figsize=(3.4 * len(measures), 4.0), layout="constrained", dpi=DPI)
     for axes, measure in zip(np.atleast_1d(figure.subplots(1, len(measures))), measures, strict=True):

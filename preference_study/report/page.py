@@ -18,7 +18,7 @@ from preference_study.data.pairs import REASONS
 from preference_study.methods import display_name
 from preference_study.numbers import decimal
 from preference_study.report.figures import colour
-from preference_study.texts.instructions import with_obeyed
+from preference_study.texts.gold import with_truth
 from preference_study.texts.words import words
 
 HERE = Path(__file__).parent
@@ -156,15 +156,17 @@ def cases(rows: list[dict]) -> list[dict]:
     """The responses by prompt, in the order of the base model's: what the case browser shows.
 
     Args:
-        rows: the scored responses; with an `instruction` that can be checked, each response also says whether it obeyed.
+        rows: the scored responses; with an `instruction` that can be checked, each response also says letter, gold and flaw.
 
     Returns:
         Per prompt {prompt, responses}: its turns, {role, content} each, and by policy the response with what is shown beside it.
     """
     responses: dict[str, dict[str, dict]] = defaultdict(dict)
-    for row in with_obeyed(pd.DataFrame(rows)).to_dict("records"):
+    for row in with_truth(pd.DataFrame(rows)).to_dict("records"):
         response = {"text": row["response"], "words": len(words(row["response"]))}
-        responses[row["id"]][row["policy"]] = response | {key: row[key] for key in ("reward", "finished", "obeyed") if key in row}
+        responses[row["id"]][row["policy"]] = response | {
+            key: row[key] for key in ("reward", "finished", "letter", "gold", "flaw") if key in row
+        }
     return [{"prompt": row["prompt"], "responses": responses[row["id"]]} for row in rows if row["policy"] == "base"]
 
 

@@ -1,7 +1,7 @@
 """Checkable instructions: each kind is a sentence a prompt ends with and a pure function that says whether a text obeys it.
 
-They are the sandbox's ground truth. A check looks at the text alone, so it is exact, cheap and the same for people's and
-models' answers; it says nothing about whether the answer is sensible.
+Obeying is meant to the letter. A check looks at the text alone, so it is exact, cheap and the same for people's and models'
+answers; it says nothing about whether the answer is one (`preference_study.texts.gold`).
 """
 
 import re
@@ -11,6 +11,14 @@ from dataclasses import dataclass
 import pandas as pd
 
 from preference_study.texts.words import words
+
+# What the sandbox asks about a topic, before the instruction.
+REQUESTS = (
+    "Say something short about {topic}.",
+    "Give a short tip about {topic}.",
+    "Tell a friend about {topic} in a short message.",
+    "Why do people like {topic}?",
+)
 
 
 @dataclass(frozen=True)
@@ -89,13 +97,6 @@ def checkable(table: pd.DataFrame) -> bool:
     return "instruction" in table and bool(
         table["instruction"].map(lambda kind: isinstance(kind, str) and kind in INSTRUCTIONS).all()
     )
-
-
-def with_obeyed(responses: pd.DataFrame) -> pd.DataFrame:
-    """A table of instruction and response with a column `obeyed` more; as it is where not every instruction can be checked."""
-    if not checkable(responses):
-        return responses
-    return responses.assign(obeyed=[obeys(*row) for row in responses[["instruction", "response"]].itertuples(index=False)])
 
 
 def obeys(kind: str, text: str) -> bool:

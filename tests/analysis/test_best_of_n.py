@@ -84,8 +84,8 @@ def test_the_judges_reward_is_an_outcome_where_it_was_measured():
     own = found["standard"]["curve"]
     assert [row["judge"] for row in own] == [row["reward"] for row in own]
     assert compare_best_of_n(samples, {"other": scored["other"]}, "standard", seed=1)["other"]["gains"] == {}
-    obeyed = samples.assign(obeyed=rng.random(12) < 0.5)
-    corrected = compare_best_of_n(obeyed, scored, "standard", seed=1)
+    known = samples.assign(gold=rng.random(12) < 0.5)
+    corrected = compare_best_of_n(known, scored, "standard", seed=1)
     assert set(corrected["other"]["gains"]) == {"gold", "judge"}
     family = [gain for numbers in corrected.values() for gain in numbers["gains"].values()]
     assert [gain["p_holm"] for gain in family] == holm([gain["p"] for gain in family]) != [gain["p"] for gain in family]

@@ -29,16 +29,16 @@ REWARDS = {
     "ipo": [0, 0, 0, 0, 0, 0, 0, 1.5, 1.5, 4],
     "base": [1, 1, 1, 1, 1, 1, 1, 1, 1, 3],
 }
-OBEYED = {
+GOLD = {
     "dpo": [1, 1, 1, 1, 1, 1, 1, 1, 0, 0],
     "ipo": [1, 1, 0, 0, 0, 0, 0, 0, 0, 1],
     "base": [1, 0, 0, 0, 0, 0, 0, 0, 1, 0],
 }
 
 
-def responses(obeyed: bool = True) -> dict[str, pd.DataFrame]:
+def responses(gold: bool = True) -> dict[str, pd.DataFrame]:
     tables = {policy: pd.DataFrame({"reward": np.array(rewards, float)}) for policy, rewards in REWARDS.items()}
-    return {p: t.assign(obeyed=np.array(OBEYED[p], bool)) for p, t in tables.items()} if obeyed else tables
+    return {p: t.assign(gold=np.array(GOLD[p], bool)) for p, t in tables.items()} if gold else tables
 
 
 def test_every_pair_is_compared_once_by_hand():
@@ -53,7 +53,7 @@ def test_every_pair_is_compared_once_by_hand():
     assert pairs["dpo", "base"]["win_rate"]["value"] == 0.85  # the tie is half a win
     assert pairs["dpo", "base"]["gold_difference"]["value"] == pytest.approx(0.8 - 0.2)
     for (a, b), pair in pairs.items():
-        table = pd.crosstab(np.array(OBEYED[a]), np.array(OBEYED[b])).to_numpy()
+        table = pd.crosstab(np.array(GOLD[a]), np.array(GOLD[b])).to_numpy()
         assert pair["gold_p"] == pytest.approx(mcnemar(table, exact=True).pvalue)
         assert pair["reward_p"] == pytest.approx(stats.binomtest(pair["wins"], pair["wins"] + pair["losses"]).pvalue)
 
@@ -68,7 +68,7 @@ def test_both_outcomes_of_all_pairs_are_one_family():
 
 
 def test_what_cannot_be_tested_is_no_part_of_the_family():
-    tables = responses(obeyed=False)
+    tables = responses(gold=False)
     tables["ipo"] = tables["dpo"]
     pairs = compare_pairs(tables)
     assert (pairs[0]["reward_p"], pairs[0]["reward_p_holm"], pairs[0]["ties"]) == (None, None, 10)
@@ -231,14 +231,15 @@ def test_the_stage_with_one_method(tmp_path, monkeypatch, sandbox):
     assert row["spread"] is None and row["examples"] == 1234 and row["needs_reference"] is True
     assert {p["policy"]: p["value"] for p in table["ranking"]["reward"]}["dpo"] == against["win_rate"]
     if sandbox:
+        assert (row["letter_rate"], row["gold_difference"]) == (policies["dpo"]["letter_rate"], against["gold"]["difference"])
         assert (row["gold_rate"], row["gold_p"]) == (policies["dpo"]["gold_rate"], corrected["gold", "McNemar"])
         assert (pair["gold_difference"], pair["gold_p"]) == (against["gold"]["difference"], against["gold"]["p"])
         assert {p["policy"]: p["value"] for p in table["ranking"]["gold"]}["base"] == policies["base"]["gold_rate"]
     else:
-        assert not any("gold" in name for name in (*row, *pair, *table["ranking"]))
+        assert not any("gold" in name or "letter" in name for name in (*row, *pair, *table["ranking"]))
     rows = pd.read_csv("plots/methods/methods.csv")
     assert list(rows.columns) == ["policy", "measure", "label", "value", "low", "high", "n", "colour"]
-    assert len(rows) == (4 if sandbox else 2)
+    assert len(rows) == (6 if sandbox else 2)
     assert all((tmp_path / f"plots/methods/{name}.png").stat().st_size > 5000 for name in ("methods", "pairwise"))
 
     # Another time and another machine: only the file for them changes.

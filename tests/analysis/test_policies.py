@@ -26,7 +26,7 @@ from preference_study.numbers import decimal
 N = 200
 
 
-def responses(reward, words, obeyed=None, **columns) -> pd.DataFrame:
+def responses(reward, words, gold=None, **columns) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "reward": reward,
@@ -38,7 +38,7 @@ def responses(reward, words, obeyed=None, **columns) -> pd.DataFrame:
         }
         | columns
     )
-    return table if obeyed is None else table.assign(obeyed=obeyed)
+    return table if gold is None else table.assign(gold=gold, letter=True)
 
 
 def logps(seed: int) -> pd.DataFrame:
@@ -57,8 +57,8 @@ def made_up(better: float, by_length: float, longer: float, seed: int = 0, gold:
     words = base_words + rng.normal(longer, 12, N).round().astype(int)
     base_reward = quality + by_length * base_words + rng.normal(0, 0.3, N)
     reward = quality + better + by_length * words + rng.normal(0, 0.3, N)
-    obeyed = [rng.random(N) < share for share in gold] if gold else [None, None]
-    return compared(responses(base_reward, base_words, obeyed[0]), responses(reward, words, obeyed[1]))
+    truth = [rng.random(N) < share for share in gold] if gold else [None, None]
+    return compared(responses(base_reward, base_words, truth[0]), responses(reward, words, truth[1]))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_each_verdict_is_reached_where_it_is_true(case, reward, length):
 def test_the_truth_may_contradict_the_reward_model(gold, expected):
     verdict = made_up(better=0.5, by_length=0, longer=0, gold=gold)["dpo"]["against_base"]["verdict"]
     assert verdict["reward"] == "better" and verdict["gold"] == expected
-    assert {"better": "obeys more", "worse": "obeys fewer"}.get(expected, "no evidence that") in verdict["sentence"]
+    assert {"better": "better: more of", "worse": "worse: fewer of"}.get(expected, "no evidence that") in verdict["sentence"]
 
 
 def test_no_verdict_without_correction():
@@ -162,7 +162,7 @@ BASE = responses(
     repetition=[0.1, 0.0, 0.3, 0.2, 0.0, 0.4],
     finished=[True, True, False, False, True, False],
     refuses=[False, False, False, True, False, False],
-)
+).assign(letter=[True, True, False, True, False, False])
 OTHER = responses(
     [2.5, 2.0, 1.5, -0.5, -2.0, 4.0],
     [13, 20, 41, 15, 36, 25],
@@ -171,7 +171,7 @@ OTHER = responses(
     repetition=[0.0, 0.1, 0.5, 0.2, 0.6, 0.1],
     finished=[True, False, True, True, True, True],
     refuses=[True, False, True, True, True, False],
-)
+).assign(letter=[True, True, True, True, True, True])
 BASE_LOGPS = pd.DataFrame({"chosen_logp": [-10.0, -20.0, -15.0, -12.0], "rejected_logp": [-11.0, -18.0, -15.5, -13.0]})
 LOGPS = pd.DataFrame({"chosen_logp": [-12.0, -17.0, -16.0, -11.0], "rejected_logp": [-14.0, -19.0, -14.0, -13.0]})
 SEED = 7
@@ -192,6 +192,7 @@ def test_every_number_of_a_policy_comes_from_its_own_column():
         "implicit_reward_std": standard_deviation(implicit, SEED),
         "likelihood_accuracy": proportion(3, 4),
         "gold_rate": proportion(4, 6),
+        "letter_rate": proportion(6, 6),
     }
     assert describe_policy(BASE, BASE_LOGPS, BASE_LOGPS, 1.0, SEED)["likelihood_accuracy"] == proportion(3, 4)
 
@@ -211,7 +212,7 @@ def test_every_number_against_base_comes_from_its_own_column():
     found = policy_against_base(BASE, OTHER, BASE_LOGPS, LOGPS, SEED)
     tests = found.pop("tests")
     likelihood = mcnemar([True, False, True, True], [True, True, False, True])
-    gold = mcnemar(BASE["obeyed"], OTHER["obeyed"])
+    gold, letter = (mcnemar(BASE[truth], OTHER[truth]) for truth in ("gold", "letter"))
     assert found == {
         "wins": 4,
         "losses": 1,
@@ -225,8 +226,9 @@ def test_every_number_against_base_comes_from_its_own_column():
         "repetition_difference": mean(repetition),
         "likelihood": likelihood,
         "gold": gold,
+        "letter": letter,
     }
-    assert (gold["gained"], gold["lost"]) == (3, 1)
+    assert (gold["gained"], gold["lost"]) == (3, 1) and (letter["gained"], letter["lost"]) == (3, 0)
     wanted = {
         ("reward", "sign"): (sign_test(reward), 5),
         ("reward", "paired t"): (paired_tests(reward)["paired_t"], 6),
@@ -239,6 +241,7 @@ def test_every_number_against_base_comes_from_its_own_column():
         ("finished", "McNemar"): (mcnemar(BASE["finished"], OTHER["finished"]), 6),
         ("refusals", "McNemar"): (mcnemar(BASE["refuses"], OTHER["refuses"]), 6),
         ("gold", "McNemar"): (gold, 6),
+        ("letter", "McNemar"): (letter, 6),
     }
     assert tests == [
         {"outcome": outcome, "test": test, "statistic": result.get("statistic"), "p": result["p"], "n": n}
@@ -250,11 +253,11 @@ def test_every_number_against_base_comes_from_its_own_column():
     )
 
 
-def test_the_family_has_eleven_tests_a_policy_and_the_unpaired_one_is_none_of_them():
+def test_the_family_has_twelve_tests_a_policy_and_the_unpaired_one_is_none_of_them():
     tables = {"base": BASE, "dpo": OTHER, "simpo": OTHER.assign(reward=OTHER["reward"] + 1)}
     found = compare_policies(tables, dict.fromkeys(tables, LOGPS) | {"base": BASE_LOGPS}, {"dpo": 0.5, "simpo": None}, SEED)
     tests = [test for method in ("dpo", "simpo") for test in found[method]["against_base"]["tests"]]
-    assert len(tests) == 2 * 12
+    assert len(tests) == 2 * 13
     family = [test for test in tests if test["test"] != "unpaired t"]
     assert [test["p_holm"] for test in family] == holm([test["p"] for test in family])
     for method, shift in (("dpo", 0), ("simpo", 1)):
@@ -265,8 +268,8 @@ def test_the_family_has_eleven_tests_a_policy_and_the_unpaired_one_is_none_of_th
     assert found["simpo"]["implicit_reward_mean"] is None and "DPO" in found["dpo"]["against_base"]["verdict"]["sentence"]
 
 
-def test_without_a_known_truth_the_family_is_one_smaller():
-    base, other = BASE.drop(columns="obeyed"), OTHER.drop(columns="obeyed")
+def test_without_a_known_truth_the_family_is_two_smaller():
+    base, other = (table.drop(columns=["gold", "letter"]) for table in (BASE, OTHER))
     found = policy_against_base(base, other, BASE_LOGPS, LOGPS, SEED)
-    assert "gold" not in found and len(found["tests"]) == 10
-    assert "gold_rate" not in describe_policy(other, LOGPS, BASE_LOGPS, 0.5, SEED)
+    assert not {"gold", "letter"} & set(found) and len(found["tests"]) == 10
+    assert not {"gold_rate", "letter_rate"} & set(describe_policy(other, LOGPS, BASE_LOGPS, 0.5, SEED))

@@ -98,10 +98,16 @@ def test_no_perturbation_is_one_too():
     assert (found["worst"]["perturbation"], found["worst"]["accuracy"]["value"]) == ("none", 0.625)
 
 
-def test_the_truth_is_kept_where_both_responses_obey_as_before():
-    pairs = pd.DataFrame({"instruction": ["one_sentence"] * 4, "chosen": ["One."] * 4, "rejected": ["One. Two."] * 4})
-    version = pairs.assign(chosen=["One!", "One. Two.", "Won.", "O."], rejected=["One. Too.", "One. Two.", "One.", "A. B. C."])
-    assert truth_kept(pairs, version) == [True, False, False, True]
+def test_the_truth_is_kept_where_both_responses_are_gold_as_before():
+    prompt = [{"role": "user", "content": "Say something short about rain. Answer in one sentence."}]
+    one, two = "Rain is wet and cold.", "Rain is wet and cold. I like it."
+    pairs = pd.DataFrame({"instruction": ["one_sentence"] * 4, "chosen": [one] * 4, "rejected": [two] * 4})
+    pairs["prompt"] = [prompt] * 4
+    version = pairs.assign(
+        chosen=["Rain is wet and cold!", two, one, "Rain rain rain."],
+        rejected=["Rain is wet. I like it.", two, "I like rain most.", two],
+    )
+    assert truth_kept(pairs, version) == [True, False, False, False]
     assert truth_kept(pairs.drop(columns="instruction"), version) == [True] * 4
     assert truth_kept(pairs.assign(instruction="be kind"), version) == [True] * 4
 

@@ -66,8 +66,8 @@ def test_each_part_comes_from_its_own_test_and_number():
         "length": "gained at equal length",
         "gold": BETTER,
         "sentence": "The reward model prefers KTO's responses to base's (win rate 0.63 [0.55, 0.69], n = 200 prompts, corrected "
-        "p = 0.010); at equal length it still prefers them (0.59 [0.52, 0.66]). In truth it is better: KTO obeys more "
-        "instructions than base (+0.12 [0.03, 0.20], corrected p = 0.040).",
+        "p = 0.010); at equal length it still prefers them (0.59 [0.52, 0.66]). In truth it is better: more of "
+        "KTO's responses are gold than of base's (+0.12 [0.03, 0.20], corrected p = 0.040).",
     }
 
 
@@ -87,8 +87,11 @@ def test_each_part_comes_from_its_own_test_and_number():
         ({"p": None, "controlled": (0.4, 0.6, 0.5)}, "n = 200 prompts, no test possible)"),
         ({"p": 0.0009}, "corrected p < 0.001)"),
         ({"p": 0.001}, "corrected p = 0.001)"),
-        ({"gold": (0.04, (-0.2, -0.03, -0.12))}, "In truth it is worse: DPO obeys fewer instructions than base (-0.12 [-0.20"),
-        ({"gold": (0.06, (-0.2, -0.03, -0.12))}, "In truth there is no evidence that DPO obeys more or fewer"),
+        (
+            {"gold": (0.04, (-0.2, -0.03, -0.12))},
+            "In truth it is worse: fewer of DPO's responses are gold than of base's (-0.12 [",
+        ),
+        ({"gold": (0.06, (-0.2, -0.03, -0.12))}, "In truth there is no evidence that more or fewer of DPO's responses are gold"),
     ],
 )
 def test_the_sentence_says_what_was_found(case, said):

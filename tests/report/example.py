@@ -20,7 +20,8 @@ from preference_study.analysis.stress import compare_stress, ensemble_on_perturb
 from preference_study.analysis.variants import compare_variants
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
 from preference_study.report import figures
-from preference_study.texts.instructions import INSTRUCTIONS, with_obeyed
+from preference_study.texts.gold import with_truth
+from preference_study.texts.instructions import INSTRUCTIONS
 from preference_study.texts.perturbations import PERTURBATIONS
 from preference_study.texts.words import words
 from tests.conftest import asked
@@ -45,14 +46,19 @@ EARLIER = [
 
 
 def responses(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -> list[dict]:
-    """Scored responses to made-up prompts; the second policy's first responses are `HOSTILE`, and every seventh is a tie."""
+    """Scored responses to made-up prompts; the second policy's first responses are `HOSTILE`, and every seventh is a tie.
+
+    Every third response is an answer, as far as its instruction goes.
+    """
     rng = random.Random(seed)
     kinds = list(INSTRUCTIONS)
-    questions = [(f"Say something about {rng.choice(TOPICS)}, number {i}.", kinds[i % len(kinds)]) for i in range(prompts)]
+    questions = [(rng.choice(TOPICS), kinds[i % len(kinds)]) for i in range(prompts)]
     rows, base = [], {}
     for place, policy in enumerate(policies):
-        for i, (prompt, kind) in enumerate(questions):
+        for i, (topic, kind) in enumerate(questions):
             text = " ".join(rng.choices(FILLER, k=rng.randint(4, 30) + 3 * place)).capitalize() + "."
+            if (i + place) % 3 == 0:
+                text = f"I like {topic} because it is as calm as you are."
             reward = rng.gauss(1 + 0.6 * place, 1.5)
             if place == 0:
                 base[i] = (text, reward)
@@ -60,7 +66,7 @@ def responses(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -
                 text, reward = base[i]
             elif place == 1 and i < len(HOSTILE):
                 text = HOSTILE[i]
-            turns = [*(EARLIER if i == 4 else []), *asked(f"{prompt} {INSTRUCTIONS[kind].text}")]
+            turns = [*(EARLIER if i == 4 else []), *asked(f"Say something about {topic}, number {i}. {INSTRUCTIONS[kind].text}")]
             row = {"prompt": turns, "id": f"{i:016x}", "policy": policy, "response": text}
             row |= {"tokens": 1 + len(text) // 4, "finished": rng.random() < 0.7, "reward": reward}
             rows.append(row | ({"instruction": kind} if sandbox else {}))
@@ -73,7 +79,7 @@ def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Genera
     table["words"] = [len(words(text)) for text in table["response"]]
     table["reading_grade"] = np.where(table["words"] > 5, rng.normal(6, 2, len(table)), np.nan)
     table["repetition"], table["refuses"] = rng.uniform(0, 0.3, len(table)), rng.random(len(table)) < 0.05
-    table = with_obeyed(table)
+    table = with_truth(table)
     policies = ["base", *methods]
     by_policy = {policy: table[table["policy"] == policy].set_index("id") for policy in policies}
     logps = {policy: pd.DataFrame(rng.normal(-50, 9, (40, 2)), columns=["chosen_logp", "rejected_logp"]) for policy in policies}
@@ -87,7 +93,7 @@ NEEDS = {  # reference, reward model, pairs
 STABILITY = {
     "params": {"model.name": "tiny/model"},
     "seeds": [1, 2, 3],
-    "methods": {"dpo": {"gold_rate": [0.5, 0.6, 0.55], "words_mean": [30.0, 31.5, 30.6]}},
+    "methods": {"dpo": {"gold_rate": [0.5, 0.6, 0.55], "letter_rate": [0.7, 0.8, 0.75], "words_mean": [30.0, 31.5, 30.6]}},
 }
 
 
@@ -106,7 +112,7 @@ def methods_inputs(folder: Path, methods: list[str], training: dict) -> None:
 def methods_outputs(folder: Path, methods: list[str], rows: list[dict]) -> None:
     """metrics/methods.json, metrics/methods_cost.json and plots/methods/ of what `methods_inputs` and the others wrote."""
     table = pd.DataFrame(rows)
-    table = with_obeyed(table)
+    table = with_truth(table)
     responses = {policy: table[table["policy"] == policy].set_index("id") for policy in (*methods, "base")}
     training = {method: read_json(folder / f"metrics/train_policy/{method}.json") for method in methods}
     measured = {method: read_json(folder / f"metrics/train_cost/{method}.json") for method in methods}
@@ -154,7 +160,7 @@ def variants_outputs(folder: Path, scored: pd.DataFrame, rng: np.random.Generato
     write_json(folder / "metrics/variants.json", metrics)
     write_png(folder / "plots/variants/accuracy.png", figures.variants(figures.variant_rows(metrics)))
     samples = pd.DataFrame({"id": np.repeat([str(i) for i in range(20)], 8), "sample": list(range(8)) * 20})
-    samples["words"], samples["obeyed"] = rng.integers(5, 60, 160), rng.random(160) < 0.4
+    samples["words"], samples["gold"] = rng.integers(5, 60, 160), rng.random(160) < 0.4
     scored = {name: samples[["id", "sample"]].assign(reward=rng.normal(size=160)) for name in ("standard", "ensemble (worst)")}
     best = compare_best_of_n(samples, scored, "standard", seed=1)
     write_json(folder / "metrics/best_of_n.json", best)

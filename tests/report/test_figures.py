@@ -107,18 +107,22 @@ def test_many_groups_are_not_drawn_over_each_other():
 def test_methods_are_drawn_beside_bases_gold_rate():
     low, high = {"value": 0.4, "low": 0.3, "high": 0.5, "n": 100}, {"value": 0.7, "low": 0.6, "high": 0.8, "n": 100}
     against = {"win_rate": high, "win_rate_length_controlled": low}
-    metrics = {"base": {"gold_rate": low, "finished": low}}
-    metrics |= {method: {"gold_rate": high, "finished": low, "against_base": against} for method in METHODS}
+    metrics = {"base": {"gold_rate": low, "letter_rate": high, "finished": low}}
+    metrics |= {method: {"gold_rate": high, "letter_rate": high, "finished": low, "against_base": against} for method in METHODS}
     rows = figures.method_rows(metrics, METHODS)
-    assert rows["measure"].value_counts().to_dict() == {"gold_rate": 7, "win_rate": 6, "win_rate_length_controlled": 6}
+    assert rows["measure"].value_counts().to_dict() == {
+        "gold_rate": 7, "letter_rate": 7, "win_rate": 6, "win_rate_length_controlled": 6,
+    }  # fmt: skip
     axes = figures.method_shares(rows).axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == METHODS and axes.get_title() == "Methods, n = 100"
     (base,) = (line for line in axes.lines if line.get_linestyle() == "--")
-    assert list(base.get_ydata()) == [0.4, 0.4]
+    assert list(base.get_ydata()) == [0.4, 0.4] and base.get_label() == "gold: base"
+    (letter,) = (line for line in axes.lines if line.get_linestyle() == ":")
+    assert list(letter.get_ydata()) == [0.7, 0.7] and letter.get_label() == "obeyed to the letter: base"
     for policy in metrics.values():
-        del policy["gold_rate"]
+        del policy["gold_rate"], policy["letter_rate"]
     without = figures.method_shares(figures.method_rows(metrics, METHODS)).axes[0]
-    assert not any(line.get_linestyle() == "--" for line in without.lines)
+    assert not any(line.get_linestyle() in ("--", ":") for line in without.lines)
 
 
 def test_the_square_of_win_rates_marks_what_can_be_told_apart():

@@ -113,7 +113,8 @@ def test_cases_pair_the_responses_by_prompt():
     (case,) = cases(rows)
     assert case["responses"]["base"] == {"text": "", "words": 0, "reward": 2.0, "finished": True}
     (case,) = cases([row | {"instruction": "ends_with_question"} for row in rows])
-    assert [case["responses"][policy]["obeyed"] for policy in ("base", "dpo")] == [False, True]
+    truth = [[case["responses"][policy][name] for name in ("letter", "gold", "flaw")] for policy in ("base", "dpo")]
+    assert truth == [[False, False, "does not obey"], [True, False, "says nothing"]]
 
 
 def test_the_stage_writes_the_page(tmp_path, monkeypatch):
@@ -160,8 +161,8 @@ def test_what_is_missing_is_left_out(tmp_path):
     write_json(tmp_path / "metrics/policies.json", policies)
     page = page_of(tmp_path, ["dpo"])
     for absent in (
-        "beyed the instruction",
-        "Obedience",
+        "beyed to the letter",
+        "Gold",
         "Calibration",
         "Keywords",
         "Refused",
@@ -217,9 +218,10 @@ def test_six_methods_side_by_side(tmp_path):
     assert [row[0] for row in needs[1:]] == names
     assert needs[4][1:4] == ["not needed", "not needed", "needed"] and needs[6][1:4] == ["needed", "needed", "not needed"]
     came = starting(found, "What came of it")
-    assert [row[0] for row in came[1:]] == names and {len(row) for row in came} == {11}
+    assert [row[0] for row in came[1:]] == names and {len(row) for row in came} == {12}
     gold = made["methods"]["dpo"]["gold_rate"]
     assert came[1][1] == f"{with_interval(gold)} n = 40 prompts"
+    assert came[1][4] == f"{with_interval(made['methods']['dpo']['letter_rate'])} n = 40 prompts"
     spread = starting(found, "Spread over seeds")
     assert spread[1][1] == "0.550 ± 0.050 0.500 to 0.600, 3 seeds" and spread[2][1] == "not measured for these parameters"
     ranked = starting(found, "Ranking by the reward model")
@@ -303,7 +305,7 @@ def test_a_row_for_each_reward_model(tmp_path):
 def test_the_truth_along_best_of_n(tmp_path):
     write_example(tmp_path, ["dpo"])
     found = tables(page_of(tmp_path, ["dpo"]), "best_of_n")
-    header, *rows = starting(found, "Best of 8 against one response: instructions obeyed, n = 20 prompts")
+    header, *rows = starting(found, "Best of 8 against one response: gold, n = 20 prompts")
     assert header[1:5] == ["n = 1", "n = 2", "n = 4", "n = 8"] and [row[0] for row in rows] == ["standard", "ensemble (worst)"]
     gold = read_json(tmp_path / "metrics/best_of_n.json")["standard"]["curve"][-1]["gold"]
     assert rows[0][4] == with_interval(gold)
@@ -327,7 +329,7 @@ def test_without_truth_and_without_other_seeds_the_methods_say_so(tmp_path):
     found = tables(page)
     assert "Spread over seeds: not measured for these parameters." in page
     assert len(starting(found, "What came of it")[0]) == 8
-    assert not any("truth" in caption or "nstructions obeyed" in caption for caption in found)
+    assert not any("truth" in caption or "Gold" in caption or "gold" in caption for caption in found)
     assert [row[2] for row in starting(found, "Cost of training")[1:]] == ["–", "–"]  # DPO was not trained
 
 
@@ -395,7 +397,7 @@ def test_cases_are_sorted(page):
 
 def test_quick_filters(page):
     everything = page.evaluate("""() => JSON.parse(document.getElementById("case-data").textContent).cases.map(
-        (c) => [c.responses.dpo.reward - c.responses.base.reward, c.responses.base.obeyed, c.responses.dpo.obeyed])""")
+        (c) => [c.responses.dpo.reward - c.responses.base.reward, c.responses.base.gold, c.responses.dpo.gold])""")
     wins = [d for d, _, _ in everything if d > 0]
     page.get_by_role("button", name="Biggest wins").click()
     assert differences(page, "reward")[0] == pytest.approx(max(wins), abs=0.006)
@@ -405,9 +407,9 @@ def test_quick_filters(page):
     page.get_by_role("button", name="Ties").click()
     assert set(differences(page, "reward")) == {0.0} and len(numbers(page)) == sum(d == 0 for d, _, _ in everything) > 0
     assert page.get_by_role("button", name="Ties").get_attribute("aria-pressed") == "true"
-    for name, before, after in (("Obedience gained", False, True), ("Obedience lost", True, False)):
+    for name, before, after in (("Gold gained", False, True), ("Gold lost", True, False)):
         page.get_by_role("button", name=name).click()
-        assert numbers(page) == [i for i, (_, b, a) in enumerate(everything, 1) if (b, a) == (before, after)][:10]
+        assert numbers(page) == [i for i, (_, b, a) in enumerate(everything, 1) if (b, a) == (before, after)][:10] != []
 
 
 def test_search_needs_all_words_and_takes_them_literally(page):

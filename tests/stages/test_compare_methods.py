@@ -23,6 +23,7 @@ def scored(**columns) -> pd.DataFrame:
         ("rloo", "c", "No?", 300.0), ("rloo", "d", "No!", 400.0), ("rloo", "b", "No!", 200.0), ("rloo", "a", "No!", 100.0),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["policy", "id", "response", "reward"])
+    table["prompt"] = [[{"role": "user", "content": "Say something about rain. End with a question."}]] * len(table)
     return table.assign(**columns)
 
 
@@ -32,13 +33,13 @@ def test_responses_are_in_bases_order_and_base_is_last():
     assert {policy: rows["reward"].tolist() for policy, rows in found.items()} == {
         "dpo": [40, 10, 30, 20], "rloo": [400, 100, 300, 200], "base": [4, 1, 3, 2],
     }  # fmt: skip
-    assert {policy: rows["obeyed"].tolist() for policy, rows in found.items()} == {
+    assert {policy: rows["letter"].tolist() for policy, rows in found.items()} == {
         "dpo": [True, True, False, True], "rloo": [False, False, True, False], "base": [False, True, True, False],
     }  # fmt: skip
 
 
-def test_without_instructions_nothing_is_obeyed():
-    assert all("obeyed" not in rows for rows in responses_by_policy(scored(), METHODS).values())
+def test_without_instructions_no_truth_is_known():
+    assert all(not {"letter", "gold"} & set(rows) for rows in responses_by_policy(scored(), METHODS).values())
 
 
 def log(method: str, measure: str, steps: dict[int, float]) -> None:

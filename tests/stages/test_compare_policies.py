@@ -82,24 +82,27 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
 def test_the_few_numbers_of_a_row_are_those():
     one = {"value": 0.1, "low": 0.0, "high": 0.2}
     against = {"win_rate": one, "win_rate_length_controlled": one | {"value": 0.2}, "words_difference": one | {"value": 0.3}}
-    metrics = {"dpo": {"gold_rate": one | {"value": 0.4}, "words_mean": one | {"value": 9.0}, "against_base": against}}
+    truth = {"gold_rate": one | {"value": 0.4}, "letter_rate": one | {"value": 0.5}}
+    metrics = {"dpo": truth | {"words_mean": one | {"value": 9.0}, "against_base": against}}
     assert policies_row(metrics, ["dpo"]) == {
-        "dpo": {"win_rate": 0.1, "win_rate_length_controlled": 0.2, "gold_rate": 0.4, "words_difference": 0.3}
+        "dpo": {"win_rate": 0.1, "win_rate_length_controlled": 0.2, "gold_rate": 0.4, "letter_rate": 0.5, "words_difference": 0.3}
     }
-    del metrics["dpo"]["gold_rate"]
+    del metrics["dpo"]["gold_rate"], metrics["dpo"]["letter_rate"]
     assert policies_row(metrics, ["dpo"])["dpo"].keys() == against.keys()
 
 
 def test_each_number_of_a_response_is_its_own():
     texts = ["I cannot help with that?", "", "go go go go go go. The rest of it is about cats, is it not?"]
-    table = pd.DataFrame({"response": texts, "instruction": "ends_with_question"}, index=list("abc"))
+    prompt = [{"role": "user", "content": "Say something short about knitting. End with a question."}]
+    table = pd.DataFrame({"response": texts, "instruction": "ends_with_question", "prompt": [prompt] * 3}, index=list("abc"))
     found, left_out = measured(table)
     assert found["words"].tolist() == [5, 0, 16]
-    assert found["refuses"].tolist() == [True, False, False] and found["obeyed"].tolist() == [True, False, True]
+    assert found["refuses"].tolist() == [True, False, False] and found["letter"].tolist() == [True, False, True]
     assert found["repetition"].tolist() == [repetition(text) for text in texts] and found["repetition"].iloc[2] > 0
     assert found["reading_grade"].isna().tolist() == np.isnan(reading_grades(texts)[0]).tolist() == [False, True, False]
     assert left_out == {"empty": 1, "code": 0, "not English": 0, "too short": 0} and list(found.index) == list("abc")
-    assert "obeyed" not in measured(table[["response"]])[0]
+    assert found["flaw"].tolist() == ["not about the topic", "does not obey", "loops"] and not found["gold"].any()
+    assert not {"letter", "gold"} & set(measured(table[["response"]])[0])
 
 
 @pytest.fixture

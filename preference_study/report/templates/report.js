@@ -22,14 +22,14 @@
 
   const rewards = (c) => c.responses[state.method].reward - c.responses.base.reward;
   const words = (c) => c.responses[state.method].words - c.responses.base.words;
-  const obeyed = (c, policy) => c.responses[policy].obeyed;
+  const gold = (c, policy) => c.responses[policy].gold;
   const FILTERS = {
     all: { keep: () => true, order: "original" },
     wins: { keep: (c) => rewards(c) > 0, order: "reward-down" },
     losses: { keep: (c) => rewards(c) < 0, order: "reward-up" },
     ties: { keep: (c) => rewards(c) === 0, order: "original" },
-    gained: { keep: (c) => obeyed(c, state.method) && !obeyed(c, "base"), order: "original" },
-    lost: { keep: (c) => !obeyed(c, state.method) && obeyed(c, "base"), order: "original" },
+    gained: { keep: (c) => gold(c, state.method) && !gold(c, "base"), order: "original" },
+    lost: { keep: (c) => !gold(c, state.method) && gold(c, "base"), order: "original" },
   };
   const ORDERS = {
     original: null,
@@ -84,8 +84,13 @@
       element("li", "", `${given.words} words`),
       element("li", given.finished ? "" : "warn", given.finished ? "finished" : "cut off"),
     );
-    if (given.obeyed !== undefined) {
-      facts.append(element("li", given.obeyed ? "good" : "bad", given.obeyed ? "✓ obeyed" : "✗ not obeyed"));
+    if (given.gold !== undefined) {
+      // Why it is no answer although it obeys; where it does not obey, that is said by the letter.
+      const refused = given.letter ? `✗ not gold: ${given.flaw}` : "✗ not gold";
+      facts.append(
+        element("li", given.letter ? "good" : "bad", given.letter ? "✓ letter" : "✗ letter"),
+        element("li", given.gold ? "good" : "bad", given.gold ? "✓ gold" : refused),
+      );
     }
     const text = given.text.trim() ? element("p", "text", ...marked(given.text)) : element("p", "text empty", "(empty)");
     text.dir = "auto";
