@@ -123,6 +123,7 @@ Policy = create_model("Policy", __base__=PolicyTraining, **{name: method.section
 class Generate(Section):
     prompts: str
     max_prompts: Limit
+    kl_prompts: Annotated[int, Field(ge=0)] | None
     max_new_tokens: Count
     batch_size: Count
     temperature: Annotated[float, Field(ge=0)]

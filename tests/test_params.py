@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 from tests.workspace import alternative_params
 
 ALTERNATIVES = sorted(path.stem for path in (ROOT / "params").glob("*.yaml") if path.stem != "fsdp")
+DPO = {"learning_rate": 1e-6, "beta": 0.1, "sft_weight": 0.0}
 # They only check, carry, find or start: what a stage computes does not depend on them.
 NO_DEPENDENCY = {
     f"preference_study/{name}.py"
@@ -38,7 +39,8 @@ def test_an_alternative_holds_what_differs_and_is_right(name):
     ("change", "wanted"),
     [
         ({"policy": {"betta": 0.1}}, "policy.betta"),
-        ({"policy": {"dpo": {"learning_rate": 1e-6, "beta": -1}}}, r"policy.dpo.beta: .* greater than 0, but it is -1"),
+        ({"policy": {"dpo": DPO | {"beta": -1}}}, r"policy.dpo.beta: .* greater than 0, but it is -1"),
+        ({"policy": {"dpo": DPO | {"sft_weight": -0.1}}}, r"policy.dpo.sft_weight: .* or equal to 0, but it is -0.1"),
         ({"policy": {"methods": ["dppo"]}}, "policy.methods.0: .*'dpo'.*, but it is 'dppo'"),
         ({"reward": {"judge": "other"}}, "reward.judge"),
         ({"stress": {"variants": ["other"]}}, "stress.variants.0: .*'ensemble', .*, but it is 'other'"),

@@ -1,9 +1,19 @@
-"""DPO: -log sigmoid(beta (log-ratio of chosen - of rejected)), ratios to the reference (Rafailov et al. 2023, eq. 7)."""
+"""DPO: -log sigmoid(beta (log-ratio of chosen - of rejected)), ratios to the reference (Rafailov et al. 2023, eq. 7).
 
-from typing import Any
+The loss looks at the difference alone, so both responses can become less likely. `sft_weight` times -log pi(chosen) a token is
+added where it is above 0, as in RPO (Pang et al. 2024, "Iterative Reasoning Preference Optimization", eq. 1, alpha there).
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from preference_study.methods import Method, Recipe
 from preference_study.sections import MethodSection, Training
+
+
+class DPOSection(MethodSection):
+    sft_weight: Annotated[float, Field(ge=0)]
 
 
 def recipe() -> Recipe:
@@ -14,8 +24,15 @@ def recipe() -> Recipe:
     return Recipe(DPO, DPOConfig, pair_rows)
 
 
-def configure(policy: Training, own: MethodSection, processes: int) -> dict[str, Any]:
-    return {"max_length": None, "loss_type": ["sigmoid"], "beta": own.beta, "precompute_ref_log_probs": True}
+def configure(policy: Training, own: DPOSection, processes: int) -> dict[str, Any]:
+    losses = {"sigmoid": 1.0} | ({"sft": own.sft_weight} if own.sft_weight else {})
+    return {
+        "max_length": None,
+        "loss_type": list(losses),
+        "loss_weights": list(losses.values()),
+        "beta": own.beta,
+        "precompute_ref_log_probs": True,
+    }
 
 
-METHOD = Method("DPO", MethodSection, recipe, configure, needs_reference=True, given_reference=True)
+METHOD = Method("DPO", DPOSection, recipe, configure, needs_reference=True, given_reference=True)

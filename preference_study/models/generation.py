@@ -19,12 +19,15 @@ class Response:
         tokens: its length in tokens, EOS not counted.
         finished: whether the model ended its turn; False where the limit on new tokens cut it off.
         prompt_truncated: whether its prompt had to be shortened to fit the model's positions.
+        prompt_ids, ids: the tokens of the prompt as the model saw it, and of the response, with the one that ended it.
     """
 
     text: str
     tokens: int
     finished: bool
-    prompt_truncated: bool = False
+    prompt_truncated: bool
+    prompt_ids: list[int]
+    ids: list[int]
 
 
 def respond(
@@ -90,11 +93,11 @@ def respond(
         ends = torch.isin(new, stops)
         finished = ends.any(dim=1)
         tokens = torch.where(finished, ends.int().argmax(dim=1), new.shape[1]).tolist()
-        truncated = [encoded[i][1] for i in indices for _ in range(samples)]
-        responses = [
-            Response(tokenizer.decode(ids[:length], skip_special_tokens=True).strip(), length, done, short)
-            for ids, length, done, short in zip(new.tolist(), tokens, finished.tolist(), truncated, strict=True)
-        ]
+        asked = [encoded[i] for i in indices for _ in range(samples)]
+        responses = []
+        for ids, length, done, (prompt, short) in zip(new.tolist(), tokens, finished.tolist(), asked, strict=True):
+            text = tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
+            responses.append(Response(text, length, done, short, prompt, ids[: length + done]))
         return [responses[i : i + samples] for i in range(0, len(responses), samples)]
 
     return map_batches(run, batches_by_length([len(ids) for ids, _ in encoded], batch_size), description=description)

@@ -228,19 +228,23 @@ def pair_rewards(
     return list(zip(scores[::2], scores[1::2], strict=True))
 
 
-def pair_logps(
-    model: PreTrainedModel, pairs: list[TokenPair], *, max_batch: int, max_padded: int, description: str
-) -> list[dict[str, float]]:
-    """log pi(response | prompt), summed over the response's tokens, of both responses of each pair, batched by length.
+def token_logps(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    responses: list[list[int]],
+    *,
+    max_batch: int,
+    max_padded: int,
+    description: str,
+) -> list[torch.Tensor]:
+    """log pi(token | prompt, earlier tokens) of each token of each response, batched by length.
 
     Returns:
-        Per pair, in the order given, {chosen_logp, rejected_logp}.
+        Per response, in the order given, a tensor [tokens], in nats, on the CPU.
     """
-    prompts = [pair.prompt_ids for pair in pairs for _ in range(2)]
-    responses = [ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
     sequences = [prompt + response for prompt, response in zip(prompts, responses, strict=True)]
 
-    def run(number: int, indices: list[int]) -> list[float]:
+    def run(number: int, indices: list[int]) -> list[torch.Tensor]:
         ids, mask = _padded([sequences[i] for i in indices], model.config.pad_token_id, model.device)
         first = torch.tensor([len(prompts[i]) for i in indices], device=ids.device)[:, None]
         position = torch.arange(1, ids.shape[1], device=ids.device)[None, :]
@@ -254,8 +258,26 @@ def pair_logps(
                 logps = -torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
         finally:
             hook.remove()
-        return [part.sum().item() for part in logps.split(wanted.sum(dim=1).tolist())]
+        # Copies: a part by itself would take its whole batch along to another process.
+        return [part.clone() for part in logps.cpu().split(wanted.sum(dim=1).tolist())]
 
     batches = batches_by_length([len(s) for s in sequences], max_batch, max_padded)
-    logps = map_batches(run, batches, description=description)
-    return [{"chosen_logp": c, "rejected_logp": r} for c, r in zip(logps[::2], logps[1::2], strict=True)]
+    return map_batches(run, batches, description=description)
+
+
+def pair_logps(
+    model: PreTrainedModel, pairs: list[TokenPair], *, max_batch: int, max_padded: int, description: str
+) -> list[dict[str, float]]:
+    """log pi(response | prompt), summed over the response's tokens, of both responses of each pair.
+
+    Returns:
+        Per pair, in the order given, {chosen_logp, rejected_logp, chosen_tokens, rejected_tokens}: in nats, and over how many
+        tokens, EOS among them.
+    """
+    prompts = [pair.prompt_ids for pair in pairs for _ in range(2)]
+    responses = [ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+    logps = token_logps(model, prompts, responses, max_batch=max_batch, max_padded=max_padded, description=description)
+    return [
+        {"chosen_logp": c.sum().item(), "rejected_logp": r.sum().item(), "chosen_tokens": len(c), "rejected_tokens": len(r)}
+        for c, r in zip(logps[::2], logps[1::2], strict=True)
+    ]

@@ -31,7 +31,7 @@ from preference_study.params import Training
 
 LOGGED = (
     "loss", "learning_rate", "grad_norm", "accuracy", "margin", "rewards/accuracies", "rewards/margins",
-    "reward", "kl", "completions/mean_length", "completions/clipped_ratio",
+    "rewards/chosen", "rewards/rejected", "reward", "kl", "completions/mean_length", "completions/clipped_ratio",
 )  # fmt: skip
 COMPLETE = "complete"
 REMEDY = "lower the learning rate or lengthen the warm-up"

@@ -25,6 +25,7 @@ def test_batches_response_as_one_prompt_at_a_time_does(model, tokenizer):
     for prompt, [response] in zip(PROMPTS, together, strict=True):
         ids = tokenizer(prompt_text(tokenizer, prompt), return_tensors="pt", add_special_tokens=False)
         output = model.generate(**ids, do_sample=False, max_new_tokens=12)[0, ids["input_ids"].shape[1] :]
+        assert (response.prompt_ids, response.ids) == (ids["input_ids"][0].tolist(), output.tolist())
         alone = tokenizer.decode(output, skip_special_tokens=True).strip()
         assert response.text == alone
         assert response.finished == (tokenizer.eos_token_id in output.tolist())
@@ -56,7 +57,8 @@ def test_a_response_ends_at_its_end_of_turn(model, tokenizer):
         biased.generation_config.eos_token_id = tokenizer.eos_token_id
         [[cut]] = respond(biased, tokenizer, [asked("Hi")], max_new_tokens=5, batch_size=1)
     assert (ended.text, ended.tokens, ended.finished) == (either.text, either.tokens, either.finished) == ("", 0, True)
-    assert (cut.tokens, cut.finished) == (5, False)
+    assert (ended.ids, either.ids) == ([tokenizer.eos_token_id], [second])
+    assert (cut.tokens, cut.finished, len(cut.ids)) == (5, False, 5)
 
 
 def says(model, tokenizer, after: dict[str, dict[str, float]]):

@@ -4,7 +4,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from preference_study.errors import BadModel
-from preference_study.models.language_models import load_causal, load_reward, new_reward_model, pair_logps, pair_rewards, rewards
+from preference_study.models.language_models import (
+    load_causal,
+    load_reward,
+    new_reward_model,
+    pair_logps,
+    pair_rewards,
+    rewards,
+    token_logps,
+)
 from preference_study.models.tokens import encode_pairs
 from tests.conftest import asked
 
@@ -39,6 +47,17 @@ def test_batched_log_probabilities_are_those_of_one_at_a_time(model_folder, toke
             start = len(pair.prompt_ids)
             by_hand = sum(logits[start - 1 + i, token].item() for i, token in enumerate(ids))
             assert logp == pytest.approx(by_hand, abs=1e-3)
+        assert (row["chosen_tokens"], row["rejected_tokens"]) == (len(pair.chosen_ids), len(pair.rejected_ids))
+
+
+def test_each_tokens_log_probability_is_its_own(model_folder):
+    model = load_causal(model_folder, dtype=torch.float32)
+    prompts, responses = [[2, 9, 3], [2, 3], [2, 8, 7, 9, 9, 3], [2, 3]], [[20, 1], [21, 22, 23, 1], [24], [25, 1]]
+    found = token_logps(model, prompts, responses, **LIMITS)
+    for logps, prompt, response in zip(found, prompts, responses, strict=True):
+        logits = model(input_ids=torch.tensor([prompt + response])).logits[0].log_softmax(-1)
+        by_hand = [logits[len(prompt) - 1 + i, token].item() for i, token in enumerate(response)]
+        assert logps.tolist() == pytest.approx(by_hand, abs=1e-4)
 
 
 def test_rewards_in_bfloat16_do_not_tie(model_folder):

@@ -91,7 +91,8 @@ def test_what_a_method_needs_and_how_much_it_saw(name, needs, beta):
 @pytest.mark.parametrize("whole", [True, False])
 def test_what_an_offline_method_is_trained_with(referenced, monkeypatch, whole):
     change_top(referenced, seed=5)
-    change(referenced, policy={"dpo": {"learning_rate": 0.125, "beta": 0.25}, "lora_rank": 6, "max_length": 50})
+    own = {"learning_rate": 0.125, "beta": 0.25, "sft_weight": 0.5}
+    change(referenced, policy={"dpo": own, "lora_rank": 6, "max_length": 50})
     runs = without_training(monkeypatch, stages.train_policy, whole)
     monkeypatch.setattr(stages.train_policy, "peak_memory", lambda: 12345)
     stages.train_policy.main("dpo")
@@ -104,7 +105,8 @@ def test_what_an_offline_method_is_trained_with(referenced, monkeypatch, whole):
     assert trainer.eval_dataset["ref_chosen_logps"] == [-100.0 - number for number in range(20)]
     args = trainer.args
     assert (args.seed, args.data_seed, run.seed, args.learning_rate, args.beta) == (5, 5, 5, 0.125, 0.25)
-    assert run.settings == section.shared() | {"learning_rate": 0.125, "beta": 0.25} and len(run.models) == 1
+    assert (args.loss_type, args.loss_weights) == (["sigmoid", "sft"], [1.0, 0.5])
+    assert run.settings == section.shared() | own and len(run.models) == 1
     assert list(run.dataset) == list(trainer.train_dataset)
     places = [str(place) for place in (run.checkpoints, run.log, run.target)]
     assert places == [f"{top}/dpo" for top in ("checkpoints/train_policy", "plots/train_policy", "models/policy")]
@@ -122,8 +124,9 @@ def test_what_an_offline_method_is_trained_with(referenced, monkeypatch, whole):
     logps = pair_logps(load_causal("models/base"), val, max_batch=64, max_padded=2048, description="t")
     told = read_json("data/logps/dpo/val.json")
     assert [row["id"] for row in told] == list(val_table["id"])
-    for side in ("chosen_logp", "rejected_logp"):
-        assert [row[side] for row in told] == pytest.approx([row[side] for row in logps], abs=0.05)
+    for side in ("chosen", "rejected"):
+        assert [row[f"{side}_logp"] for row in told] == pytest.approx([row[f"{side}_logp"] for row in logps], abs=0.05)
+        assert [row[f"{side}_tokens"] for row in told] == [len(getattr(pair, f"{side}_ids")) for pair in val]
     metrics = read_json("metrics/train_policy/dpo.json")
     truncated = [sum(pair.truncated for pair in pairs) for pairs in (train, val)]
     assert truncated[0] != truncated[1]

@@ -218,7 +218,8 @@ def logged_by(log: StepLog, *logs: dict, history=()) -> dict[str, dict[int, floa
 
 def test_each_number_is_logged_under_its_own_name(tmp_path):
     names = (
-        "loss", "learning_rate", "grad_norm", "accuracy", "margin", "rewards/accuracies", "rewards/margins", "reward", "kl",
+        "loss", "learning_rate", "grad_norm", "accuracy", "margin", "rewards/accuracies", "rewards/margins",
+        "rewards/chosen", "rewards/rejected", "reward", "kl",
         "completions/mean_length", "completions/clipped_ratio",
     )  # fmt: skip
     numbers = {name: 1.5 + place for place, name in enumerate(names)}

@@ -94,6 +94,16 @@ def test_dpo(model, tokenizer, tmp_path):
     assert list(made.train_dataset) == rows
 
 
+def test_dpo_with_an_sft_term(model, tokenizer, tmp_path):
+    """DPO's loss and alpha times -log pi(chosen), over all tokens of the batch's chosen responses (Pang et al. 2024, eq. 1)."""
+    rows, found = given(pair_rows(PAIRS, POLICY, 1)), {}
+    for weight in (0.0, 0.75):
+        made = trainer("dpo", rows, tmp_path, model, tokenizer, with_own("dpo", beta=0.3, sft_weight=weight))
+        found[weight] = loss(made, rows)
+    nll = -sum(chosen for chosen, _ in logps(model)) / sum(len(pair.chosen_ids) for pair in PAIRS)
+    assert found[0.75] == pytest.approx(found[0.0] + 0.75 * nll, abs=1e-3) and nll > 1
+
+
 def test_ipo(model, tokenizer, tmp_path):
     """(h - 1 / (2 tau))^2 (Azar et al. 2023, eq. 17), h per token of each response, as TRL's authors settled with the paper's."""
     by_hand = 0.0
@@ -201,6 +211,7 @@ LOSS_TYPES = {"dpo": ["sigmoid"], "ipo": ["ipo"], "kto": "kto", "simpo": "simpo"
     ("name", "own", "wanted"),
     [
         *[(name, {"beta": 0.77}, {"beta": 0.77}) for name in METHODS],
+        ("dpo", {"sft_weight": 0.5}, {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.5]}),
         ("simpo", {"gamma": 0.9}, {"simpo_gamma": 0.9}),
         ("kto", {"desirable_weight": 1.7}, {"desirable_weight": 1.7}),
         ("kto", {"undesirable_weight": 0.6}, {"undesirable_weight": 0.6}),
