@@ -15,6 +15,7 @@ from preference_study.report import figures
 from preference_study.texts.gold import with_truth
 
 PLOTS = Path("plots/methods")
+SIDES = ("chosen", "rejected")
 SERIES = {"loss": "loss", "reward": "reward", "kl": "kl", "length": "completions_mean_length"}
 
 
@@ -36,6 +37,18 @@ def training(methods: list[str], measure: str) -> dict[str, pd.DataFrame]:
     return found
 
 
+def likelihoods(methods: list[str], betas: dict[str, float | None]) -> dict[tuple[str, str], pd.DataFrame]:
+    """Per method and side of the pairs, how much likelier its batches' responses were than to base: columns examples and value.
+
+    TRL logs beta times that, for methods with a reference; the batches' log-probabilities themselves go by the batches.
+    """
+    return {
+        (method, side): steps.assign(value=steps["value"] / betas[method])
+        for side in SIDES
+        for method, steps in training([m for m in methods if betas[m] is not None], f"rewards_{side}").items()
+    }
+
+
 def main() -> None:
     params = load_params()
     methods = params.policy.methods
@@ -52,6 +65,9 @@ def main() -> None:
     for name, measure in SERIES.items():
         steps = figures.training_rows(training(methods, measure), name, methods)
         write_csv(PLOTS / f"training_{name}.csv", figures.or_not_measured(steps))
+    logps = figures.logps_rows(likelihoods(methods, {m: trained[m]["implicit_beta"] for m in methods}), methods)
+    write_csv(PLOTS / "training_logps.csv", figures.or_not_measured(logps))
+    write_png(PLOTS / "training_logps.png", figures.logps(logps))
     write_png(PLOTS / "methods.png", figures.method_shares(rows))
     write_png(PLOTS / "pairwise.png", figures.win_matrix(pair_matrix(table["pairs"], ["base", *methods], "reward")))
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import pandas as pd
 
 from preference_study.analysis.policies import compare_policies
+from preference_study.analysis.price import correct_prices, policy_price
 from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
 from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
-from preference_study.texts.gold import with_truth
+from preference_study.texts.gold import loops, with_truth
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.readability import reading_grades
-from preference_study.texts.responses import refuses, repetition
+from preference_study.texts.responses import echoes, refuses, repetition
 from preference_study.texts.words import words
 
 PLOTS = Path("plots/policies")
@@ -23,7 +24,8 @@ MOST_DIFFERENT = 20
 
 
 def measured(responses: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """One policy's scored responses with words, reading_grade, repetition, refuses and, on the sandbox, letter, gold and flaw.
+    """One policy's scored responses with words, reading_grade, repetition, loops, echoes, refuses and, on the sandbox, letter, gold
+    and flaw.
 
     Returns:
         The table, and how many responses have no reading grade, by reason.
@@ -34,6 +36,11 @@ def measured(responses: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
         words=[len(words(text)) for text in texts],
         reading_grade=grades,
         repetition=[repetition(text) for text in texts],
+        loops=[loops(text) for text in texts],
+        echoes=[
+            echoes(text, "\n".join(turn["content"] for turn in prompt))
+            for text, prompt in zip(texts, responses["prompt"], strict=True)
+        ],
         refuses=[refuses(text) for text in texts],
     )
     return with_truth(responses), left_out
@@ -97,6 +104,15 @@ def main() -> None:
     logps = {policy: rows.loc[logps["base"].index] for policy, rows in logps.items()}
     betas = {method: read_json(f"metrics/train_policy/{method}.json")["implicit_beta"] for method in methods}
     metrics = compare_policies(responses, logps, betas, params.seed)
+    prices = {
+        method: policy_price(
+            responses["base"], responses[method], logps["base"], logps[method], read_json(f"data/kl/{method}.json"), params.seed
+        )
+        for method in methods
+    }
+    correct_prices(prices)
+    for method, price in prices.items():
+        metrics[method]["price"] = price
     for policy, reasons in left_out.items():
         metrics[policy]["reading_grade_left_out"] = reasons
         metrics[policy]["prompts_truncated"] = int(responses[policy]["prompt_truncated"].sum())

@@ -19,6 +19,7 @@ GROUPS = {
     "correct": "#0072B2", "wrong": "#D55E00", "chosen": "#009E73", "rejected": "#CC79A7",
     "favoured": "#0072B2", "other": "#E69F00", "training set": "#000000", "margin": "#0072B2",
 }  # fmt: skip
+SIDES = ("chosen", "rejected")
 BINS, POINTS = 30, 200
 NOT_MEASURED = "not measured"
 DPI = 120
@@ -112,6 +113,59 @@ def training_rows(series: dict[str, pd.DataFrame], name: str, methods: Sequence[
         for method, steps in series.items()
     ]
     return pd.concat(tables) if tables else pd.DataFrame(columns=["group", "examples", name, "colour"])
+
+
+LOGPS_COLUMNS = ("group", "method", "side", "examples", "change", "colour")
+
+
+def logps_rows(series: dict[tuple[str, str], pd.DataFrame], methods: Sequence[str]) -> pd.DataFrame:
+    """Changes of log-probabilities in training, per (method, side) columns examples and value, in one table.
+
+    Returns:
+        {group, method, side, examples, change, colour}; no rows where no method logged them.
+    """
+    tables = [
+        pd.DataFrame(
+            {
+                "group": f"{method}, {side}",
+                "method": method,
+                "side": side,
+                "examples": steps["examples"],
+                "change": steps["value"],
+            }
+        ).assign(colour=colour(method, methods))
+        for (method, side), steps in series.items()
+    ]
+    return pd.concat(tables) if tables else pd.DataFrame(columns=LOGPS_COLUMNS)
+
+
+def logps(rows: pd.DataFrame) -> Figure:
+    """The rows of `logps_rows` as means over a twentieth of the steps, a panel a method; steps themselves differ by their pairs.
+
+    Where there are none, the figure says so.
+    """
+    if rows.empty:
+        return _nothing("Log-probabilities in training")
+    methods = list(rows["method"].unique())
+    figure = Figure(figsize=(1 + 3.6 * len(methods), 3.6), layout="constrained", dpi=DPI)
+    for method, axes in zip(methods, figure.subplots(1, len(methods), sharey=True, squeeze=False)[0], strict=True):
+        for side in SIDES:
+            own = rows[(rows["method"] == method) & (rows["side"] == side)]
+            window = max(1, len(own) // 20)
+            smooth = own["change"].rolling(window, center=True, min_periods=1).mean()
+            axes.plot(own["examples"], own["change"], color=GROUPS[side], linewidth=0.5, alpha=0.3)
+            axes.plot(own["examples"], smooth, color=GROUPS[side], label=side)
+        axes.axhline(0, color="black", linewidth=0.5)
+        axes.set(xlabel="examples seen", title=method)
+    axes.legend()
+    figure.supylabel("log-probability minus base's\n(nats a response)", fontsize="medium")
+    return figure
+
+
+def _nothing(what: str) -> Figure:
+    figure = Figure(figsize=(3.4, 1.0))
+    figure.text(0.5, 0.5, f"{what}: {NOT_MEASURED}", ha="center", va="center")
+    return figure
 
 
 def histogram(bins: pd.DataFrame, title: str, x_label: str, unit: str) -> Figure:
@@ -379,9 +433,7 @@ def best_of_n(rows: pd.DataFrame) -> Figure:
     Where there are none, the figure says so.
     """
     if rows.empty:
-        figure = Figure(figsize=(3.4, 1.0))
-        figure.text(0.5, 0.5, f"Best of n: {NOT_MEASURED}", ha="center", va="center")
-        return figure
+        return _nothing("Best of n")
     labels = {"reward": "own reward, from n = 1", "gold": "share that is gold", "judge": "judge's reward", "words": "words"}
     measures = [name for name in labels if name in set(rows["measure"])]
     figure = Figure(figsize=(3.4 * len(measures), 4.0), layout="constrained", dpi=DPI)

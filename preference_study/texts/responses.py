@@ -1,4 +1,4 @@
-"""What can be seen in a response by itself: whether it repeats itself, and whether it refuses."""
+"""What can be seen in a response by itself: whether it repeats itself, echoes its prompt, and refuses."""
 
 import re
 
@@ -6,6 +6,7 @@ from preference_study.texts.instructions import sentences
 from preference_study.texts.words import words
 
 OPENING_WORDS = 5
+ECHOED_RUN = 5
 
 _SPEAKER = r"\b(?:i|we)"
 _CANNOT = (
@@ -60,3 +61,14 @@ def refuses(text: str) -> bool:
         if len(words(opening)) >= OPENING_WORDS:
             break
     return _REFUSAL.search(opening) is not None
+
+
+def echoes(text: str, prompt: str) -> bool:
+    """Whether half or more of a response's words stand in runs of five words or more that its prompt has too, case aside."""
+    own, asked = ([word.casefold() for word in words(part)] for part in (text, prompt))
+    known = {tuple(asked[i : i + ECHOED_RUN]) for i in range(len(asked) - ECHOED_RUN + 1)}
+    echoed = set()
+    for i in range(len(own) - ECHOED_RUN + 1):
+        if tuple(own[i : i + ECHOED_RUN]) in known:
+            echoed.update(range(i, i + ECHOED_RUN))
+    return 2 * len(echoed) >= len(own) > 0

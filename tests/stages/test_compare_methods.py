@@ -57,8 +57,13 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / f"plots/train_policy/{method}/plots/metrics").mkdir(parents=True, exist_ok=True)
         log(method, "examples", {0: 0, 4: 8 * place, 8: 16 * place, 12: 24 * place})
         log(method, "loss", {4: 0.5 + place, 8: 0.25 + place})
+        path = f"metrics/train_policy/{method}.json"
+        write_json(path, read_json(path) | {"implicit_beta": {"dpo": 0.5, "rloo": None}[method]})
         cost = {"seconds": 10.0 * place, "peak_memory_bytes": place * 2**30, "device": method}
         write_json(f"metrics/train_cost/{method}.json", cost)
+    for side, place in (("chosen", 0), ("rejected", 1)):
+        log("dpo", f"rewards_{side}", {4: 0.5 - place, 8: -0.25 - place})
+        log("rloo", f"rewards_{side}", {4: 7.0})
     log("rloo", "reward", {4: -1.0, 12: 2.0})
     log("rloo", "kl", {8: 0.125})
     log("rloo", "completions_mean_length", {4: 33.0})
@@ -86,11 +91,15 @@ def test_each_file_is_of_its_own_measure(folder, monkeypatch):
     for name, rows in wanted.items():
         found = pd.read_csv(f"plots/methods/training_{name}.csv")
         assert list(found[["group", "examples", name]].itertuples(index=False, name=None)) == rows
+    logps = pd.read_csv("plots/methods/training_logps.csv")
+    assert list(logps[["group", "examples", "change"]].itertuples(index=False, name=None)) == [
+        ("dpo, chosen", 8, 1.0), ("dpo, chosen", 16, -0.5), ("dpo, rejected", 8, -1.0), ("dpo, rejected", 16, -2.5),
+    ]  # fmt: skip
     shares = pd.read_csv("plots/methods/methods.csv")
     pd.testing.assert_frame_equal(
         shares, method_rows(read_json("metrics/policies.json"), METHODS).reset_index(drop=True), check_dtype=False
     )
-    assert set(pictures) == {"methods", "pairwise"}
+    assert set(pictures) == {"methods", "pairwise", "training_logps"}
     ticks = [label.get_text() for label in pictures["pairwise"].axes[0].get_xticklabels()]
     assert [tick.split("\n")[0] for tick in ticks] == ["base", *METHODS]
 
@@ -117,8 +126,10 @@ def test_every_two_policies_are_compared_on_the_same_prompts(folder):
 
 
 def test_what_no_method_logged_is_said_to_be_not_measured(folder):
+    for side in ("chosen", "rejected"):
+        (folder / f"plots/train_policy/dpo/plots/metrics/rewards_{side}.tsv").unlink()
     for measure in ("reward", "kl", "completions_mean_length"):
         (folder / f"plots/train_policy/rloo/plots/metrics/{measure}.tsv").unlink()
     stages.compare_methods.main()
-    for name in ("reward", "kl", "length"):
+    for name in ("reward", "kl", "length", "logps"):
         assert pd.read_csv(f"plots/methods/training_{name}.csv")["group"].tolist() == [NOT_MEASURED]

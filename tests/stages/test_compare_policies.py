@@ -8,6 +8,7 @@ import pytest
 
 import stages.compare_policies
 from preference_study.analysis.policies import compare_policies
+from preference_study.analysis.price import correct_prices, policy_price
 from preference_study.artifacts import read_json, write_json, write_table
 from preference_study.report import figures
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
@@ -38,10 +39,16 @@ def folder(tmp_path, monkeypatch):
     write_json(tmp_path / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", rows)
     for policy in ("base", *METHODS):
         logps = [
-            {"id": str(i), "chosen_logp": float(rng.normal(-9)), "rejected_logp": float(rng.normal(-9))}
+            {
+                "id": str(i), "chosen_logp": float(rng.normal(-9)), "rejected_logp": float(rng.normal(-9)),
+                "chosen_tokens": 5 + int(i), "rejected_tokens": 20 - int(i),
+            }
             for i in rng.permutation(8)
-        ]
+        ]  # fmt: skip
         write_json(tmp_path / f"data/logps/{policy}/val.json", logps)
+    for place, method in enumerate(METHODS):
+        kl = [{"policy_logps": [-1.0, -1.5], "base_logps": [-1.0, -2.0 - place]}, {"policy_logps": [-1.0], "base_logps": [-2.0]}]
+        write_json(tmp_path / f"data/kl/{method}.json", kl)
     for method, beta in (("dpo", 0.3), ("simpo", None)):
         write_json(tmp_path / f"metrics/train_policy/{method}.json", {"implicit_beta": beta})
     write_table(
@@ -51,6 +58,14 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def prices_of(price: dict) -> list:
+    """What does not hang on the order of rows, as a bootstrap does."""
+    sides = [price["logps"][side] for side in ("chosen", "rejected")]
+    values = [side[name]["value"] for side in sides for name in ("nats_per_response", "nats_per_token", "fell")]
+    values += [row[name]["value"] for row in price["form"] for name in ("base", "policy", "change")]
+    return [round(value, 9) for value in values] + [side["p_holm"] for side in sides] + [row["p_holm"] for row in price["form"]]
+
+
 def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_order(folder):
     stages.compare_policies.main()
     rows = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")).sort_values("id")
@@ -58,6 +73,9 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
     logps = {
         policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id").sort_index() for policy in responses
     }
+    kl = {method: read_json(f"data/kl/{method}.json") for method in METHODS}
+    prices = {m: policy_price(responses["base"], responses[m], logps["base"], logps[m], kl[m], seed=1) for m in METHODS}
+    correct_prices(prices)
     wanted = compare_policies(responses, logps, {"dpo": 0.3, "simpo": None}, seed=1)
     found = read_json("metrics/policies.json")
     for policy in responses:
@@ -73,6 +91,10 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
     for method in METHODS:
         for measure in ("wins", "losses", "win_rate", "reward_difference", "words_difference"):
             assert found[method]["against_base"][measure] == pytest.approx(wanted[method]["against_base"][measure])
+    told = [[prices_of(found[method]["price"]), prices_of(prices[method])] for method in METHODS]
+    assert told[0][0] == told[0][1] != told[1][0] == told[1][1]
+    assert [found[method]["price"]["kl"] for method in METHODS] == [prices[method]["kl"] for method in METHODS]
+    assert prices["dpo"]["kl"] != prices["simpo"]["kl"]
     assert found["simpo"]["implicit_reward_mean"] is None
     assert [found[policy]["prompts_truncated"] for policy in ("base", *METHODS)] == [3, 4, 5]
     assert found["base"]["reading_grade_left_out"].keys() == {"empty", "code", "not English", "too short"}
@@ -93,8 +115,8 @@ def test_the_few_numbers_of_a_row_are_those():
 
 def test_each_number_of_a_response_is_its_own():
     texts = ["I cannot help with that?", "", "go go go go go go. The rest of it is about cats, is it not?"]
-    prompt = [{"role": "user", "content": "Say something short about knitting. End with a question."}]
-    table = pd.DataFrame({"response": texts, "instruction": "ends_with_question", "prompt": [prompt] * 3}, index=list("abc"))
+    table = pd.DataFrame({"response": texts, "instruction": "ends_with_question"}, index=list("abc"))
+    table["prompt"] = [asked("Say something short about knitting. End with a question.")] * 3
     found, left_out = measured(table)
     assert found["words"].tolist() == [5, 0, 16]
     assert found["refuses"].tolist() == [True, False, False] and found["letter"].tolist() == [True, False, True]
@@ -102,7 +124,13 @@ def test_each_number_of_a_response_is_its_own():
     assert found["reading_grade"].isna().tolist() == np.isnan(reading_grades(texts)[0]).tolist() == [False, True, False]
     assert left_out == {"empty": 1, "code": 0, "not English": 0, "too short": 0} and list(found.index) == list("abc")
     assert found["flaw"].tolist() == ["not about the topic", "does not obey", "loops"] and not found["gold"].any()
-    assert not {"letter", "gold"} & set(measured(table[["response"]])[0])
+    assert found["loops"].tolist() == [False, False, True] and not found["echoes"].any()
+    assert not {"letter", "gold"} & set(measured(table[["response", "prompt"]])[0])
+    asked_twice = [[*asked("Who cannot help?"), *asked("so it is about cats")]] * 3
+    echoed = measured(
+        table.assign(response=["so it is about dogs", "Yes, so it is about cats", "Who it is about"], prompt=asked_twice)
+    )
+    assert echoed[0]["echoes"].tolist() == [False, True, False] and not echoed[0]["loops"].any()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preference_study.texts.responses import refuses, repetition
+from preference_study.texts.responses import echoes, refuses, repetition
 
 REFUSALS = [
     "I'm sorry, but I can't help with that.",
@@ -82,3 +82,12 @@ def test_repetition_is_a_share_that_grows_with_copies(items, n):
         seen.add(tuple(items[i : i + n]))
     assert repetition(text, n) == pytest.approx(again / (len(items) - n + 1))
     assert repetition(f"{text} {text}", n) >= repetition(text, n)
+
+
+def test_a_response_echoes_its_prompt_where_half_of_it_stands_there():
+    prompt = "Tell a friend about carrying an umbrella in a short message. Use at most 15 words."
+    assert echoes("TELL a friend, about carrying an umbrella!", prompt)
+    assert echoes("Okay: carrying an umbrella in a short message, it is so very nice", prompt)  # 7 of 13
+    assert not echoes("Okay: carrying an umbrella in a short message, it is so very very nice today", prompt)  # 7 of 15
+    assert not echoes("carrying an umbrella in", prompt)  # four words are no run
+    assert not echoes("Use a short umbrella about 15 friend words in a message", prompt) and not echoes("", prompt)

@@ -1,0 +1,172 @@
+"""What a policy paid: how likely it makes the preferred responses, how far it went from base, the form of its own responses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from preference_study.analysis.statistics import bootstrapped, holm_in_place, mcnemar, mean, paired_tests, proportion, sign_test
+from preference_study.numbers import with_interval
+
+LEVEL = 0.05
+SIDES = ("chosen", "rejected")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Something in a response that a policy may pay with; more of it is worse.
+
+    Attributes:
+        column: of the responses' table.
+        rate: whether it holds truth values; else numbers.
+        says: what becoming worse is called in a sentence.
+    """
+
+    column: str
+    rate: bool
+    says: str
+
+
+OUTCOMES = {
+    "loops": Outcome("loops", True, "more of its responses loop"),
+    "echoes": Outcome("echoes", True, "more of its responses say the prompt back"),
+    "cut off": Outcome("cut_off", True, "more of its responses are cut off"),
+    "refusals": Outcome("refuses", True, "more of its responses refuse"),
+    "words": Outcome("words", False, "its responses have more words"),
+}
+LESS_LIKELY = "the chosen responses of the validation pairs became less likely"
+
+
+def per_token(nats: Sequence[float], tokens: Sequence[int], seed: int) -> dict:
+    """All nats over all tokens, with a bootstrap interval over responses."""
+    return bootstrapped(lambda n, t, axis=-1: n.sum(axis=axis) / t.sum(axis=axis), nats, tokens, seed=seed)
+
+
+def logps_change(base: pd.DataFrame, policy: pd.DataFrame, seed: int) -> dict:
+    """How much likelier the policy makes the responses of the validation pairs than base does, chosen and rejected apart.
+
+    DPO and its relatives raise the difference of the two; that does not keep the chosen response from becoming less likely
+    (Razin et al. 2024, arXiv 2410.08847).
+
+    Args:
+        base, policy: chosen_logp, rejected_logp, chosen_tokens and rejected_tokens per pair, in the same order of pairs.
+
+    Returns:
+        Per side {nats_per_response, nats_per_token, p, fell, fell_p}: the mean change with Wilcoxon's p, and the share of pairs
+        in which the change is below zero, with the exact sign test's p. A p is None where nothing changed.
+    """
+    found = {}
+    for side in SIDES:
+        change = (policy[f"{side}_logp"] - base[f"{side}_logp"]).to_numpy()
+        found[side] = {
+            "nats_per_response": mean(change),
+            "nats_per_token": per_token(change, base[f"{side}_tokens"], seed),
+            "p": (paired_tests(change)["wilcoxon"] or {"p": None})["p"],
+            "fell": proportion((change < 0).sum(), len(change)),
+            "fell_p": (sign_test(change) or {"p": None})["p"],
+        }
+    return found
+
+
+def kl_from_base(rows: list[dict], seed: int) -> dict | None:
+    """The KL divergence of a policy from base on its own responses, KL(policy || base).
+
+    A response is a sequence of draws, one a token, and its divergence is the expected sum of theirs; of one that was cut off,
+    that of the tokens there are. With r = pi_base / pi of a token, a token's part is estimated by k3 = (r - 1) - log r, which is
+    never below zero, and by the plain k1 = -log r; both are without bias (Schulman 2020, "Approximating KL Divergence").
+
+    Args:
+        rows: per response, sampled from the policy at temperature 1: policy_logps and base_logps, one a token.
+
+    Returns:
+        {nats_per_response, nats_per_token} by k3, and under `k1` the same by k1; None without responses.
+    """
+    if not rows:
+        return None
+    ratios = [np.array(row["base_logps"]) - np.array(row["policy_logps"]) for row in rows]
+    tokens = [len(ratio) for ratio in ratios]
+    sums = {"k3": [(np.expm1(ratio) - ratio).sum() for ratio in ratios], "k1": [-ratio.sum() for ratio in ratios]}
+    found = {
+        name: {"nats_per_response": mean(nats), "nats_per_token": per_token(nats, tokens, seed)} for name, nats in sums.items()
+    }
+    return found["k3"] | {"k1": found["k1"]}
+
+
+def form_changes(base: pd.DataFrame, policy: pd.DataFrame) -> list[dict]:
+    """What became of the form of the responses.
+
+    Args:
+        base, policy: responses to the same prompts in the same order: loops, echoes, finished, refuses and words.
+
+    Returns:
+        Per entry of `OUTCOMES` {outcome, base, policy, change, test, p}: rates or means, and policy minus base on the same
+        prompts with the exact McNemar test, of words Wilcoxon's; p is None where that cannot be made.
+    """
+    base, policy = (responses.assign(cut_off=~responses["finished"].astype(bool)) for responses in (base, policy))
+    rows = []
+    for name, outcome in OUTCOMES.items():
+        before, after = base[outcome.column].to_numpy(), policy[outcome.column].to_numpy()
+        if outcome.rate:
+            changed = mcnemar(before, after)
+            row = {key: proportion(values.sum(), len(values)) for key, values in (("base", before), ("policy", after))}
+            row |= {"change": changed["difference"], "test": "McNemar", "p": changed["p"]}
+        else:
+            test = paired_tests(after - before)["wilcoxon"] or {"p": None}
+            row = {"base": mean(before), "policy": mean(after), "change": mean(after - before)}
+            row |= {"test": "Wilcoxon", "p": test["p"]}
+        rows.append({"outcome": name} | row)
+    return rows
+
+
+def policy_price(
+    base: pd.DataFrame, policy: pd.DataFrame, base_logps: pd.DataFrame, logps: pd.DataFrame, kl_rows: list[dict], seed: int
+) -> dict:
+    """`price` in metrics/policies.json, of one policy: {logps, kl, form}; p-values are not corrected yet.
+
+    Args:
+        base, policy: as `form_changes` takes them.
+        base_logps, logps: as `logps_change` takes them.
+        kl_rows: as `kl_from_base` takes them.
+    """
+    return {
+        "logps": logps_change(base_logps, logps, seed),
+        "kl": kl_from_base(kl_rows, seed),
+        "form": form_changes(base, policy),
+    }
+
+
+def correct_prices(prices: dict[str, dict]) -> None:
+    """Add, in place, Holm's correction over all prices of all policies, and whether each got worse.
+
+    A price got worse where its change is for the worse and its corrected p is below 0.05.
+
+    Args:
+        prices: per method what `policy_price` returned. At <p>_holm come the corrected p-values; at `worse` the answer.
+    """
+    sides = [(price["logps"][side], key) for price in prices.values() for side in SIDES for key in ("p", "fell_p")]
+    holm_in_place([*sides, *((row, "p") for price in prices.values() for row in price["form"])])
+    for price in prices.values():
+        chosen = price["logps"]["chosen"]
+        chosen["worse"] = _shown(chosen) and chosen["nats_per_response"]["value"] < 0
+        for row in price["form"]:
+            row["worse"] = _shown(row) and row["change"]["value"] > 0
+
+
+def _shown(row: dict) -> bool:
+    return row["p_holm"] is not None and row["p_holm"] < LEVEL
+
+
+def prices_in_words(price: dict) -> list[str]:
+    """What got worse, an entry each, such as "more of its responses loop (+0.12 [0.07, 0.18])"; none where nothing did.
+
+    Args:
+        price: of one policy, corrected.
+    """
+    chosen = price["logps"]["chosen"]
+    told = [f"{LESS_LIKELY} ({with_interval(chosen['nats_per_response'], 1, signed=True)} nats each)"] if chosen["worse"] else []
+    for row in price["form"]:
+        if row["worse"]:
+            places = 2 if OUTCOMES[row["outcome"]].rate else 1
+            told.append(f"{OUTCOMES[row['outcome']].says} ({with_interval(row['change'], places, signed=True)})")
+    return told
