@@ -24,8 +24,8 @@ MOST_DIFFERENT = 20
 
 
 def measured(responses: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """One policy's scored responses with words, reading_grade, repetition, loops, echoes, refuses and, on the sandbox, letter, gold
-    and flaw.
+    """One policy's scored responses with words, reading_grade, repetition, loops, echoes and refuses; on the sandbox also letter,
+    gold and flaw.
 
     Returns:
         The table, and how many responses have no reading grade, by reason.

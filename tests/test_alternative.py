@@ -30,7 +30,7 @@ def test_what_it_names_changes_and_the_rest_stays(params, tmp_path):
     ]  # fmt: skip
     assert (tmp_path / "params.before.yaml").read_text() == before
     old, new = yaml.safe_load(before), yaml.safe_load(params.read_text())
-    assert new["policy"]["dpo"] == {"learning_rate": old["policy"]["dpo"]["learning_rate"], "beta": 0.3}
+    assert new["policy"]["dpo"] == old["policy"]["dpo"] | {"beta": 0.3}
     old["seed"], old["data"]["max_val"] = 7, None
     old["policy"] |= {"methods": ["ipo", "kto"], "dpo": new["policy"]["dpo"]}
     assert new == old

@@ -13,6 +13,7 @@ import pandas as pd
 from preference_study.analysis.best_of_n import compare_best_of_n
 from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
 from preference_study.analysis.policies import compare_policies
+from preference_study.analysis.price import correct_prices, policy_price
 from preference_study.analysis.reward import analyse_reward, favoured_and_other
 from preference_study.analysis.scorers import members, scorers
 from preference_study.analysis.statistics import mean, proportion
@@ -79,11 +80,19 @@ def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Genera
     table["words"] = [len(words(text)) for text in table["response"]]
     table["reading_grade"] = np.where(table["words"] > 5, rng.normal(6, 2, len(table)), np.nan)
     table["repetition"], table["refuses"] = rng.uniform(0, 0.3, len(table)), rng.random(len(table)) < 0.05
+    table["loops"], table["echoes"] = rng.random(len(table)) < 0.1 * (table["policy"] != "base"), rng.random(len(table)) < 0.05
     table = with_truth(table)
     policies = ["base", *methods]
     by_policy = {policy: table[table["policy"] == policy].set_index("id") for policy in policies}
     logps = {policy: pd.DataFrame(rng.normal(-50, 9, (40, 2)), columns=["chosen_logp", "rejected_logp"]) for policy in policies}
-    return compare_policies(by_policy, logps, dict.fromkeys(methods, 0.1), seed=1)
+    metrics = compare_policies(by_policy, logps, dict.fromkeys(methods, 0.1), seed=1)
+    for place, method in enumerate(methods, start=1):
+        pairs = {policy: rows.assign(chosen_tokens=20, rejected_tokens=25) for policy, rows in logps.items()}
+        pairs[method]["chosen_logp"] -= 15
+        kl = [{"policy_logps": [-1.0] * 9, "base_logps": (-1 - rng.random(9) * place).tolist()} for _ in range(30)]
+        metrics[method]["price"] = policy_price(by_policy["base"], by_policy[method], pairs["base"], pairs[method], kl, seed=1)
+    correct_prices({method: metrics[method]["price"] for method in methods})
+    return metrics
 
 
 NEEDS = {  # reference, reward model, pairs
@@ -103,6 +112,7 @@ def methods_inputs(folder: Path, methods: list[str], training: dict) -> None:
         needs = dict(zip(("needs_reference", "needs_reward_model", "needs_pairs"), NEEDS[method], strict=True))
         examples = training["train_pairs"] * (1 if needs["needs_pairs"] else 2)
         trained = training | {"examples": examples, "tokens": 200 * examples} | needs
+        trained["implicit_beta"] = 0.1 if needs["needs_reference"] else None
         write_json(folder / f"metrics/train_policy/{method}.json", trained)
         cost = {"seconds": 120.0 + 30 * place, "peak_memory_bytes": (3 + place) * 2**30, "device": "cpu"}
         write_json(folder / f"metrics/train_cost/{method}.json", cost)
