@@ -1,0 +1,103 @@
+"""The win rate at equal style, and what each mark of style is worth to the judge."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from scipy.special import expit
+
+from preference_study.analysis.statistics import CONFIDENCE, bootstrapped, estimate
+
+PRIOR_PRECISION = 0.1  # of a coefficient: a standard deviation of 3.2, so that its 95% prior range is odds of 500 either way
+STYLE = ("words", "headings", "list_items", "bold")
+
+
+def at_equal_features(wins: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """The coefficients of P(win) = sigmoid(a + b . features), by Newton's method, for every sample of a stack at once.
+
+    A win and a loss of half a prompt's weight at features of zero are added, and each b has a weak normal prior, so that they are
+    finite where every prompt was won or a feature separates wins from losses.
+
+    Args:
+        wins: [..., n], 1, 0 or 0.5.
+        features: [..., n, k].
+
+    Returns:
+        [..., 1 + k]: a, then b.
+    """
+    design = np.concatenate([np.ones((*features.shape[:-1], 1)), features], axis=-1)
+    size = design.shape[-1]
+    prior = np.diag([0.0] + [PRIOR_PRECISION] * (size - 1))
+    found = np.zeros((*design.shape[:-2], size))
+    for _ in range(30):
+        p = expit((design @ found[..., None])[..., 0])
+        even = expit(found[..., 0])
+        gradient = ((wins - p)[..., None] * design).sum(axis=-2) - found @ prior
+        gradient[..., 0] += 0.5 - even
+        curvature = np.swapaxes(design, -1, -2) @ (design * (p * (1 - p))[..., None]) + prior
+        curvature[..., 0, 0] += even * (1 - even)
+        step = np.clip(np.linalg.solve(curvature, gradient[..., None])[..., 0], -2, 2)
+        found = found + step
+        if np.abs(step).max() < 1e-9:
+            break
+    return found
+
+
+def coefficient_intervals(wins: np.ndarray, features: np.ndarray, found: np.ndarray) -> list[dict]:
+    """Each coefficient of `at_equal_features` with Student's interval by the sandwich estimate of its variance (White 1980).
+
+    Args:
+        wins: [n].
+        features: [n, k].
+        found: [1 + k].
+    """
+    n, k = features.shape
+    design = np.column_stack([np.ones(n), features])
+    p, even = expit(design @ found), expit(found[0])
+    curvature = design.T @ (design * (p * (1 - p))[:, None]) + np.diag([even * (1 - even)] + [PRIOR_PRECISION] * k)
+    scores = np.linalg.solve(curvature, ((wins - p)[:, None] * design).T)
+    half = np.sqrt(n / (n - 1) * (scores**2).sum(axis=1)) * stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) if n > 1 else np.nan * found
+    return [estimate(b, b - h, b + h, n) for b, h in zip(found[1:], half[1:], strict=True)]
+
+
+def style_differences(base: pd.DataFrame, policy: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Per mark of style in which two responses differ anywhere, how much: (policy - base) / (policy + base), 0 where both are 0.
+
+    Divided by its root mean square, as in the Arena's style control, so that coefficients can be compared.
+    """
+    found = {}
+    for name in STYLE:
+        own, other = policy[name].to_numpy(dtype=float), base[name].to_numpy(dtype=float)
+        total = own + other
+        difference = np.divide(own - other, total, out=np.zeros(len(own)), where=total > 0)
+        if difference.any():
+            found[name] = difference / np.sqrt(np.mean(difference**2))
+    return found
+
+
+def style_controlled(wins: Sequence[float], base: pd.DataFrame, policy: pd.DataFrame, seed: int) -> dict:
+    """The win rate at equal style: words, headings, list items, bold (Li, Angelopoulos and Chiang 2024, LMArena's style control).
+
+    Args:
+        wins: 1 where the policy's response won, 0 where it lost, 0.5 for a tie.
+        base, policy: responses to the same prompts in the same order: the columns `STYLE`.
+        seed: of the bootstrap.
+
+    Returns:
+        {win_rate, coefficients, left_out}: sigmoid(a) of `at_equal_features` with a bootstrap interval; per mark its log odds of
+        a win for each root mean square of the normalised difference; the marks in which no two responses differ.
+    """
+    columns = style_differences(base, policy)
+    wins = np.asarray(wins, dtype=float)
+    features = np.column_stack([*columns.values(), np.empty((len(wins), 0))])
+
+    def at_equal_style(w, *fs, axis=-1):
+        return expit(at_equal_features(w, np.stack(fs, axis=-1) if fs else np.empty((*w.shape, 0)))[..., 0])
+
+    intervals = coefficient_intervals(wins, features, at_equal_features(wins, features))
+    return {
+        "win_rate": bootstrapped(at_equal_style, wins, *columns.values(), seed=seed),
+        "coefficients": dict(zip(columns, intervals, strict=True)),
+        "left_out": [name for name in STYLE if name not in columns],
+    }

@@ -1,0 +1,84 @@
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from scipy.special import expit
+
+from preference_study.analysis.statistics import half_ties, length_controlled_win_rate
+from preference_study.analysis.style import STYLE, at_equal_features, coefficient_intervals, style_controlled, style_differences
+
+
+def drawn(n: int, coefficients: list[float], seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, len(coefficients) - 1))
+    return (rng.random(n) < expit(coefficients[0] + features @ coefficients[1:])).astype(float), features
+
+
+def test_with_many_prompts_it_is_a_logistic_regression():
+    """Beside thousands of rows the prior is nothing: coefficients and robust intervals are those of statsmodels."""
+    wins, features = drawn(20000, [0.4, -0.6, 0.3, 0.0])
+    fitted = sm.Logit(wins, sm.add_constant(features)).fit(disp=0, cov_type="HC1")
+    found = at_equal_features(wins, features)
+    assert found == pytest.approx(fitted.params, abs=2e-3)
+    intervals = coefficient_intervals(wins, features, found)
+    assert [[row["low"], row["high"]] for row in intervals] == [
+        pytest.approx(list(ends), abs=3e-3) for ends in fitted.conf_int()[1:]
+    ]
+
+
+def test_a_stack_of_samples_is_each_of_them():
+    samples = [drawn(60, [0.2, 1.0, -1.0], seed) for seed in range(3)]
+    stacked = at_equal_features(np.stack([w for w, _ in samples]), np.stack([f for _, f in samples]))
+    for (wins, features), row in zip(samples, stacked, strict=True):
+        assert row == pytest.approx(at_equal_features(wins, features), abs=1e-9)
+
+
+def test_with_length_alone_it_is_the_win_rate_at_equal_length():
+    rng = np.random.default_rng(2)
+    words = rng.normal(10, 20, 150)
+    wins = half_ties(rng.normal(0.3, 1, 150) + words / 30)
+    length = np.tanh(words / np.sqrt(np.mean(words**2)))
+    found = expit(at_equal_features(wins, length[:, None])[0])
+    assert found == pytest.approx(length_controlled_win_rate(wins, words, seed=1)["value"], abs=1e-9)
+
+
+def test_it_is_finite_where_every_prompt_was_won():
+    found = at_equal_features(np.ones(30), np.ones((30, 1)))
+    assert np.isfinite(found).all() and 0.5 < expit(found[0]) < 1
+
+
+def responses(words, headings=0, list_items=0, bold=0) -> pd.DataFrame:
+    return pd.DataFrame(dict(zip(STYLE, np.broadcast_arrays(words, headings, list_items, bold), strict=True)))
+
+
+def test_differences_are_shares_of_the_sum_in_root_mean_squares():
+    base, policy = responses([10, 20, 30], [0, 0, 2]), responses([30, 20, 10], [0, 4, 1])
+    found = style_differences(base, policy)
+    assert list(found) == ["words", "headings"]
+    assert found["words"] == pytest.approx(np.array([0.5, 0, -0.5]) / np.sqrt(0.5 / 3))
+    assert found["headings"] == pytest.approx(np.array([0, 1, -1 / 3]) / np.sqrt((1 + 1 / 9) / 3))
+
+
+def test_a_judge_that_likes_bold_is_seen_through():
+    """Every second response of the policy has bold text, and wins for that alone: at equal style it wins as often as it loses."""
+    rng = np.random.default_rng(5)
+    n = 400
+    bold, words = rng.integers(0, 2, n) * 3, rng.integers(20, 60, n)
+    base, policy = responses(words), responses(words + rng.integers(-9, 9, n), bold=bold)
+    wins = (rng.random(n) < np.where(bold > 0, 0.9, 0.5)).astype(float)
+    found = style_controlled(wins, base, policy, seed=1)
+    assert wins.mean() > 0.65 and found["win_rate"]["low"] < 0.5 < found["win_rate"]["high"]
+    assert found["left_out"] == ["headings", "list_items"]
+    assert (
+        found["coefficients"]["bold"]["low"] > 0
+        and found["coefficients"]["words"]["low"] < 0 < found["coefficients"]["words"]["high"]
+    )
+    assert list(found["coefficients"]) == ["words", "bold"] and found["win_rate"]["n"] == n
+
+
+def test_without_any_difference_in_style_the_win_rate_is_left():
+    same = responses([5, 6, 7, 8])
+    found = style_controlled([1, 1, 0, 1], same, same, seed=1)
+    assert found["coefficients"] == {} and found["left_out"] == list(STYLE)
+    # A win and a loss of half a weight are added: 3.5 of 5.
+    assert found["win_rate"]["value"] == pytest.approx(3.5 / 5)
