@@ -10,7 +10,7 @@ ifneq ($(filter /%,$(VENV)),)
 IN_VENV := PATH="$(BIN):$$PATH"
 endif
 
-.PHONY: help setup unlocked repro quick sweep methods robustness docs test lint
+.PHONY: help setup unlocked repro quick sweep methods robustness judge docs test lint
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,10 @@ methods: setup unlocked  ## every method side by side, instead of DPO alone
 robustness: setup unlocked  ## every variant of the reward model: length bias, perturbed responses, best of n
 	$(IN_VENV); export PATH; all=$$(python -m preference_study.variants); \
 		dvc exp run -S "reward.variants=$$all" -S "stress.variants=$$all" -S stress.max_pairs=120 -S "best_of_n.variants=$$all"
+
+judge: setup unlocked  ## how good and how even the reward model is, over settings and seeds; an hour or two
+	$(IN_VENV) dvc repro frozen_layers
+	$(IN_VENV) python -m experiments.judge
 
 docs: setup  ## the numbers and tables of README and docs, from the files that hold them
 	$(IN_VENV) python -m experiments.documents

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -32,13 +33,13 @@ def default_run() -> str:
     """Three numbers of the default run: the judge, the truth, the judge's preference."""
     reward, policies = read_json("metrics/reward.json"), read_json("metrics/policies.json")
     base, dpo = policies["base"], policies["dpo"]
-    longer, tfidf = (with_interval(reward["baselines"][name]) for name in ("longer", "tfidf"))
+    longer, tfidf, probe = (with_interval(reward["baselines"][name]) for name in ("longer", "tfidf", "probe"))
     against, gold = dpo["against_base"], dpo["against_base"]["gold"]
     rows = [
         [
             "How often is the reward model right?",
             f"{with_interval(reward['accuracy'])} of n = {reward['accuracy']['n']} validation pairs",
-            f"“the longer wins” {longer}, TF-IDF {tfidf}",
+            f"“the longer wins” {longer}, TF-IDF {tfidf}, linear probe {probe}",
         ],
         [
             "How often does DPO answer, and do what the prompt asks (gold)?",
@@ -228,6 +229,47 @@ def sweep() -> str:
     return table(heads, [[row[head] for head in heads] for row in found["settings"]]) + f"\n\n{found['conclusion']}"
 
 
+def judge_settings() -> str:
+    """Ways of training the judge on training pairs held out, from experiments/results/judge.json."""
+    found = read_json(RESULTS / "judge.json")
+    rows = []
+    for name, numbers in sorted(found["settings"].items(), key=lambda item: -np.mean(item[1]["last"])):
+        against = numbers.get("against_default")
+        rows.append(
+            [
+                name,
+                ", ".join(map(str, numbers["seeds"])),
+                ", ".join(decimal(value, 3) for value in numbers["last"]),
+                (with_interval(against, 3, signed=True) if against["n"] > 1 else decimal(against["value"], 3, signed=True))
+                if against
+                else "",
+                ", ".join(decimal(value, 3) for value in numbers["averaged"]),
+            ]
+        )
+    heads = ["setting", "seeds", f"accuracy, n = {found['n_held_out']} pairs", "minus the default", "with averaged weights"]
+    return table(heads, rows)
+
+
+def judge_seeds() -> str:
+    """The chosen judge on validation, one model and three, from experiments/results/judge.json."""
+    found = read_json(RESULTS / "judge.json")
+    val = found["val"]
+
+    def row(name: str, values: list[float]) -> list[str]:
+        spread = ""
+        if len(values) > 2:
+            spread = f"{decimal(min(values), 3)} to {decimal(max(values), 3)}, {decimal(np.std(values, ddof=1), 3)}"
+        return [name, ", ".join(decimal(value, 3) for value in values), decimal(np.mean(values), 3), spread]
+
+    rows = [row(f"one model, seeds {', '.join(map(str, val['seeds']))}", val["last"])]
+    rows.append(row("the same with averaged weights", val["averaged"]))
+    rows.append(row("mean of three models' rewards", val["mean_of_rewards"]))
+    rows.append(row("mean of three models' weights", val["mean_of_weights"]))
+    names = {"longer": "“the longer wins”", "tfidf": "TF-IDF", "probe": "linear probe"}
+    rows += [[names[name], with_interval(share, 3), "", ""] for name, share in val["baselines"].items()]
+    return table([f"n = {found['n_val']} validation pairs", "accuracy", "mean", "range, standard deviation"], rows)
+
+
 # Per block: the file it stands in, and what makes it.
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "default-run": ("README.md", default_run),
@@ -236,6 +278,8 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "reruns": ("docs/pipeline.md", reruns),
     "methods-over-seeds": ("docs/results/methods.md", methods_over_seeds),
     "length-cures": ("docs/results/reward_models.md", length_cures),
+    "judge-settings": ("docs/results/judge.md", judge_settings),
+    "judge-seeds": ("docs/results/judge.md", judge_seeds),
     "sweep": ("docs/results/sweep.md", sweep),
     "wrong-labels": ("docs/results/reward_models.md", wrong_labels),
 }

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as arrow
 import yaml
@@ -77,6 +78,24 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if "prompt" in table:
         table["prompt"] = [[dict(turn) for turn in prompt] for prompt in table["prompt"]]
     return table
+
+
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Write an array as .npy."""
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """Read an array written by `write_array`.
+
+    Raises:
+        BadInput: it is not there or not whole.
+    """
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _spoilt(path, error) from None
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:

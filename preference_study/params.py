@@ -81,6 +81,7 @@ class RewardTraining(Training):
     learning_rate: Positive
     variants: Annotated[VariantNames, Field(min_length=1)]
     judge: VariantName
+    head: Literal["probe", "random"]
     flipped: Annotated[float, Field(ge=0, lt=0.5)]
     aggregate: Aggregation
 
@@ -135,6 +136,10 @@ class Scoring(Section):
     max_padded: Count
 
 
+class Frozen(Section):
+    max_gib: Annotated[float, Field(ge=0)]
+
+
 class Stress(Section):
     variants: VariantNames
     max_pairs: Annotated[int, Field(ge=0)] | None
@@ -165,6 +170,7 @@ class Params(Section):
     stress: Stress
     best_of_n: BestOfN
     scoring: Scoring
+    frozen: Frozen
     launch: Launch
 
     @model_validator(mode="after")

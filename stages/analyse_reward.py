@@ -7,16 +7,19 @@ python -m stages.analyse_reward
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from preference_study.analysis.baselines import tfidf_margins
 from preference_study.analysis.reward import analyse_reward, favoured_and_other, reward_metrics, reward_row
-from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
+from preference_study.artifacts import read_array, read_json, read_table, write_csv, write_json, write_png
 from preference_study.boundary import run
+from preference_study.data.conversations import Turns, prompt_key
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.readability import reading_grades
+from preference_study.training.probe import linear_probe
 
 PLOTS = Path("plots/reward")
 MOST_DIFFERENT = 20
@@ -56,11 +59,19 @@ def write_keywords(sides: pd.DataFrame, training: list[str]) -> dict:
     return {"favoured": found["favoured"], "training": found["training set"], "shared": shared}
 
 
+def probe_margins(prompts: list[Turns]) -> np.ndarray:
+    """Per validation pair the margin of a linear probe of the base model's features; the prompts are the training pairs'."""
+    train, val = (read_array(f"data/features/{split}.npy") for split in ("train", "val"))
+    weights, _ = linear_probe(train, [prompt_key(prompt) for prompt in prompts])
+    return (val[:, 0] - val[:, 1]) @ weights
+
+
 def main() -> None:
     params = load_params()
     scored = pd.DataFrame(read_json("data/scores/Rm_model_mark_on_val_1k.json"))
     train, val = (read_table(f"data/prepared/{split}.parquet") for split in ("train", "val"))
-    reward = reward_metrics(scored, tfidf_margins(train, val, params.seed), params.seed)
+    baselines = {"tfidf": tfidf_margins(train, val, params.seed), "probe": probe_margins(train["prompt"])}
+    reward = reward_metrics(scored, baselines, params.seed)
     write_json("metrics/reward.json", reward)
     write_json("metrics/summary/reward.json", reward_row(reward))
     sides = favoured_and_other(scored)

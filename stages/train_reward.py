@@ -2,10 +2,12 @@
 
 python -m stages.train_reward standard
 
-The variants are in preference_study/variants/. Of the validation pairs the rewards before training, and those of a bias-only
-expert, go to data/scores/training/<variant>.json.
+The variants are in preference_study/variants/. A model's head begins as a linear probe of the base model's features, or is drawn
+at random (reward.head). Of the validation pairs the rewards before training, and those of a bias-only expert, go to
+data/scores/training/<variant>.json.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +15,45 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
-from trl import RewardConfig
 
 from preference_study.aggregates import MEMBERS
-from preference_study.artifacts import read_table, write_json
+from preference_study.artifacts import read_array, read_table, write_json
 from preference_study.boundary import run
+from preference_study.data.conversations import prompt_key
+from preference_study.models.frozen import HiddenStates, kept_in, use_kept
 from preference_study.models.language_models import device, load_reward, load_tokenizer, new_reward_model, pair_rewards
 from preference_study.models.reward_models import drop_bias_only
 from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import Params, load_params
 from preference_study.processes import check_processes
-from preference_study.training.reward_trainer import BiasOnly, Collator, RewardPairTrainer, flipped, reward_rows
-from preference_study.training.run import arguments, fingerprint, lora, train, training_counts
+from preference_study.training.probe import linear_probe
+from preference_study.training.reward_trainer import BiasOnly, flipped, reward_rows, reward_trainer
+from preference_study.training.run import fingerprint, train, training_counts
 from preference_study.variants import VARIANTS, RewardVariant
 
 CENTRING = 100  # training pairs whose mean reward is taken for a member's origin
+
+
+@dataclass(frozen=True)
+class Start:
+    """What every model of a variant begins with.
+
+    Attributes:
+        head: weights [hidden size] of a linear probe on the training pairs; None where a model's seed draws its head.
+        features: of the base model, [validation pairs, 2, hidden size], of chosen and rejected.
+        kept: the hidden states under the lowest trained layer; None where they are not kept.
+    """
+
+    head: np.ndarray | None
+    features: np.ndarray
+    kept: HiddenStates | None
+
+
+def probe_on(turned: np.ndarray) -> tuple[np.ndarray, float]:
+    """The linear probe, as `linear_probe` returns it, on the training pairs; of those that are `turned` the sides are swapped."""
+    features = read_array("data/features/train.npy")
+    features[turned] = features[turned][:, ::-1]
+    return linear_probe(features, [prompt_key(prompt) for prompt in read_table("data/prepared/train.parquet")["prompt"]])
 
 
 def bias_only_rows(bias_only: BiasOnly, pairs: list[TokenPair]) -> list[dict]:
@@ -47,55 +73,37 @@ def train_one(
     seed: int,
     tokenizer: PreTrainedTokenizerBase,
     encoded: dict[str, list[TokenPair]],
+    start: Start,
 ) -> tuple[dict, dict]:
     """Train one model, or one member of an ensemble, into models/reward/<name>.
 
     Args:
         name: of its folder; an ensemble's member has its variant's name before its own.
-        seed: of its head, its adapters and the order of the data.
+        seed: of its adapters and the order of the data, and of a head that is drawn at random.
         encoded: the pairs by split.
 
     Returns:
         What it was trained on, and its rows of data/scores/training.
     """
-    section = params.reward
-    own = section.own(name.split("/")[0])
+    section, variant_name = params.reward, name.split("/")[0]
     full = section.lora_rank == 0
     # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
     model = new_reward_model("models/base", seed, dtype="float32" if full else "bfloat16").to(device())
-    scores = pair_rewards(model.eval(), encoded["val"], **params.scoring.model_dump(), description="untrained head on validation")
-    chosen, rejected = np.array(scores).T
+    if start.head is not None:
+        model.score.weight.data.copy_(torch.from_numpy(start.head)[None])
+    before = start.features @ model.score.weight.detach().cpu().numpy()[0]
+    use_kept(model, start.kept)
     made = reward_rows(encoded["train"])
     if variant.bias_only:
         model.bias_only = BiasOnly([row[f"{side}_tokens"] for row in made for side in ("chosen", "rejected")]).to(device())
-    dataset = Dataset.from_list(variant.rows(made, own))
+    dataset = Dataset.from_list(variant.rows(made, section.own(variant_name)))
     checkpoints = Path("checkpoints/train_reward") / name
     made_by = fingerprint([model], dataset, section.model_dump(), seed)
-    trainer = RewardPairTrainer(
-        model=model,
-        # encode_pairs has shortened what is too long, where TRL would drop it.
-        args=RewardConfig(
-            **arguments(section, section.learning_rate, seed, checkpoints),
-            max_length=None,
-            # The bias-only expert is used after the model's own forward pass, where several processes would think it is not.
-            ddp_find_unused_parameters=False,
-        ),
-        data_collator=Collator(tokenizer.pad_token_id),
-        train_dataset=dataset,
-        eval_dataset=Dataset.from_list(reward_rows(encoded["val"])) if section.evaluations else None,
-        processing_class=tokenizer,
-        peft_config=lora(
-            model,
-            section.lora_rank,
-            section.lora_layers,
-            task_type="SEQ_CLS",
-            modules_to_save=["score", "bias_only"] if variant.bias_only else ["score"],
-        ),
-        pair_loss=variant.pair_loss(own) if variant.pair_loss else None,
-    )
+    val = Dataset.from_list(reward_rows(encoded["val"])) if section.evaluations else None
+    trainer = reward_trainer(model, tokenizer, dataset, val, section, variant_name, variant, seed, checkpoints)
     log, target = Path("plots/train_reward") / name, Path("models/reward") / name
-    train(trainer, checkpoints, made_by, log, target, untrained_loss=float(np.logaddexp(0, rejected - chosen).mean()))
-    rows = {"untrained": [{"chosen_reward": c, "rejected_reward": r} for c, r in scores]}
+    train(trainer, checkpoints, made_by, log, target, untrained_loss=float(np.logaddexp(0, before[:, 1] - before[:, 0]).mean()))
+    rows = {"untrained": [{"chosen_reward": c, "rejected_reward": r} for c, r in before.tolist()]}
     if variant.bias_only:
         rows["bias_only"] = bias_only_rows(trainer.accelerator.unwrap_model(trainer.model).bias_only, encoded["val"])
         if trainer.is_world_process_zero():
@@ -104,7 +112,12 @@ def train_one(
 
 
 def train_ensemble(
-    params: Params, variant: RewardVariant, name: str, tokenizer: PreTrainedTokenizerBase, encoded: dict[str, list[TokenPair]]
+    params: Params,
+    variant: RewardVariant,
+    name: str,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: dict[str, list[TokenPair]],
+    start: Start,
 ) -> tuple[dict, dict]:
     """Train an ensemble's members, which differ by seed and order of the data, and write the mean that each is centred by.
 
@@ -115,8 +128,9 @@ def train_ensemble(
     for number in range(variant.members(params.reward.own(name))):
         member = f"member_{number + 1}"
         seed = (1000 * (params.seed + 1) + number) % 2**32  # away from the seeds that a user compares
-        numbers[member], rows[member] = train_one(params, variant, f"{name}/{member}", seed, tokenizer, encoded)
+        numbers[member], rows[member] = train_one(params, variant, f"{name}/{member}", seed, tokenizer, encoded, start)
         model = load_reward("models/base", f"models/reward/{name}/{member}")
+        use_kept(model, start.kept)
         some = encoded["train"][:CENTRING]
         scores = pair_rewards(model, some, **params.scoring.model_dump(), description=f"{member} on training pairs")
         members.append({"folder": member, "mean_reward": float(np.mean(scores))})
@@ -138,13 +152,17 @@ def main(name: str) -> None:
     }
     before = encoded["train"]
     encoded["train"] = flipped(before, section.flipped, params.seed)
-    turned = sum(one is not other for one, other in zip(before, encoded["train"], strict=True))
+    turned = np.array([one is not other for one, other in zip(before, encoded["train"], strict=True)])
+    head, strength = probe_on(turned) if section.head == "probe" else (None, None)
+    start = Start(head, read_array("data/features/val.npy"), kept_in("data/frozen/reward"))
     if variant.members:
-        numbers, rows = train_ensemble(params, variant, name, tokenizer, encoded)
+        numbers, rows = train_ensemble(params, variant, name, tokenizer, encoded, start)
     else:
-        numbers, rows = train_one(params, variant, name, params.seed, tokenizer, encoded)
+        numbers, rows = train_one(params, variant, name, params.seed, tokenizer, encoded, start)
     if state.is_main_process:
-        write_json(f"metrics/train_reward/{name}.json", numbers | {"train_pairs_flipped": turned})
+        write_json(
+            f"metrics/train_reward/{name}.json", numbers | {"train_pairs_flipped": int(turned.sum()), "probe_strength": strength}
+        )
         write_json(f"data/scores/training/{name}.json", rows)
 
 

@@ -40,7 +40,7 @@ def tokenizer(model_folder):
 
 @pytest.fixture(scope="session")
 def ready(tmp_path_factory) -> Path:
-    """A study on the tiny model, as far as its data and model are prepared; nobody may change it."""
+    """A study on the tiny model, as far as `frozen_layers`; nobody may change it."""
     from tests.workspace import prepared
 
     return prepared(tmp_path_factory.mktemp("ready"))

@@ -4,11 +4,12 @@ import errno
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 
 import stages.check
-from preference_study.artifacts import made_by, read_json, read_table
+from preference_study.artifacts import made_by, read_array, read_json, read_table, write_array
 from preference_study.beforehand import check_disk, check_launch, check_sizes, disk_needed
 from preference_study.boundary import run
 from preference_study.errors import BadInput, BadModel, BadParams
@@ -98,6 +99,12 @@ def test_a_spoilt_file_names_the_stage_that_writes_it(tmp_path, monkeypatch):
         read_json("cut.json")
     with pytest.raises(BadInput, match=r"metrics/reward\.json is not there; stage analyse_reward writes it"):
         read_json("metrics/reward.json")
+    write_array("data/features/val.npy", np.ones((3, 2)))
+    assert read_array("data/features/val.npy").tolist() == [[1.0, 1.0]] * 3
+    for spoilt in (b"", b"\x93NUMPY", (tmp_path / "data/features/val.npy").read_bytes()[:-1]):
+        (tmp_path / "data/features/val.npy").write_bytes(spoilt)
+        with pytest.raises(BadInput, match=r"val\.npy cannot be read .*stage frozen_layers writes it"):
+            read_array("data/features/val.npy")
     wanted = {
         "data/logps/dpo/val.json": "train_policy", "data/logps/base/val.json": "reference_logps",
         "data/scores/stress/standard.json": "stress_reward", "models/reward/ensemble/members.json": "train_reward",

@@ -41,7 +41,8 @@ def test_the_default_runs_numbers(tmp_path, monkeypatch):
     def estimate(value: float) -> dict:
         return {"value": value, "low": value - 0.01, "high": value + 0.01, "n": round(1000 * value)}
 
-    reward = {"accuracy": estimate(0.71), "baselines": {"longer": estimate(0.52), "tfidf": estimate(0.63)}}
+    baselines = {"longer": estimate(0.52), "tfidf": estimate(0.63), "probe": estimate(0.68)}
+    reward = {"accuracy": estimate(0.71), "baselines": baselines}
     against = {"win_rate": estimate(0.81), "win_rate_length_controlled": estimate(0.77), "words_difference": estimate(4.4)}
     policies = {
         "base": {"gold_rate": estimate(0.34), "letter_rate": estimate(0.44)},
@@ -52,10 +53,38 @@ def test_the_default_runs_numbers(tmp_path, monkeypatch):
     write_json(tmp_path / "metrics/policies.json", policies)
     monkeypatch.chdir(tmp_path)
     first, second, letter, third = documents.default_run().splitlines()[2:]
-    assert "0.71 [0.70, 0.72] of n = 710" in first and "0.52 [0.51, 0.53], TF-IDF 0.63 [0.62, 0.64]" in first
+    assert "0.71 [0.70, 0.72] of n = 710" in first and "0.52 [0.51, 0.53], TF-IDF 0.63 [0.62, 0.64], linear probe 0.68" in first
     assert "0.58 [0.57, 0.59] of n = 580" in second and "base 0.34 [0.33, 0.35]; 67 gained, 14 lost" in second
     assert "0.66 [0.65, 0.67]" in letter and "base 0.44 [0.43, 0.45]" in letter
     assert "0.81 [0.80, 0.82]" in third and "0.77 [0.76, 0.78]; +4.4 [4.4, 4.4] words" in third
+
+
+def test_the_judges_numbers(tmp_path, monkeypatch):
+    """Each from its own place."""
+    share = {"value": 0.25, "low": 0.125, "high": 0.5, "n": 3}
+    settings = {
+        "low": {"seeds": [1], "last": [0.3], "averaged": [0.35], "against_default": share | {"n": 1, "value": -0.45}},
+        "default": {"seeds": [1, 2], "last": [0.7, 0.8], "averaged": [0.72, 0.73]},
+        "high": {"seeds": [1, 2], "last": [0.9, 0.95], "averaged": [0.91, 0.92], "against_default": share},
+    }
+    val = {"seeds": [1, 2, 3], "last": [0.5, 0.6, 0.64], "averaged": [0.51, 0.52, 0.56], "groups": [[1, 2, 3]]}
+    val |= {"mean_of_rewards": [0.66], "mean_of_weights": [0.65], "baselines": {"longer": share | {"value": 0.45}}}
+    write_json(tmp_path / documents.RESULTS / "judge.json", {"n_held_out": 31, "settings": settings, "n_val": 42, "val": val})
+    monkeypatch.chdir(tmp_path)
+    heads, _, *rows = documents.judge_settings().splitlines()
+    assert "n = 31 pairs" in heads and rows == [
+        "| high | 1, 2 | 0.900, 0.950 | +0.250 [0.125, 0.500] | 0.910, 0.920 |",
+        "| default | 1, 2 | 0.700, 0.800 |  | 0.720, 0.730 |",
+        "| low | 1 | 0.300 | -0.450 | 0.350 |",
+    ]
+    heads, _, *rows = documents.judge_seeds().splitlines()
+    assert "n = 42 validation pairs" in heads and rows == [
+        "| one model, seeds 1, 2, 3 | 0.500, 0.600, 0.640 | 0.580 | 0.500 to 0.640, 0.072 |",
+        "| the same with averaged weights | 0.510, 0.520, 0.560 | 0.530 | 0.510 to 0.560, 0.026 |",
+        "| mean of three models' rewards | 0.660 | 0.660 |  |",
+        "| mean of three models' weights | 0.650 | 0.650 |  |",
+        "| “the longer wins” | 0.450 [0.125, 0.500] |  |  |",
+    ]
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -51,7 +51,7 @@ def test_quick_applies_its_alternative(folder):
     assert "mv params.before.yaml params.yaml" in done.stdout
 
 
-@pytest.mark.parametrize("target", ["repro", "quick", "sweep", "methods", "robustness"])
+@pytest.mark.parametrize("target", ["repro", "quick", "sweep", "methods", "robustness", "judge"])
 def test_a_lock_that_a_kill_left_empty_is_named(folder, target):
     (folder / ".dvc/tmp").mkdir(parents=True)
     lock = folder / ".dvc/tmp/rwlock"

@@ -85,7 +85,7 @@ def tiny_repository(folder: Path) -> Path:
 
 
 def prepared(folder: Path) -> Path:
-    """A folder in which the data and the model are prepared, and git is there, as DVCLive wants it."""
+    """A folder as far as `frozen_layers`, and git is there, as DVCLive wants it."""
     tiny_params(folder)
     make_tiny(folder / "tiny")
     for command in (
@@ -95,4 +95,5 @@ def prepared(folder: Path) -> Path:
         subprocess.run(command, cwd=folder, check=True)
     stage(folder, "prepare_data")
     stage(folder, "prepare_model")
+    stage(folder, "frozen_layers")
     return folder

@@ -129,12 +129,12 @@ def _mean_or_null(values: pd.Series | np.ndarray) -> dict | None:
     return mean(values) if len(values) else None
 
 
-def reward_metrics(scored: pd.DataFrame, tfidf: np.ndarray, seed: int) -> dict:
+def reward_metrics(scored: pd.DataFrame, baselines: dict[str, np.ndarray], seed: int) -> dict:
     """metrics/reward.json from the scored validation pairs.
 
     Args:
         scored: chosen_reward, rejected_reward, chosen_words, rejected_words per pair.
-        tfidf: the TF-IDF baseline's margin per pair.
+        baselines: by name, a baseline's margin per pair, beside that of length.
 
     `reward_mean` and `reward_std` are of all rewards, chosen and rejected; `length_correlation` is Spearman's of reward
     and words over all responses, pairs resampled whole. A subset without pairs is null.
@@ -155,8 +155,8 @@ def reward_metrics(scored: pd.DataFrame, tfidf: np.ndarray, seed: int) -> dict:
         "length_correlation": paired_rank_correlation(rewards, words, seed),
         "baselines": {
             "longer": pairwise_accuracy(scored["chosen_words"], scored["rejected_words"]),
-            "tfidf": pairwise_accuracy(tfidf, np.zeros(len(tfidf))),
-        },
+        }
+        | {name: pairwise_accuracy(margins, np.zeros(len(margins))) for name, margins in baselines.items()},
     }
 
 

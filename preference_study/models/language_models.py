@@ -194,7 +194,7 @@ def _exact_head(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _padded(sequences: list[list[int]], padding: int, where: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(sequences: list[list[int]], padding: int, where: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     tensors = [torch.tensor(ids) for ids in sequences]
     ids = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=padding)
     lengths = torch.tensor([len(t) for t in tensors])
@@ -214,7 +214,7 @@ def rewards(
 
 def batch_rewards(model: PreTrainedModel, sequences: list[list[int]]) -> list[float]:
     """The same in one forward pass, on this process alone."""
-    ids, mask = _padded(sequences, model.config.pad_token_id, model.device)
+    ids, mask = padded(sequences, model.config.pad_token_id, model.device)
     with torch.inference_mode():
         return model(input_ids=ids, attention_mask=mask, use_cache=False).logits.squeeze(-1).float().tolist()
 
@@ -245,7 +245,7 @@ def token_logps(
     sequences = [prompt + response for prompt, response in zip(prompts, responses, strict=True)]
 
     def run(number: int, indices: list[int]) -> list[torch.Tensor]:
-        ids, mask = _padded([sequences[i] for i in indices], model.config.pad_token_id, model.device)
+        ids, mask = padded([sequences[i] for i in indices], model.config.pad_token_id, model.device)
         first = torch.tensor([len(prompts[i]) for i in indices], device=ids.device)[:, None]
         position = torch.arange(1, ids.shape[1], device=ids.device)[None, :]
         wanted = (position >= first) & mask[:, 1:].bool()

@@ -81,6 +81,13 @@ def load_judge(
     return Ensemble(models, means, summed_up)
 
 
+def parts(judge: PreTrainedModel | Ensemble) -> list[PreTrainedModel]:
+    """The models that a judge is made of: itself, or an ensemble's, of which members that are adapters share one."""
+    models = judge.models.values() if isinstance(judge, Ensemble) else [judge]
+    bare = [model.get_base_model() if isinstance(model, PeftModel) else model for model in models]
+    return list({id(model): model for model in bare}.values())
+
+
 def encode_responses(tokenizer: PreTrainedTokenizerBase, responses: pd.DataFrame, max_length: int) -> list[list[int]]:
     """Responses, columns prompt and response, as the tokens that a reward model scores, written and shortened as in training."""
     pairs = encode_pairs(tokenizer, responses.assign(chosen=responses["response"], rejected=responses["response"]), max_length)

@@ -3,16 +3,21 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from torch import nn
-from trl import RewardTrainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from preference_study.models.tokens import TokenPair
-from preference_study.training.run import PairedByLength
+from preference_study.params import RewardTraining
+from preference_study.training.run import PairedByLength, arguments, lora
+from preference_study.variants import RewardVariant
 
 PairLoss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -65,6 +70,52 @@ class RewardPairTrainer(PairedByLength, RewardTrainer):
             rewards = outputs.logits.squeeze(-1).view(2, -1).T
             loss = self.pair_loss(self.accelerator.unwrap_model(model), rewards, tokens.view(2, -1).T)
         return (loss, outputs) if return_outputs else loss
+
+
+def reward_trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset,
+    val: Dataset | None,
+    section: RewardTraining,
+    name: str,
+    variant: RewardVariant,
+    seed: int,
+    checkpoints: Path,
+) -> RewardPairTrainer:
+    """The trainer of one reward model.
+
+    Args:
+        model: new, with the head that it begins with, and with its bias-only expert where the variant has one.
+        rows: of the training pairs.
+        val: rows of the pairs whose loss is computed in training; None computes none.
+        name: of the variant, for its own parameters in the section.
+        seed: of adapters and order.
+        checkpoints: folder for them.
+    """
+    own = section.own(name)
+    return RewardPairTrainer(
+        model=model,
+        # encode_pairs has shortened what is too long, where TRL would drop it.
+        args=RewardConfig(
+            **arguments(section, section.learning_rate, seed, checkpoints),
+            max_length=None,
+            # The bias-only expert is used after the model's own forward pass, where several processes would think it is not.
+            ddp_find_unused_parameters=False,
+        ),
+        data_collator=Collator(tokenizer.pad_token_id),
+        train_dataset=rows,
+        eval_dataset=val,
+        processing_class=tokenizer,
+        peft_config=lora(
+            model,
+            section.lora_rank,
+            section.lora_layers,
+            task_type="SEQ_CLS",
+            modules_to_save=["score", "bias_only"] if variant.bias_only else ["score"],
+        ),
+        pair_loss=variant.pair_loss(own) if variant.pair_loss else None,
+    )
 
 
 def reward_rows(pairs: Sequence[TokenPair]) -> list[dict]:

@@ -24,8 +24,8 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.utils import hash_module
 
 from preference_study.artifacts import write_json
-from preference_study.errors import BadModel
 from preference_study.models.language_models import device
+from preference_study.models.layers import frozen_layers, layer_list
 from preference_study.models.tokens import TokenPair
 from preference_study.params import Training
 
@@ -55,16 +55,11 @@ def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any
     """
     if rank == 0:
         return None
-    count = model.config.get_text_config().num_hidden_layers
-    # In the decoder: a model that sees pictures too has other layers.
-    decoder = set(model.get_decoder().modules()) if isinstance(model, PreTrainedModel) else set()
-    lists = (name for name, module in model.named_modules() if isinstance(module, torch.nn.ModuleList) and module in decoder)
-    stack = next((name for name in lists if len(model.get_submodule(name)) == count), None)
-    if stack is None:
-        raise BadModel(f"{type(model).__name__}: no list of {count} layers is found in it, so LoRA cannot tell its top layers")
+    stack = layer_list(model)
+    count = len(model.get_submodule(stack))
     linear = {name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))}
     ours = {name for name in linear if name.startswith(f"{stack}.")}
-    first = 0 if top_layers is None else max(0, count - top_layers)
+    first = frozen_layers(model, rank, top_layers)
     names = "|".join(sorted({name.rsplit(".", 1)[-1] for name in ours}))
 
     def pattern(stack: str, chosen: range) -> str:

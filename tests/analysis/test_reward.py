@@ -114,7 +114,10 @@ BY_HAND = pd.DataFrame(
 SIDES = favoured_and_other(BY_HAND).assign(
     favoured_grade=[3.0, 5.0, np.nan, 7.5, 4.0, 6.0, 2.0], other_grade=[2.5, np.nan, 8.0, 6.0, 4.5, 3.0, 1.0]
 )
-TFIDF = np.array([1.0, -2.0, 0.5, 0.0, 3.0, -1.0, -4.0, 0.25])
+BASELINES = {
+    "tfidf": np.array([1.0, -2.0, 0.5, 0.0, 3.0, -1.0, -4.0, 0.25]),
+    "probe": np.array([1.0, 2.0, 0.5, 0.1, -3.0, -1.0, 4.0, 0.25]),
+}
 
 
 def test_every_number_of_the_reward_model_comes_from_its_own_column():
@@ -122,27 +125,28 @@ def test_every_number_of_the_reward_model_comes_from_its_own_column():
     words, other = BY_HAND["chosen_words"], BY_HAND["rejected_words"]
     longer, shorter = words > other, words < other
     everything = [*chosen, *rejected]
-    assert reward_metrics(BY_HAND, TFIDF, SEED) == {
+    assert reward_metrics(BY_HAND, BASELINES, SEED) == {
         "accuracy": proportion(4.5, 8),
         "accuracy_longer_chosen": pairwise_accuracy(chosen[longer], rejected[longer]),
         "accuracy_shorter_chosen": pairwise_accuracy(chosen[shorter], rejected[shorter]),
         "reward_mean": mean(everything),
         "reward_std": standard_deviation(everything, SEED),
         "length_correlation": paired_rank_correlation((chosen, rejected), (words, other), SEED),
-        "baselines": {"longer": proportion(4.5, 8), "tfidf": proportion(4.5, 8)},
+        "baselines": {"longer": proportion(4.5, 8), "tfidf": proportion(4.5, 8), "probe": proportion(6, 8)},
     }
     assert (longer.sum(), shorter.sum()) == (4, 3)
 
 
-@pytest.mark.parametrize(("baseline", "value"), [("longer", 6 / 8), ("tfidf", 2.5 / 8)])
+@pytest.mark.parametrize(("baseline", "value"), [("longer", 6 / 8), ("tfidf", 2.5 / 8), ("probe", 5 / 8)])
 def test_a_baseline_is_right_where_it_is(baseline, value):
     table = BY_HAND.assign(chosen_words=[15, 25, 31, 8, 20, 40, 17, 22], rejected_words=[14, 20, 30, 9, 19, 33, 9, 28])
     margins = np.array([1.0, -2.0, -0.5, 0.0, 3.0, -1.0, -4.0, -0.25])
-    assert reward_metrics(table, margins, SEED)["baselines"][baseline]["value"] == value
+    baselines = {"tfidf": margins, "probe": np.array([1.0, 2.0, 0.5, 0.1, 3.0, -1.0, -4.0, -0.25])}
+    assert reward_metrics(table, baselines, SEED)["baselines"][baseline]["value"] == value
 
 
 def test_a_subset_without_pairs_is_null():
-    found = reward_metrics(BY_HAND.assign(rejected_words=0), TFIDF, SEED)
+    found = reward_metrics(BY_HAND.assign(rejected_words=0), BASELINES, SEED)
     assert found["accuracy_shorter_chosen"] is None and found["accuracy_longer_chosen"] == found["accuracy"]
     assert reward_row(found).keys() == {"accuracy", "accuracy_low", "accuracy_high"}
 

@@ -224,7 +224,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
     write_json(folder / "metrics/data.json", {"train": split, "val": split, "shared_prompts": 0})
     write_json(
         folder / "metrics/reward.json",
-        reward | {"accuracy_shorter_chosen": None, "baselines": {"longer": share, "tfidf": share}},
+        reward | {"accuracy_shorter_chosen": None, "baselines": dict.fromkeys(("longer", "tfidf", "probe"), share)},
     )
     write_json(folder / "metrics/train_reward/standard.json", training)
     write_json(folder / "metrics/reward_training.json", {"standard": {"untrained_accuracy": share}})

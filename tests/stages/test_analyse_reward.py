@@ -8,7 +8,7 @@ import stages.analyse_reward
 from preference_study.analysis.baselines import tfidf_margins
 from preference_study.analysis.reward import reward_metrics, reward_row
 from preference_study.analysis.statistics import mean
-from preference_study.artifacts import read_json, write_json, write_table
+from preference_study.artifacts import read_json, write_array, write_json, write_table
 from preference_study.report import figures
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.readability import reading_grades
@@ -35,7 +35,18 @@ SCORED = pd.DataFrame(
 FAVOURED = [*SCORED["chosen"].iloc[:2], SCORED["rejected"][2], SCORED["chosen"][4]]
 OTHER = [*SCORED["rejected"].iloc[:2], SCORED["chosen"][2], SCORED["rejected"][4]]
 FAVOURED_WORDS, OTHER_WORDS = [22, 2, 23, 13], [13, 22, 12, 24]
-TRAIN = pd.DataFrame({"chosen": ["good cats", "good tea", "cats tea"], "rejected": ["bad dogs", "bad sand", "dogs sand"]})
+TRAIN = pd.DataFrame(
+    {
+        "prompt": [asked("one"), asked("two"), asked("two")],
+        "chosen": ["good cats", "good tea", "cats tea"],
+        "rejected": ["bad dogs", "bad sand", "dogs sand"],
+    }
+)
+# In training more of the first feature is preferred; on validation that is right, wrong, right, wrong, wrong.
+FEATURES = {
+    "train": np.array([[[2.0, 3.0], [1.0, 3.0]], [[0.0, 5.0], [-3.0, 5.0]], [[9.0, 1.0], [7.0, 1.0]]]),
+    "val": np.array([[[one, 4.0], [0.5, 8.0]] for one in (1.0, 0.25, 0.75, 0.0, -2.0)]),
+}
 
 
 @pytest.fixture
@@ -46,6 +57,8 @@ def drawn(tmp_path, monkeypatch) -> dict[str, str]:
     write_json("data/scores/Rm_model_mark_on_val_1k.json", SCORED.to_dict("records"))
     write_table("data/prepared/train.parquet", TRAIN)
     write_table("data/prepared/val.parquet", SCORED[["chosen", "rejected"]])
+    for split, features in FEATURES.items():
+        write_array(f"data/features/{split}.npy", features)
     pictures = {}
     monkeypatch.setattr(stages.analyse_reward, "write_png", lambda path, figure: pictures.update({path.stem: figure}))
     stages.analyse_reward.main()
@@ -54,10 +67,23 @@ def drawn(tmp_path, monkeypatch) -> dict[str, str]:
 
 def test_the_metrics_of_correctness_and_their_row(drawn):
     seed = 1
-    wanted = reward_metrics(SCORED, tfidf_margins(TRAIN, SCORED, seed), seed)
+    probe = np.array([0.5, -0.25, 0.25, -0.5, -2.5])  # any weight above 0 gives the same accuracy
+    wanted = reward_metrics(SCORED, {"tfidf": tfidf_margins(TRAIN, SCORED, seed), "probe": probe}, seed)
     assert read_json("metrics/reward.json") == wanted
     assert read_json("metrics/summary/reward.json") == reward_row(wanted)
     assert wanted["baselines"]["tfidf"]["value"] == 0.7  # the third pair is the wrong way about, the fourth a tie
+    assert wanted["baselines"]["probe"]["value"] == 0.4
+
+
+def test_the_probe_keeps_pairs_of_one_prompt_together(drawn, monkeypatch):
+    asked_for = []
+    monkeypatch.setattr(
+        stages.analyse_reward, "linear_probe", lambda *told: asked_for.append(told) or (np.array([1.0, 10.0]), 0.1)
+    )
+    found = stages.analyse_reward.probe_margins(list(TRAIN["prompt"]))
+    assert found.tolist() == [0.5 - 40, -0.25 - 40, 0.25 - 40, -0.5 - 40, -2.5 - 40]
+    [(features, prompts)] = asked_for
+    assert np.array_equal(features, FEATURES["train"]) and prompts == ["one", "two", "two"]
 
 
 def test_grades_and_words_are_of_their_own_side(drawn):

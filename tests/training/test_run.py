@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -552,9 +553,10 @@ def test_chance_is_what_random_tokens_come_to(model_folder):
 def test_two_processes_do_what_one_does(folder):
     """With the reward model that asks most of several processes: a part of it works outside the model's forward pass."""
     variant = "product_of_experts"
-    change(folder, generate={"temperature": 0.0, "batch_size": 4}, reward={"variants": [variant], "judge": variant})
+    lora = {"lora_rank": 4, "lora_layers": 1}
+    change(folder, generate={"temperature": 0.0, "batch_size": 4}, reward=lora | {"variants": [variant], "judge": variant})
     change(folder, stress={"variants": []}, best_of_n={"variants": []})
-    commands = (["train_reward", variant], ["score_pairs"], ["generate", "base"])
+    commands = (["frozen_layers"], ["train_reward", variant], ["score_pairs"], ["generate", "base"])
 
     def results() -> tuple:
         return (
@@ -575,7 +577,8 @@ def test_two_processes_do_what_one_does(folder):
     two_losses, two_marks, two_responses = results()
     assert two_losses == pytest.approx(one_losses, abs=2e-3)
     assert list(two_marks["id"]) == list(one_marks["id"]) and len(two_marks) == 20
-    assert list(two_marks["chosen_reward"]) == pytest.approx(list(one_marks["chosen_reward"]), abs=0.02)
+    rounding = 0.02 * np.ptp(one_marks["chosen_reward"])  # bfloat16's
+    assert list(two_marks["chosen_reward"]) == pytest.approx(list(one_marks["chosen_reward"]), abs=rounding)
     assert two_responses.equals(one_responses) and len(two_responses) == 12
 
 

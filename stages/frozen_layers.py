@@ -1,0 +1,42 @@
+"""What the base model makes of all pairs before any training -> data/frozen/reward and data/features.
+
+python -m preference_study.launch frozen_layers
+
+The hidden states under the lowest layer that LoRA trains, from which every training of a reward model starts, in place of running
+the layers under it again; and per split the last ones of each response, [pairs, 2, hidden size] of chosen and rejected, which a
+reward head reads.
+"""
+
+import numpy as np
+
+from preference_study.artifacts import read_table, write_array
+from preference_study.boundary import run
+from preference_study.models.frozen import keep_hidden_states, last_features
+from preference_study.models.language_models import load_causal, load_tokenizer
+from preference_study.models.layers import frozen_layers
+from preference_study.models.tokens import encode_pairs
+from preference_study.params import load_params
+from preference_study.processes import check_processes
+
+
+def main() -> None:
+    params = load_params()
+    section = params.reward
+    launch = params.launch
+    state = check_processes(launch.processes)
+    tokenizer, model = load_tokenizer("models/base"), load_causal("models/base")
+    tables = {split: read_table(f"data/prepared/{split}.parquet") for split in ("train", "val")}
+    pairs = [pair for table in tables.values() for pair in encode_pairs(tokenizer, table, section.max_length)]
+    sequences = [pair.prompt_ids + ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+    depth = frozen_layers(model, section.lora_rank, section.lora_layers)
+    spread = launch.machines > 1 or launch.accelerate_config is not None
+    with keep_hidden_states(model, sequences, depth, "data/frozen/reward", max_gib=params.frozen.max_gib, spread=spread):
+        features = last_features(model, sequences, **params.scoring.model_dump(), description="base on all pairs")
+    if state.is_main_process:
+        of_pairs = features.reshape(len(pairs), 2, -1)
+        for split, found in zip(tables, np.split(of_pairs, [len(tables["train"])]), strict=True):
+            write_array(f"data/features/{split}.npy", found)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,105 @@
+"""The table by hand; and the program on the tiny study."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import stages.frozen_layers
+from experiments import judge
+from experiments.judge import DEFAULT, MeanWeights, changed, collect, groups
+from preference_study.analysis.statistics import proportion
+from preference_study.artifacts import read_array, read_json
+from preference_study.params import load_params
+from tests.workspace import change
+
+RIGHT, WRONG = np.array([1.0, 2.0, 0.5, 3.0]), np.array([-1.0, -2.0, -0.5, -3.0])
+
+
+def some(right: int) -> np.ndarray:
+    """Margins of four pairs of which so many are right."""
+    return np.where(np.arange(4) < right, RIGHT, WRONG)
+
+
+def test_the_numbers_are_those_of_their_setting_and_seed():
+    held_out = {
+        DEFAULT: {1: {"last": some(2), "averaged": some(1)}, 2: {"last": some(3), "averaged": some(4)}},
+        "other": {1: {"last": some(4), "averaged": some(2)}, 2: {"last": some(3), "averaged": some(3)}},
+        "once": {1: {"last": some(1), "averaged": some(0)}},
+    }
+    val = {seed: {"last": some(right), "averaged": some(1)} for seed, right in ((1, 4), (2, 2), (3, 0))}
+    val[3]["last"] = 10 * np.array([1.0, 1.0, -1.0, -1.0])  # the mean of rewards is not that of accuracies
+    val[1, 2, 3] = {"weights": some(3)}
+    found = collect(held_out, val, {"probe": some(3)})
+    assert found["settings"][DEFAULT] == {"seeds": [1, 2], "last": [0.5, 0.75], "averaged": [0.25, 1.0]}
+    assert found["settings"]["other"]["last"] == [1.0, 0.75] and found["settings"]["once"]["seeds"] == [1]
+    change = found["settings"]["other"]["against_default"]
+    student = stats.ttest_1samp([0.5, 0.0], 0).confidence_interval(0.95)
+    assert (change["value"], change["n"]) == (0.25, 2) and change["low"] == pytest.approx(student.low)
+    assert found["settings"]["once"]["against_default"]["value"] == -0.25
+    assert (found["n_held_out"], found["n_val"]) == (4, 4)
+    assert found["val"] == {
+        "seeds": [1, 2, 3], "last": [1.0, 0.5, 0.5], "averaged": [0.25] * 3, "groups": [[1, 2, 3]], "mean_of_rewards": [0.5],
+        "mean_of_weights": [0.75], "baselines": {"probe": proportion(3, 4)},
+    }  # fmt: skip
+
+
+def test_seeds_by_three():
+    assert groups([1, 2, 3, 4, 5, 6, 7]) == [(1, 2, 3), (4, 5, 6)]
+
+
+def test_the_mean_is_of_the_second_half_of_the_steps():
+    weight, fixed = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.ones(1), requires_grad=False)
+    mean, state = MeanWeights(), SimpleNamespace(max_steps=5, global_step=0)
+    mean.on_train_begin(None, state, None, model=SimpleNamespace(parameters=lambda: [weight, fixed]))
+    for step in range(1, 6):
+        state.global_step = step
+        weight.data = torch.tensor([step, 10.0 * step])
+        mean.on_step_end(None, state, None)
+    mean.put_in()
+    assert weight.tolist() == pytest.approx([4.0, 40.0]) and fixed.item() == 1
+
+
+def test_a_rate_is_a_multiple_of_the_default(folder):
+    section = load_params().reward
+    found = changed(section, {"learning_rate": 0.5, "batch_size": 4})
+    assert (found.learning_rate, found.batch_size) == (section.learning_rate / 2, 4)
+    assert changed(section, {}) == section
+
+
+def test_the_program_measures_once_and_leaves_validation_alone(folder, monkeypatch, capsys):
+    change(folder, reward={"lora_rank": 4, "lora_layers": 1, "epochs": 1, "gradient_accumulation_steps": 1, "evaluations": 0})
+    stages.frozen_layers.main()
+    monkeypatch.setattr(judge, "SETTINGS", {DEFAULT: {}, "head at random": {"head": "random"}, "slow": {"learning_rate": 0.01}})
+    monkeypatch.setattr(judge, "MORE_SEEDS", (1, 2, 3))
+    monkeypatch.setattr(judge, "SEEDS", (1, 2))
+    monkeypatch.setattr(judge, "PROMISING", 1)
+    monkeypatch.setattr(sys, "argv", ["judge"])
+    seen = []
+    trained = judge.trained
+
+    def watched(section, seed, train, judged, *more):
+        seen.append((section.head, seed, train, judged))
+        return trained(section, seed, train, judged, *more)
+
+    monkeypatch.setattr(judge, "trained", watched)
+    judge.main()
+    found = read_json("experiments/results/judge.json")
+    assert len(seen) == 3 + 3 + 2 and sorted(len(row["seeds"]) for row in found["settings"].values()) == [1, 2, 2]
+    features = {split: read_array(f"data/features/{split}.npy") for split in ("train", "val")}
+    for number, (_, _, train, judged) in enumerate(seen):
+        if number < 3:
+            assert np.array_equal(train.features, features["train"]) and np.array_equal(judged.features, features["val"])
+        else:
+            assert len(train.encoded) + len(judged.encoded) == 40 and not set(train.prompts) & set(judged.prompts)
+            assert len(judged.encoded) == found["n_held_out"] == 8
+    assert found["n_val"] == 20 and found["val"]["groups"] == [[1, 2, 3]] and found["val"]["baselines"].keys() == {
+        "longer", "tfidf", "probe"
+    }  # fmt: skip
+    judge.main()
+    assert len(seen) == 8 and read_json("experiments/results/judge.json") == found
+    json.dumps(found, allow_nan=False)
