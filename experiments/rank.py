@@ -55,7 +55,7 @@ def load(revision: str) -> Run:
     except (DvcException, FileNotFoundError) as error:
         raise SystemExit(f"{revision}: {error}; run the experiment as far as score_pairs, or dvc pull its outputs") from None
     right = pd.Series(half_ties((scored["chosen_reward"] - scored["rejected_reward"]).to_numpy()), index=scored["id"])
-    return Run(revision, params, right, pd.DataFrame(columns))
+    return Run(revision, params, right, scored.set_index("id")["cluster"], pd.DataFrame(columns))
 
 
 def overlay(runs: list[Run], name: str) -> Figure:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from preference_study.analysis.statistics import holm, mcnemar, mean, paired_tests, proportion
+from preference_study.analysis.statistics import holm, mcnemar, mean, paired_tests, share
 from preference_study.numbers import decimal, with_interval
 
 LEVEL = 0.05
@@ -22,12 +22,14 @@ class Run:
         name: of the experiment.
         params: every parameter that bears on the reward model, by dotted name, and the seed.
         right: per validation pair, by its id: 1 where the chosen response got the higher reward, 0.5 at equal rewards, else 0.
+        clusters: of the same pairs, by id.
         loss: columns step, examples, loss of training and, where it was computed, validation_loss.
     """
 
     name: str
     params: dict[str, Any]
     right: pd.Series
+    clusters: pd.Series
     loss: pd.DataFrame
 
     @property
@@ -63,9 +65,9 @@ def rank(runs: Sequence[Run]) -> pd.DataFrame:
 
     A setting's accuracy is the mean over validation pairs of how often its seeds were right, with Wilson's interval for that many
     pairs (a cautious one for several seeds). `difference` is to the best setting on the same pairs, `p` its test: Newcombe's
-    interval and the exact McNemar test for single runs, Student's for means of seeds. Which setting is the best was seen on these
-    pairs too: p is therefore Holm-corrected over every pair of settings, as if all had been compared, while the best one's
-    accuracy and the differences to it are a little flattered.
+    interval and McNemar's test for single runs, Student's for means of seeds, all by clusters of pairs. Which setting is the best
+    was seen on these pairs too: p is therefore Holm-corrected over every pair of settings, as if all had been compared, while the
+    best one's accuracy and the differences to it are a little flattered.
 
     Returns:
         One row per setting: the differing parameters, seeds, accuracy, seeds_std (standard deviation of the seeds' accuracies),
@@ -74,7 +76,7 @@ def rank(runs: Sequence[Run]) -> pd.DataFrame:
     Raises:
         ValueError: the runs were not validated on the same pairs.
     """
-    pairs = runs[0].right.index
+    pairs, clusters = runs[0].right.index, runs[0].clusters.loc[runs[0].right.index].to_numpy()
     for run in runs:
         if set(run.right.index) != set(pairs):
             raise ValueError(
@@ -94,7 +96,7 @@ def rank(runs: Sequence[Run]) -> pd.DataFrame:
             {name: own[0].params.get(name) for name in names}
             | {
                 "seeds": len(own),
-                "accuracy": proportion(score.sum(), len(score)),
+                "accuracy": share(score, clusters),
                 "seeds_std": float(np.std(accuracies, ddof=1)) if len(own) > 1 else None,
                 "final_loss": float(np.mean([run.final_loss for run in own])),
                 "names": [run.name for run in own],
@@ -104,18 +106,18 @@ def rank(runs: Sequence[Run]) -> pd.DataFrame:
     rows[order[0]] |= {"difference": None, "p": None, "apart": False}
     # Pairs of settings in order, so that the first ones are those with the best.
     compared = list(itertools.combinations(order, 2))
-    found = [_difference(scores[other], scores[i]) for i, other in compared]
+    found = [_difference(scores[other], scores[i], clusters) for i, other in compared]
     corrected = holm([p for _, p in found])
     for (_, other), (difference, _), p in list(zip(compared, found, corrected, strict=True))[: len(order) - 1]:
         rows[other] |= {"difference": difference, "p": p, "apart": p < LEVEL}
     return pd.DataFrame([rows[i] for i in order])
 
 
-def _difference(score: np.ndarray, best: np.ndarray) -> tuple[dict, float]:
+def _difference(score: np.ndarray, best: np.ndarray, clusters: np.ndarray) -> tuple[dict, float]:
     if np.isin([score, best], [0, 1]).all():
-        change = mcnemar(best, score)
+        change = mcnemar(best, score, clusters)
         return change["difference"], change["p"]
-    return mean(score - best), (paired_tests(score - best)["paired_t"] or {"p": 1.0})["p"]
+    return mean(score - best, clusters), (paired_tests(score - best, clusters)["paired_t"] or {"p": 1.0})["p"]
 
 
 def conclusion(ranking: pd.DataFrame, names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ def check_files(params: Params) -> None:
     """Raise `BadInput` where the file of prompts is not there or holds none; one that the study makes itself is passed over."""
     prompts = params.generate.prompts
     if not prompts.startswith(MADE_HERE):
-        choose_prompts(read_table_file(prompts), 1, 0, f"generate.prompts, {prompts}")
+        choose_prompts(read_table_file(prompts), 1, 0, f"generate.prompts, {prompts}", params.data.cluster)
 
 
 def check_launch(launch: Launch, environment: dict[str, str]) -> None:

@@ -45,6 +45,7 @@ class Data(Section):
     hub: list[HubSource]
     columns: Columns | None
     ranks: tuple[int, int]
+    cluster: str | None
 
     @model_validator(mode="after")
     def the_better_rank_is_chosen(self):

@@ -101,7 +101,8 @@ def main() -> None:
     for policy, rows in by_policy.items():
         responses[policy], left_out[policy] = measured(rows.loc[by_policy["base"].index])
     logps = {policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id") for policy in responses}
-    logps = {policy: rows.loc[logps["base"].index] for policy, rows in logps.items()}
+    clusters = read_table("data/prepared/val.parquet").set_index("id")["cluster"]
+    logps = {policy: rows.loc[logps["base"].index].join(clusters) for policy, rows in logps.items()}
     betas = {method: read_json(f"metrics/train_policy/{method}.json")["implicit_beta"] for method in methods}
     metrics = compare_policies(responses, logps, betas, params.seed)
     prices = {

@@ -35,15 +35,17 @@ def logged(variants: list[str], measure: str, examples: str) -> dict[str, pd.Dat
 
 def main() -> None:
     params = load_params()
-    pairs = read_table("data/prepared/val.parquet").set_index("id")[["chosen_words", "rejected_words"]]
+    pairs = read_table("data/prepared/val.parquet").set_index("id")[["cluster", "chosen_words", "rejected_words"]]
     trained = {
-        variant: before_and_beside_training(read_json(f"data/scores/training/{variant}.json"), params.seed)
+        variant: before_and_beside_training(
+            read_json(f"data/scores/training/{variant}.json"), pairs["cluster"].to_numpy(), params.seed
+        )
         for variant in params.reward.variants
     }
     scored, bias_only = {}, {}
     for variant in params.stress.variants:
         rows = pd.DataFrame(read_json(f"data/scores/stress/{variant}.json"))
-        plain = rows[rows["perturbation"] == "none"].set_index("id").join(pairs).loc[pairs.index]
+        plain = rows[rows["perturbation"] == "none"].drop(columns="cluster").set_index("id").join(pairs).loc[pairs.index]
         scored |= scorers(variant, plain, ["chosen_reward", "rejected_reward"], params.reward.aggregate.spread_weight)
         bias_only |= {variant: trained[variant]["bias_only"]} if "bias_only" in trained[variant] else {}
     metrics = compare_variants(scored, bias_only, params.seed)

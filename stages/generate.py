@@ -20,7 +20,9 @@ def main(policy: str) -> None:
     params = load_params()
     settings = params.generate
     state = check_processes(params.launch.processes)
-    prompts = choose_prompts(read_table_file(settings.prompts), settings.max_prompts, params.seed, settings.prompts)
+    prompts = choose_prompts(
+        read_table_file(settings.prompts), settings.max_prompts, params.seed, settings.prompts, params.data.cluster
+    )
     model = for_generating(load_causal("models/base", None if policy == "base" else f"models/policy/{policy}"))
     responses = respond(
         model, load_tokenizer("models/base"), list(prompts["prompt"]),

@@ -18,9 +18,10 @@ DECIMALS = 6  # of a log-probability: bfloat16 knows fewer
 
 
 def sampled_logps(params: Params, method: str) -> list[dict]:
-    """Rows of id, response, tokens (EOS among them), finished, policy_logps and base_logps: one number a token, in nats."""
+    """Rows of id, cluster, response, tokens (EOS among them), finished, policy_logps and base_logps: one number a token, in nats."""
     settings = params.generate
-    prompts = choose_prompts(read_table_file(settings.prompts), settings.kl_prompts, params.seed, settings.prompts)
+    table = read_table_file(settings.prompts)
+    prompts = choose_prompts(table, settings.kl_prompts, params.seed, settings.prompts, params.data.cluster)
     tokenizer = load_tokenizer("models/base")
     sampled = respond(
         for_generating(load_causal("models/base", f"models/policy/{method}")), tokenizer, list(prompts["prompt"]),
@@ -37,9 +38,9 @@ def sampled_logps(params: Params, method: str) -> list[dict]:
         for name, adapter in (("policy", f"models/policy/{method}"), ("base", None))
     }
     return [
-        {"id": id, "response": r.text, "tokens": len(r.ids), "finished": r.finished}
+        {"id": id, "cluster": cluster, "response": r.text, "tokens": len(r.ids), "finished": r.finished}
         | {f"{name}_logps": [round(logp, DECIMALS) for logp in logps[name][place].tolist()] for name in logps}
-        for place, (id, r) in enumerate(zip(prompts["id"], responses, strict=True))
+        for place, (id, cluster, r) in enumerate(zip(prompts["id"], prompts["cluster"], responses, strict=True))
     ]
 
 

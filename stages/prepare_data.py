@@ -25,15 +25,16 @@ def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], read: Pair
         "dropped": {reason: len(rows) for reason, rows in dropped.items()},
         "not_sampled": usable - len(pairs),
         "rows_out": len(pairs),
-        "chosen_words": mean(pairs["chosen_words"]),
-        "rejected_words": mean(pairs["rejected_words"]),
-        "longer_wins": pairwise_accuracy(pairs["chosen_words"], pairs["rejected_words"]),
+        "clusters": pairs["cluster"].nunique(),
+        "chosen_words": mean(pairs["chosen_words"], pairs["cluster"]),
+        "rejected_words": mean(pairs["rejected_words"], pairs["cluster"]),
+        "longer_wins": pairwise_accuracy(pairs["chosen_words"], pairs["rejected_words"], pairs["cluster"]),
     }
 
 
 def read_pairs(path: str, data: Data) -> Pairs:
     """A raw file as pairs; raises `BadInput` where it cannot be read or is of no known shape."""
-    return to_pairs(read_table_file(path), path, data.columns, data.ranks)
+    return to_pairs(read_table_file(path), path, data.columns, data.ranks, data.cluster)
 
 
 def prepare(path: str, read: Pairs, limit: int | None, seed: int, validation_prompts: set[str]) -> tuple[pd.DataFrame, dict]:

@@ -22,7 +22,8 @@ def sample(params: Params) -> list[dict]:
     settings = params.best_of_n
     generate = params.generate
     check_processes(params.launch.processes)
-    prompts = choose_prompts(read_table_file(generate.prompts), settings.max_prompts, params.seed, generate.prompts)
+    table = read_table_file(generate.prompts)
+    prompts = choose_prompts(table, settings.max_prompts, params.seed, generate.prompts, params.data.cluster)
     model = for_generating(load_causal("models/base"))
     sampled = respond(
         model, load_tokenizer("models/base"), list(prompts["prompt"]),

@@ -64,19 +64,19 @@ def stress_scores(
     rounding error, and shifts as small as that mean nothing.
 
     Args:
-        pairs: id, prompt, chosen, rejected and, on the sandbox, instruction.
+        pairs: id, cluster, prompt, chosen, rejected and, on the sandbox, instruction.
         max_pairs: how many are perturbed, a seeded sample; None for all.
         max_length: tokens of prompt and response, as in `encode_pairs`.
         seed: of the perturbations.
         batching: max_batch, max_padded and description, as `rewards` takes them.
 
     Returns:
-        Per perturbation, "none" first, and pair: {id, perturbation, chosen_reward, rejected_reward, chosen_changed,
+        Per perturbation, "none" first, and pair: {id, cluster, perturbation, chosen_reward, rejected_reward, chosen_changed,
         rejected_changed, truth_kept}. A reward is a number; an ensemble's a list, a number a member.
     """
     some = pairs if max_pairs is None or max_pairs >= len(pairs) else pairs.sample(max_pairs, random_state=seed).sort_index()
     versions = {"none": pairs} | {name: perturbed(some, found, seed) for name, found in PERTURBATIONS.items()}
-    rows = {name: version[["id", *SIDES]].to_dict("records") for name, version in versions.items()}
+    rows = {name: version[["id", "cluster", *SIDES]].to_dict("records") for name, version in versions.items()}
     sequences: dict[tuple[str, str, str], list[int]] = {}
     for name, version in versions.items():
         for row, tokens in zip(rows[name], encode_pairs(tokenizer, version, max_length), strict=True):
@@ -86,7 +86,7 @@ def stress_scores(
     scores = dict(zip(sequences, rewards(model, list(sequences.values()), **batching), strict=True))
     plain = {row["id"]: row for row in rows["none"]}
     return [
-        {"id": row["id"], "perturbation": name}
+        {"id": row["id"], "cluster": row["cluster"], "perturbation": name}
         | {f"{side}_reward": scores[row["id"], side, row[side]] for side in SIDES}
         | {f"{side}_changed": row[side] != plain[row["id"]][side] for side in SIDES}
         | {"truth_kept": kept}

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from preference_study.analysis.statistics import (
+    Clusters,
     half_ties,
     holm_in_place,
     length_controlled_win_rate,
@@ -36,12 +37,13 @@ def expected_best(rewards: np.ndarray, values: np.ndarray, n: int) -> float:
     return float((shared[group] * values[order]).sum())
 
 
-def best_of_n_curve(rewards: np.ndarray, values: dict[str, np.ndarray]) -> list[dict]:
+def best_of_n_curve(rewards: np.ndarray, values: dict[str, np.ndarray], clusters: Clusters = None) -> list[dict]:
     """The curves of one reward model.
 
     Args:
         rewards: [prompts, N], by which it picks.
         values: by name, [prompts, N]: what is averaged of the picked responses, such as gold.
+        clusters: of the prompts.
 
     Returns:
         Per n, doubling up to N: {n, kl, and per name the mean over prompts with its interval}. kl is log n - (n - 1) / n, how far
@@ -50,7 +52,7 @@ def best_of_n_curve(rewards: np.ndarray, values: dict[str, np.ndarray]) -> list[
     sizes = [n for n in SIZES if n <= rewards.shape[1]]
     per_prompt = _per_prompt(rewards, values, sizes)
     return [
-        {"n": n, "kl": log(n) - (n - 1) / n} | {name: mean(columns[:, place]) for name, columns in per_prompt.items()}
+        {"n": n, "kl": log(n) - (n - 1) / n} | {name: mean(columns[:, place], clusters) for name, columns in per_prompt.items()}
         for place, n in enumerate(sizes)
     ]
 
@@ -62,11 +64,12 @@ def _per_prompt(rewards: np.ndarray, values: dict[str, np.ndarray], sizes: list[
     }
 
 
-def best_of_n_gains(rewards: np.ndarray, outcome: np.ndarray) -> dict:
+def best_of_n_gains(rewards: np.ndarray, outcome: np.ndarray, clusters: Clusters = None) -> dict:
     """What picking does to the outcome.
 
     Args:
         rewards, outcome: [prompts, N].
+        clusters: of the prompts.
 
     Returns:
         steps: per doubling {from, to, difference}, on the same prompts; whole: the difference between best of N and one response,
@@ -75,7 +78,7 @@ def best_of_n_gains(rewards: np.ndarray, outcome: np.ndarray) -> dict:
     sizes = [n for n in SIZES if n <= rewards.shape[1]]
     columns = _per_prompt(rewards, {"outcome": outcome}, sizes)["outcome"]
     steps = [
-        {"from": sizes[i], "to": sizes[i + 1], "difference": mean(columns[:, i + 1] - columns[:, i])}
+        {"from": sizes[i], "to": sizes[i + 1], "difference": mean(columns[:, i + 1] - columns[:, i], clusters)}
         for i in range(len(sizes) - 1)
     ]
     rises_until = sizes[0]
@@ -84,11 +87,11 @@ def best_of_n_gains(rewards: np.ndarray, outcome: np.ndarray) -> dict:
             break
         rises_until = step["to"]
     whole = columns[:, -1] - columns[:, 0]
-    test = paired_tests(whole)["paired_t"]
-    return {"steps": steps, "whole": mean(whole), "p": test["p"] if test else 1.0, "rises_until": rises_until}
+    test = paired_tests(whole, clusters)["paired_t"]
+    return {"steps": steps, "whole": mean(whole, clusters), "p": test["p"] if test else 1.0, "rises_until": rises_until}
 
 
-def best_against_one(rewards: np.ndarray, outcome: np.ndarray, words: np.ndarray, seed: int) -> dict:
+def best_against_one(rewards: np.ndarray, outcome: np.ndarray, words: np.ndarray, seed: int, clusters: Clusters = None) -> dict:
     """The best of N responses against the first, a plain sample, by the outcome; a first that is the best stands against itself.
 
     Returns:
@@ -98,9 +101,9 @@ def best_against_one(rewards: np.ndarray, outcome: np.ndarray, words: np.ndarray
     best, best_words = (np.take_along_axis(table, picked, axis=1)[:, 0] for table in (outcome, words))
     difference = best - outcome[:, 0]
     return {
-        "win_rate": pairwise_accuracy(best, outcome[:, 0]),
-        "win_rate_length_controlled": length_controlled_win_rate(half_ties(difference), best_words - words[:, 0], seed),
-        "words_difference": mean(best_words - words[:, 0]),
+        "win_rate": pairwise_accuracy(best, outcome[:, 0], clusters),
+        "win_rate_length_controlled": length_controlled_win_rate(half_ties(difference), best_words - words[:, 0], seed, clusters),
+        "words_difference": mean(best_words - words[:, 0], clusters),
     }
 
 
@@ -111,7 +114,7 @@ def compare_best_of_n(samples: pd.DataFrame, scored: dict[str, pd.DataFrame], ju
     gain in its own reward is no evidence of anything. p_holm is corrected over all scorers and outcomes.
 
     Args:
-        samples: id, sample, words and, where the truth is known, gold: as many samples for each id.
+        samples: id, cluster, sample, words and, where the truth is known, gold: as many samples for each id.
         scored: per scorer id, sample, reward.
         judge: the scorer that judges.
     """
@@ -121,14 +124,16 @@ def compare_best_of_n(samples: pd.DataFrame, scored: dict[str, pd.DataFrame], ju
 
     outcomes = {"gold": square(samples, "gold")} if "gold" in samples else {}
     outcomes |= {"judge": square(scored[judge], "reward")} if judge in scored else {}
-    words = square(samples, "words")
+    words, clusters = square(samples, "words"), samples.groupby("id")["cluster"].first().sort_index().to_numpy()
     metrics = {}
     for scorer, rows in scored.items():
         rewards = square(rows, "reward")
         metrics[scorer] = {
-            "curve": best_of_n_curve(rewards, {"reward": rewards, "words": words} | outcomes),
-            "gains": {name: best_of_n_gains(rewards, outcome) for name, outcome in outcomes.items()},
-            "against_one": {name: best_against_one(rewards, outcome, words, seed) for name, outcome in outcomes.items()},
+            "curve": best_of_n_curve(rewards, {"reward": rewards, "words": words} | outcomes, clusters),
+            "gains": {name: best_of_n_gains(rewards, outcome, clusters) for name, outcome in outcomes.items()},
+            "against_one": {
+                name: best_against_one(rewards, outcome, words, seed, clusters) for name, outcome in outcomes.items()
+            },
         }
     holm_in_place((found, "p") for numbers in metrics.values() for found in numbers["gains"].values())
     return metrics

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from preference_study.analysis.statistics import half_ties, holm_in_place, mcnemar, pairwise_accuracy, proportion, sign_test
+from preference_study.analysis.statistics import half_ties, holm_in_place, mcnemar, pairwise_accuracy, share, sign_test
 from preference_study.analysis.verdicts import BETTER, NO_EVIDENCE, WORSE, direction
 from preference_study.methods import METHODS
 from preference_study.variants import VARIANTS
@@ -99,23 +99,24 @@ def compare_pairs(responses: dict[str, pd.DataFrame]) -> list[dict]:
     """Every two policies on the same prompts, a before b in the order given.
 
     Args:
-        responses: per policy its responses, all in the same order of prompts: reward and, on the sandbox, gold.
+        responses: per policy its responses, all in the same order of prompts: cluster, reward and, on the sandbox, gold.
 
     Returns:
         {a, b, n, wins, losses, ties, win_rate, reward_p, reward_p_holm}: a's wins over b by reward, a tie half a win, and the
-        exact sign test's p, null where all are ties. With gold also {gold_difference, gold_gained, gold_lost, gold_p,
-        gold_p_holm}: a's rate minus b's, prompts on which a is gold and b is not, the other way about, exact McNemar test.
+        sign test's p, null where all are ties. With gold also {gold_difference, gold_gained, gold_lost, gold_p,
+        gold_p_holm}: a's rate minus b's, prompts on which a is gold and b is not, the other way about, McNemar's test.
         Holm's correction is over all pairs and both outcomes together.
     """
     pairs = []
+    clusters = next(iter(responses.values()))["cluster"].to_numpy()
     for a, b in combinations(responses, 2):
         difference = responses[a]["reward"].to_numpy() - responses[b]["reward"].to_numpy()
         wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
         pair = {"a": a, "b": b, "n": len(difference), "wins": wins, "losses": losses, "ties": len(difference) - wins - losses}
-        pair["win_rate"] = pairwise_accuracy(responses[a]["reward"], responses[b]["reward"])
-        pair["reward_p"] = (sign_test(difference) or {"p": None})["p"]
+        pair["win_rate"] = pairwise_accuracy(responses[a]["reward"], responses[b]["reward"], clusters)
+        pair["reward_p"] = (sign_test(difference, clusters) or {"p": None})["p"]
         if "gold" in responses[a]:
-            change = mcnemar(responses[b]["gold"], responses[a]["gold"])
+            change = mcnemar(responses[b]["gold"], responses[a]["gold"], clusters)
             pair |= {f"gold_{name}": change[name] for name in ("difference", "gained", "lost", "p")}
         pairs.append(pair)
     holm_in_place((pair, name) for pair in pairs for name in ("reward_p", "gold_p") if name in pair)
@@ -160,11 +161,12 @@ def ranking(estimates: dict[str, dict], pairs: list[dict], outcome: str) -> list
 def mean_win_rate(responses: dict[str, pd.DataFrame], policy: str) -> dict:
     """The mean of a policy's win rates by reward over each other policy, a tie half a win; n counts prompts.
 
-    The interval is Wilson's for that many prompts, a cautious one for a mean over several policies.
+    The interval is Wilson's for that many prompts, or as many as their clusters tell of; a cautious one for a mean over several
+    policies.
     """
     own = responses[policy]["reward"].to_numpy()
     others = np.array([rows["reward"] for other, rows in responses.items() if other != policy])
-    return proportion(half_ties(own - others).mean(axis=0).sum(), len(own))
+    return share(half_ties(own - others).mean(axis=0), responses[policy]["cluster"])
 
 
 def compare_methods(
@@ -181,7 +183,7 @@ def compare_methods(
     pairs = compare_pairs(responses)
     rankings = {"reward": ranking({policy: mean_win_rate(responses, policy) for policy in responses}, pairs, "reward")}
     if "gold" in responses["base"]:
-        rates = {policy: proportion(rows["gold"].sum(), len(rows)) for policy, rows in responses.items()}
+        rates = {policy: share(rows["gold"], rows["cluster"]) for policy, rows in responses.items()}
         rankings["gold"] = ranking(rates, pairs, "gold")
     rows = {
         method: method_row(policies[method], training[method], spread_over_seeds(stability, params, method))
@@ -206,7 +208,9 @@ def pair_matrix(pairs: list[dict], policies: Sequence[str], outcome: str) -> lis
     cells = {}
     for pair in pairs:
         seen, verdict = pair[name], _verdict(pair, outcome)
-        turned = {"value": whole - seen["value"], "low": whole - seen["high"], "high": whole - seen["low"], "n": seen["n"]}
+        turned = seen | {"value": whole - seen["value"]}
+        turned |= {"low": None if seen["high"] is None else whole - seen["high"]}
+        turned |= {"high": None if seen["low"] is None else whole - seen["low"]}
         better = None if verdict == NO_EVIDENCE else verdict == BETTER
         cells[pair["a"], pair["b"]] = {"estimate": seen, "better": better}
         cells[pair["b"], pair["a"]] = {"estimate": turned, "better": None if better is None else not better}

@@ -10,9 +10,10 @@ from preference_study.analysis.statistics import (
     length_controlled_win_rate,
     mcnemar,
     mean,
+    paired_standard_deviation,
     paired_tests,
     pairwise_accuracy,
-    proportion,
+    share,
     sign_test,
     standard_deviation,
     unpaired_t,
@@ -27,9 +28,10 @@ def describe_policy(responses: pd.DataFrame, logps: pd.DataFrame, reference: pd.
     """One policy on its own.
 
     Args:
-        responses: its scored responses: reward, words, finished, reading_grade (NaN where left out), repetition, refuses and, on
-            the sandbox, letter and gold.
-        logps: chosen_logp and rejected_logp per validation pair under the policy.
+        responses: its scored responses: cluster, reward, words, finished, reading_grade (NaN where left out), repetition,
+            refuses and, on the sandbox, letter and gold.
+        logps: cluster, chosen_logp and rejected_logp per validation pair under the policy. Both responses of a pair are one
+            observation.
         reference: the same under the base model.
         beta: the implicit reward is beta (log pi - log pi_ref) (Rafailov et al. 2023, eq. 5). Its accuracy does not depend on
             beta; its mean and deviation are null where beta is None, because the method has no reference. For the base model
@@ -37,24 +39,25 @@ def describe_policy(responses: pd.DataFrame, logps: pd.DataFrame, reference: pd.
     """
     chosen = (logps["chosen_logp"] - reference["chosen_logp"]).to_numpy()
     rejected = (logps["rejected_logp"] - reference["rejected_logp"]).to_numpy()
-    implicit = None if beta is None else beta * np.concatenate([chosen, rejected])
+    implicit = None if beta is None else (beta * chosen, beta * rejected)
     grades = responses["reading_grade"].dropna()
+    clusters, of_pairs = responses["cluster"], logps["cluster"]
     description = {
-        "reward_mean": mean(responses["reward"]),
-        "reward_std": standard_deviation(responses["reward"], seed),
-        "words_mean": mean(responses["words"]),
-        "reading_grade_mean": mean(grades) if len(grades) else None,
-        "repetition_mean": mean(responses["repetition"]),
-        "finished": proportion(responses["finished"].sum(), len(responses)),
-        "refusals": proportion(responses["refuses"].sum(), len(responses)),
-        "implicit_accuracy": pairwise_accuracy(chosen, rejected),
-        "implicit_reward_mean": None if implicit is None else mean(implicit),
-        "implicit_reward_std": None if implicit is None else standard_deviation(implicit, seed),
-        "likelihood_accuracy": pairwise_accuracy(logps["chosen_logp"], logps["rejected_logp"]),
+        "reward_mean": mean(responses["reward"], clusters),
+        "reward_std": standard_deviation(responses["reward"], seed, clusters),
+        "words_mean": mean(responses["words"], clusters),
+        "reading_grade_mean": mean(grades, clusters[grades.index]) if len(grades) else None,
+        "repetition_mean": mean(responses["repetition"], clusters),
+        "finished": share(responses["finished"], clusters),
+        "refusals": share(responses["refuses"], clusters),
+        "implicit_accuracy": pairwise_accuracy(chosen, rejected, of_pairs),
+        "implicit_reward_mean": None if implicit is None else mean(np.mean(implicit, axis=0), of_pairs),
+        "implicit_reward_std": None if implicit is None else paired_standard_deviation(implicit, seed, of_pairs),
+        "likelihood_accuracy": pairwise_accuracy(logps["chosen_logp"], logps["rejected_logp"], of_pairs),
     }
     for truth in TRUTHS:
         if truth in responses:
-            description[f"{truth}_rate"] = proportion(responses[truth].sum(), len(responses))
+            description[f"{truth}_rate"] = share(responses[truth], clusters)
     return description
 
 
@@ -69,41 +72,45 @@ def policy_against_base(
     """
     difference = policy["reward"].to_numpy() - base["reward"].to_numpy()
     words = policy["words"].to_numpy() - base["words"].to_numpy()
-    grades = (policy["reading_grade"] - base["reading_grade"]).dropna().to_numpy()
+    grades = (policy["reading_grade"] - base["reading_grade"]).dropna()
+    clusters, of_pairs = base["cluster"], base_logps["cluster"]
+    of_grades = clusters[grades.index]
     repetition = policy["repetition"].to_numpy() - base["repetition"].to_numpy()
     ranked, base_ranked = (table["chosen_logp"] > table["rejected_logp"] for table in (logps, base_logps))
-    implicit = (logps - base_logps)["chosen_logp"] - (logps - base_logps)["rejected_logp"]
+    implicit = (logps["chosen_logp"] - base_logps["chosen_logp"]) - (logps["rejected_logp"] - base_logps["rejected_logp"])
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
     comparison = {
         "wins": wins,
         "losses": losses,
         "ties": len(difference) - wins - losses,
-        "win_rate": pairwise_accuracy(policy["reward"], base["reward"]),
-        "win_rate_length_controlled": length_controlled_win_rate(half_ties(difference), words, seed),
-        "reward_difference": mean(difference),
-        "effect_size": effect_size(difference, seed),
-        "words_difference": mean(words),
-        "reading_grade_difference": mean(grades) if len(grades) else None,
-        "repetition_difference": mean(repetition),
-        "likelihood": mcnemar(base_ranked, ranked),
+        "win_rate": pairwise_accuracy(policy["reward"], base["reward"], clusters),
+        "win_rate_length_controlled": length_controlled_win_rate(half_ties(difference), words, seed, clusters),
+        "reward_difference": mean(difference, clusters),
+        "effect_size": effect_size(difference, seed, clusters),
+        "words_difference": mean(words, clusters),
+        "reading_grade_difference": mean(grades, of_grades) if len(grades) else None,
+        "repetition_difference": mean(repetition, clusters),
+        "likelihood": mcnemar(base_ranked, ranked, of_pairs),
     }
     found = {
-        ("reward", "sign"): sign_test(difference),
-        ("reward", "paired t"): paired_tests(difference)["paired_t"],
-        ("reward", "Wilcoxon"): paired_tests(difference)["wilcoxon"],
-        ("words", "Wilcoxon"): paired_tests(words)["wilcoxon"],
-        ("reading grade", "Wilcoxon"): paired_tests(grades)["wilcoxon"],
-        ("repetition", "Wilcoxon"): paired_tests(repetition)["wilcoxon"],
+        ("reward", "sign"): sign_test(difference, clusters),
+        ("reward", "paired t"): paired_tests(difference, clusters)["paired_t"],
+        ("reward", "Wilcoxon"): paired_tests(difference, clusters)["wilcoxon"],
+        ("words", "Wilcoxon"): paired_tests(words, clusters)["wilcoxon"],
+        ("reading grade", "Wilcoxon"): paired_tests(grades, of_grades)["wilcoxon"],
+        ("repetition", "Wilcoxon"): paired_tests(repetition, clusters)["wilcoxon"],
         # Base's implicit accuracy is one half by definition, so the test against base is one against one half.
-        ("implicit accuracy", "sign"): sign_test(implicit),
+        ("implicit accuracy", "sign"): sign_test(implicit, of_pairs),
         ("likelihood accuracy", "McNemar"): comparison["likelihood"],
-        ("finished", "McNemar"): mcnemar(base["finished"], policy["finished"]),
-        ("refusals", "McNemar"): mcnemar(base["refuses"], policy["refuses"]),
+        ("finished", "McNemar"): mcnemar(base["finished"], policy["finished"], clusters),
+        ("refusals", "McNemar"): mcnemar(base["refuses"], policy["refuses"], clusters),
     }
     for truth in TRUTHS:
         if truth in policy:
-            found[truth, "McNemar"] = comparison[truth] = mcnemar(base[truth], policy[truth])
-    sizes = {"reading grade": len(grades), "implicit accuracy": len(implicit), "likelihood accuracy": len(implicit)}
+            found[truth, "McNemar"] = comparison[truth] = mcnemar(base[truth], policy[truth], clusters)
+    pairs = (len(implicit), of_pairs.nunique())
+    sizes = {"reading grade": (len(grades), of_grades.nunique()), "implicit accuracy": pairs, "likelihood accuracy": pairs}
+    whole = (len(difference), clusters.nunique())
     comparison["tests"] = [
         {
             "outcome": outcome,
@@ -111,7 +118,8 @@ def policy_against_base(
             "statistic": (result or {}).get("statistic"),
             "p": (result or {}).get("p"),
             # A sign test is of what differs: ties are no part of it.
-            "n": (result or {}).get("n", sizes.get(outcome, len(difference))),
+            "n": (result or {}).get("n", sizes.get(outcome, whole)[0]),
+            "clusters": (result or {}).get("clusters", sizes.get(outcome, whole)[1]),
         }
         for (outcome, test), result in found.items()
     ]
@@ -129,9 +137,9 @@ def correct_tests(comparisons: dict[str, dict], unpaired: dict[str, dict | None]
     for method, comparison in comparisons.items():
         comparison["verdict"] = verdict(method, comparison)
         result = unpaired[method] or {"statistic": None, "p": None}
-        n = comparison["win_rate"]["n"]
+        size = {name: comparison["win_rate"][name] for name in ("n", "clusters")}
         comparison["tests"].append(
-            {"outcome": "reward", "test": "unpaired t"} | result | {"n": n, "p_holm": None, "note": UNPAIRED}
+            {"outcome": "reward", "test": "unpaired t"} | result | size | {"p_holm": None, "note": UNPAIRED}
         )
 
 
@@ -142,7 +150,7 @@ def compare_policies(
 
     Args:
         responses: per policy, base among them, its scored responses; all in the same order of prompts.
-        logps: per policy chosen_logp and rejected_logp of the validation pairs, all in the same order.
+        logps: per policy cluster, chosen_logp and rejected_logp of the validation pairs, all in the same order.
         betas: per policy besides base the beta of its implicit reward; None where it has none.
     """
     metrics = {

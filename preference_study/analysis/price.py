@@ -6,7 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from preference_study.analysis.statistics import bootstrapped, holm_in_place, mcnemar, mean, paired_tests, proportion, sign_test
+from preference_study.analysis.statistics import (
+    Clusters,
+    bootstrapped,
+    holm_in_place,
+    mcnemar,
+    mean,
+    paired_tests,
+    share,
+    sign_test,
+)
 from preference_study.numbers import with_interval
 
 LEVEL = 0.05
@@ -38,9 +47,9 @@ OUTCOMES = {
 LESS_LIKELY = "the chosen responses of the validation pairs became less likely"
 
 
-def per_token(nats: Sequence[float], tokens: Sequence[int], seed: int) -> dict:
-    """All nats over all tokens, with a bootstrap interval over responses."""
-    return bootstrapped(lambda n, t, axis=-1: n.sum(axis=axis) / t.sum(axis=axis), nats, tokens, seed=seed)
+def per_token(nats: Sequence[float], tokens: Sequence[int], seed: int, clusters: Clusters = None) -> dict:
+    """All nats over all tokens, with a bootstrap interval over responses, or over their clusters."""
+    return bootstrapped(lambda n, t, axis=-1: n.sum(axis=axis) / t.sum(axis=axis), nats, tokens, seed=seed, clusters=clusters)
 
 
 def logps_change(base: pd.DataFrame, policy: pd.DataFrame, seed: int) -> dict:
@@ -50,21 +59,21 @@ def logps_change(base: pd.DataFrame, policy: pd.DataFrame, seed: int) -> dict:
     (Razin et al. 2024, arXiv 2410.08847).
 
     Args:
-        base, policy: chosen_logp, rejected_logp, chosen_tokens and rejected_tokens per pair, in the same order of pairs.
+        base, policy: cluster, chosen_logp, rejected_logp, chosen_tokens and rejected_tokens per pair, in the same order of pairs.
 
     Returns:
         Per side {nats_per_response, nats_per_token, p, fell, fell_p}: the mean change with Wilcoxon's p, and the share of pairs
-        in which the change is below zero, with the exact sign test's p. A p is None where nothing changed.
+        in which the change is below zero, with the sign test's p. A p is None where nothing changed.
     """
     found = {}
     for side in SIDES:
         change = (policy[f"{side}_logp"] - base[f"{side}_logp"]).to_numpy()
         found[side] = {
-            "nats_per_response": mean(change),
-            "nats_per_token": per_token(change, base[f"{side}_tokens"], seed),
-            "p": (paired_tests(change)["wilcoxon"] or {"p": None})["p"],
-            "fell": proportion((change < 0).sum(), len(change)),
-            "fell_p": (sign_test(change) or {"p": None})["p"],
+            "nats_per_response": mean(change, base["cluster"]),
+            "nats_per_token": per_token(change, base[f"{side}_tokens"], seed, base["cluster"]),
+            "p": (paired_tests(change, base["cluster"])["wilcoxon"] or {"p": None})["p"],
+            "fell": share(change < 0, base["cluster"]),
+            "fell_p": (sign_test(change, base["cluster"]) or {"p": None})["p"],
         }
     return found
 
@@ -77,7 +86,7 @@ def kl_from_base(rows: list[dict], seed: int) -> dict | None:
     never below zero, and by the plain k1 = -log r; both are without bias (Schulman 2020, "Approximating KL Divergence").
 
     Args:
-        rows: per response, sampled from the policy at temperature 1: policy_logps and base_logps, one a token.
+        rows: per response, sampled from the policy at temperature 1: cluster, policy_logps and base_logps, one a token.
 
     Returns:
         {nats_per_response, nats_per_token} by k3, and under `k1` the same by k1; None without responses.
@@ -85,10 +94,11 @@ def kl_from_base(rows: list[dict], seed: int) -> dict | None:
     if not rows:
         return None
     ratios = [np.array(row["base_logps"]) - np.array(row["policy_logps"]) for row in rows]
-    tokens = [len(ratio) for ratio in ratios]
+    tokens, clusters = [len(ratio) for ratio in ratios], [row["cluster"] for row in rows]
     sums = {"k3": [(np.expm1(ratio) - ratio).sum() for ratio in ratios], "k1": [-ratio.sum() for ratio in ratios]}
     found = {
-        name: {"nats_per_response": mean(nats), "nats_per_token": per_token(nats, tokens, seed)} for name, nats in sums.items()
+        name: {"nats_per_response": mean(nats, clusters), "nats_per_token": per_token(nats, tokens, seed, clusters)}
+        for name, nats in sums.items()
     }
     return found["k3"] | {"k1": found["k1"]}
 
@@ -97,23 +107,23 @@ def form_changes(base: pd.DataFrame, policy: pd.DataFrame) -> list[dict]:
     """What became of the form of the responses.
 
     Args:
-        base, policy: responses to the same prompts in the same order: loops, echoes, finished, refuses and words.
+        base, policy: responses to the same prompts in the same order: cluster, loops, echoes, finished, refuses and words.
 
     Returns:
         Per entry of `OUTCOMES` {outcome, base, policy, change, test, p}: rates or means, and policy minus base on the same
-        prompts with the exact McNemar test, of words Wilcoxon's; p is None where that cannot be made.
+        prompts with McNemar's test, of words Wilcoxon's; p is None where that cannot be made.
     """
     base, policy = (responses.assign(cut_off=~responses["finished"].astype(bool)) for responses in (base, policy))
-    rows = []
+    rows, clusters = [], base["cluster"].to_numpy()
     for name, outcome in OUTCOMES.items():
         before, after = base[outcome.column].to_numpy(), policy[outcome.column].to_numpy()
         if outcome.rate:
-            changed = mcnemar(before, after)
-            row = {key: proportion(values.sum(), len(values)) for key, values in (("base", before), ("policy", after))}
+            changed = mcnemar(before, after, clusters)
+            row = {key: share(values, clusters) for key, values in (("base", before), ("policy", after))}
             row |= {"change": changed["difference"], "test": "McNemar", "p": changed["p"]}
         else:
-            test = paired_tests(after - before)["wilcoxon"] or {"p": None}
-            row = {"base": mean(before), "policy": mean(after), "change": mean(after - before)}
+            test = paired_tests(after - before, clusters)["wilcoxon"] or {"p": None}
+            row = {"base": mean(before, clusters), "policy": mean(after, clusters), "change": mean(after - before, clusters)}
             row |= {"test": "Wilcoxon", "p": test["p"]}
         rows.append({"outcome": name} | row)
     return rows

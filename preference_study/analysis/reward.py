@@ -10,21 +10,22 @@ from preference_study.analysis.statistics import (
     explained_share,
     mean,
     paired_rank_correlation,
+    paired_standard_deviation,
     paired_tests,
     pairwise_accuracy,
     rank_correlation,
     reliability,
-    standard_deviation,
+    subset,
     unpaired_t,
 )
 
 MOST_GROUPS = 30
-KNOWN = {"id", "prompt", "chosen", "rejected"}
+KNOWN = {"id", "prompt", "chosen", "rejected", "cluster"}
 NOTE = "Compares two different sets of questions, as the original study did: it does not say that the reward model is right."
 
 
 def favoured_and_other(scored: pd.DataFrame) -> pd.DataFrame:
-    """Each pair's responses by which one the reward model favours, not people: {favoured, other} and their words.
+    """Each pair's responses by which one the reward model favours, not people: {favoured, other}, their words and cluster.
 
     Where both rewards are equal it favours neither, and the pair is left out.
     """
@@ -36,54 +37,58 @@ def favoured_and_other(scored: pd.DataFrame) -> pd.DataFrame:
             for side, first, second in (("favoured", "chosen", "rejected"), ("other", "rejected", "chosen"))
             for column in ("", "_words")
         }
-    )
+    ).assign(cluster=scored["cluster"])
 
 
 def analyse_reward(scored: pd.DataFrame, sides: pd.DataFrame, left_out: dict[str, int], seed: int) -> dict:
     """metrics/reward_analysis.json but for its keywords.
 
     Args:
-        scored: the validation pairs with chosen_reward, rejected_reward, chosen_words, rejected_words and the data's own columns.
+        scored: the validation pairs with cluster, chosen_reward, rejected_reward, chosen_words, rejected_words and the data's own
+            columns. All estimates are by clusters.
         sides: as `favoured_and_other` returns, with favoured_grade and other_grade (NaN where left out).
         left_out: how many texts have no reading grade, by reason.
     """
     chosen, rejected = scored["chosen_reward"].to_numpy(), scored["rejected_reward"].to_numpy()
-    margins = chosen - rejected
+    margins, clusters = chosen - rejected, scored["cluster"].to_numpy()
+    favoured, other = (sides[f"{side}_grade"].dropna() for side in ("favoured", "other"))
     grades = (sides["favoured_grade"] - sides["other_grade"]).dropna()
     return {
         "n": len(scored),
-        "correct_against_wrong": correct_against_wrong(chosen, rejected),
-        "margin": {"mean": mean(margins), "effect_size": effect_size(margins, seed)} | paired_tests(margins),
+        "clusters": len(set(clusters)),
+        "correct_against_wrong": correct_against_wrong(chosen, rejected, clusters),
+        "margin": {"mean": mean(margins, clusters), "effect_size": effect_size(margins, seed, clusters)}
+        | paired_tests(margins, clusters),
         "calibration": {
-            "brier": brier_score(margins),
-            "ece": calibration_error(margins, seed),
-            "bins": reliability(margins),
+            "brier": brier_score(margins, clusters),
+            "ece": calibration_error(margins, seed, clusters),
+            "bins": reliability(margins, clusters),
         },
         "by_group": {
             column: {
-                str(value): pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"])
+                str(value): pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"], rows["cluster"])
                 for value, rows in scored.groupby(column)
             }
             for column in grouping_columns(scored)
         },
         "length": length(scored, sides, margins, seed),
         "readability": {
-            "favoured": _mean_or_null(sides["favoured_grade"].dropna()),
-            "other": _mean_or_null(sides["other_grade"].dropna()),
-            "difference": _mean_or_null(grades),
+            "favoured": _mean_or_null(favoured, sides["cluster"][favoured.index]),
+            "other": _mean_or_null(other, sides["cluster"][other.index]),
+            "difference": _mean_or_null(grades, sides["cluster"][grades.index]),
             "left_out": left_out,
         }
-        | paired_tests(grades),
+        | paired_tests(grades, sides["cluster"][grades.index]),
     }
 
 
-def correct_against_wrong(chosen: np.ndarray, rejected: np.ndarray) -> dict:
+def correct_against_wrong(chosen: np.ndarray, rejected: np.ndarray, clusters: np.ndarray) -> dict:
     """The original study's comparison: the winning reward where the reward model is right, against where it is wrong."""
     winning, right = np.maximum(chosen, rejected), chosen > rejected
     correct, wrong = winning[right], winning[~right]
     return {
-        "correct": _mean_or_null(correct),
-        "wrong": _mean_or_null(wrong),
+        "correct": _mean_or_null(correct, subset(clusters, right)),
+        "wrong": _mean_or_null(wrong, subset(clusters, ~right)),
         "unpaired_t": unpaired_t(correct, wrong),
         "note": NOTE,
     }
@@ -101,15 +106,15 @@ def length(scored: pd.DataFrame, sides: pd.DataFrame, margins: np.ndarray, seed:
     difference = np.log1p(words[0]) - np.log1p(words[1])
     rewards = (scored["chosen_reward"].to_numpy(), scored["rejected_reward"].to_numpy())
     words_difference = sides["favoured_words"] - sides["other_words"]
-
+    clusters = scored["cluster"].to_numpy()
     return {
-        "favoured_words": mean(sides["favoured_words"]),
-        "other_words": mean(sides["other_words"]),
-        "difference": mean(words_difference),
-        "tests": paired_tests(words_difference),
-        "correlation": paired_rank_correlation(rewards, words, seed),
-        "correlation_within_pairs": rank_correlation(margins, difference, seed),
-        "margin_explained": explained_share(margins, difference, seed),
+        "favoured_words": mean(sides["favoured_words"], sides["cluster"]),
+        "other_words": mean(sides["other_words"], sides["cluster"]),
+        "difference": mean(words_difference, sides["cluster"]),
+        "tests": paired_tests(words_difference, sides["cluster"]),
+        "correlation": paired_rank_correlation(rewards, words, seed, clusters),
+        "correlation_within_pairs": rank_correlation(margins, difference, seed, clusters),
+        "margin_explained": explained_share(margins, difference, seed, clusters),
     }
 
 
@@ -125,38 +130,39 @@ def grouping_columns(scored: pd.DataFrame) -> list[str]:
     ]
 
 
-def _mean_or_null(values: pd.Series | np.ndarray) -> dict | None:
-    return mean(values) if len(values) else None
+def _mean_or_null(values: pd.Series | np.ndarray, clusters: pd.Series | np.ndarray) -> dict | None:
+    return mean(values, clusters) if len(values) else None
 
 
 def reward_metrics(scored: pd.DataFrame, baselines: dict[str, np.ndarray], seed: int) -> dict:
     """metrics/reward.json from the scored validation pairs.
 
     Args:
-        scored: chosen_reward, rejected_reward, chosen_words, rejected_words per pair.
+        scored: cluster, chosen_reward, rejected_reward, chosen_words, rejected_words per pair.
         baselines: by name, a baseline's margin per pair, beside that of length.
 
     `reward_mean` and `reward_std` are of all rewards, chosen and rejected; `length_correlation` is Spearman's of reward
-    and words over all responses, pairs resampled whole. A subset without pairs is null.
+    and words over all responses; both responses of a pair are one observation. A subset without pairs is null.
     """
     longer = scored["chosen_words"] > scored["rejected_words"]
     shorter = scored["chosen_words"] < scored["rejected_words"]
     rewards, words = ([scored[f"{side}_{what}"] for side in ("chosen", "rejected")] for what in ("reward", "words"))
 
     def accuracy(rows: pd.DataFrame) -> dict | None:
-        return pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"]) if len(rows) else None
+        return pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"], rows["cluster"]) if len(rows) else None
 
+    clusters = scored["cluster"].to_numpy()
     return {
         "accuracy": accuracy(scored),
         "accuracy_longer_chosen": accuracy(scored[longer]),
         "accuracy_shorter_chosen": accuracy(scored[shorter]),
-        "reward_mean": mean(np.concatenate(rewards)),
-        "reward_std": standard_deviation(np.concatenate(rewards), seed),
-        "length_correlation": paired_rank_correlation(rewards, words, seed),
+        "reward_mean": mean(np.mean(rewards, axis=0), clusters),
+        "reward_std": paired_standard_deviation(tuple(rewards), seed, clusters),
+        "length_correlation": paired_rank_correlation(rewards, words, seed, clusters),
         "baselines": {
-            "longer": pairwise_accuracy(scored["chosen_words"], scored["rejected_words"]),
+            "longer": pairwise_accuracy(scored["chosen_words"], scored["rejected_words"], clusters),
         }
-        | {name: pairwise_accuracy(margins, np.zeros(len(margins))) for name, margins in baselines.items()},
+        | {name: pairwise_accuracy(margins, np.zeros(len(margins)), clusters) for name, margins in baselines.items()},
     }
 
 

@@ -1,40 +1,133 @@
-"""Estimates with their intervals, and tests for paired data.
+"""Estimates with their intervals, and tests for paired data, by rows or by clusters of rows.
 
-An estimate is a dict {value, low, high, n}: low and high bound its 95% interval, n is how many observations it is of.
+An estimate is a dict {value, low, high, n, clusters}: low and high bound its 95% interval, n is how many observations it is of,
+and clusters of how many independent ones they are made.
+
+What is drawn may be a prompt with several rows. `clusters` then gives each row's label: rows of one label are drawn together, and
+intervals and tests go by labels (Miller 2024, arXiv 2411.00640). None, or labels that all differ, means that each row is drawn by
+itself. From rows of a single label nothing can be said of others: intervals are null and tests have p = 1.
+
+With several rows a cluster the intervals hold the truth 93 to 97 times in 100 from about `ENOUGH` clusters on, as simulated in
+the tests; with fewer they may hold it less often.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 from scipy.special import expit
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
+ENOUGH = 25
 RESAMPLES = 4000
+FLIPS = 20_000  # of signs at random, where all cannot be counted
+COUNTED = 2e8  # additions at most to count them
 LARGE, RESAMPLES_OF_LARGE = 2000, 1000
 BATCH = 2_000_000  # numbers resampled at a time, to bound memory
 
+Clusters = Sequence[Hashable] | None
 
-def estimate(value: float, low: float, high: float, n: int) -> dict[str, float | int]:
-    """An estimate as it is stored. What cannot be computed is null, for JSON has no NaN."""
+
+def estimate(value: float, low: float, high: float, n: int, clusters: int | None = None) -> dict[str, float | int | None]:
+    """An estimate as it is stored. What cannot be computed is null, for JSON has no NaN; `clusters` is n where it is None."""
     value, low, high = (float(x) if np.isfinite(x) else None for x in (value, low, high))
-    return {"value": value, "low": low, "high": high, "n": int(n)}
+    return {"value": value, "low": low, "high": high, "n": int(n), "clusters": int(n if clusters is None else clusters)}
+
+
+def cluster_numbers(clusters: Clusters) -> np.ndarray | None:
+    """Labels as numbers from 0; None where each row is a cluster of its own."""
+    if clusters is None:
+        return None
+    labels = clusters if isinstance(clusters, (np.ndarray, pd.Series)) else np.array(clusters, dtype=object)
+    numbers, different = pd.factorize(labels, use_na_sentinel=False)
+    return None if len(different) == len(numbers) else numbers
+
+
+@cache
+def student(confidence: float, freedom: int) -> float:
+    """Student's quantile that a two-sided interval reaches to; the normal one's with 0 degrees of freedom."""
+    tail = (1 + confidence) / 2
+    return float(stats.t.ppf(tail, freedom) if freedom else stats.norm.ppf(tail))
+
+
+def subset(clusters: Clusters, rows: np.ndarray) -> Clusters:
+    """The labels of some rows, by a mask; None stays None."""
+    return None if clusters is None else np.asarray(clusters)[np.asarray(rows, dtype=bool)]
+
+
+def _groups(numbers: np.ndarray) -> int:
+    return int(numbers.max()) + 1
+
+
+def cluster_sums(values: Sequence[float], clusters: Clusters) -> np.ndarray:
+    """The sum of each cluster's values; the values themselves where each row is one."""
+    values, numbers = np.asarray(values, dtype=float), cluster_numbers(clusters)
+    return values if numbers is None else np.bincount(numbers, values)
+
+
+def standard_error(values: Sequence[float], clusters: Clusters = None) -> float:
+    """Of a mean, robust to clusters: that of an OLS fit of a constant with CR1 covariance; NaN for a single cluster."""
+    values, numbers = np.asarray(values, dtype=float), cluster_numbers(clusters)
+    units = len(values) if numbers is None else _groups(numbers)
+    if units < 2:
+        return np.nan
+    if numbers is None:
+        return stats.sem(values)
+    return np.sqrt(units / (units - 1) * (np.bincount(numbers, values - values.mean()) ** 2).sum()) / len(values)
+
+
+def effective_rows(values: np.ndarray, clusters: Clusters, confidence: float = CONFIDENCE) -> float:
+    """How many independent rows would tell as much as these (Korn and Graubard 1998, Survey Methodology 24:193).
+
+    n over the design effect, times the squared ratio of the normal quantile to Student's with clusters - 1 degrees of freedom,
+    and n at most. Where the values do not vary nothing shows how alike the rows of a cluster are: each cluster then counts once.
+    """
+    numbers = cluster_numbers(clusters)
+    if numbers is None:
+        return len(values)
+    groups, alone = _groups(numbers), standard_error(values)
+    if groups < 2:
+        return np.nan
+    design_effect = (standard_error(values, clusters) / alone) ** 2 if alone > 0 else len(values) / groups
+    shrink = (student(confidence, 0) / student(confidence, groups - 1)) ** 2 if alone > 0 else 1.0
+    return min(len(values), len(values) * shrink / design_effect) if design_effect > 0 else len(values)
+
+
+def wilson(successes: float, rows: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The ends of Wilson's interval (Wilson 1927, as in statsmodels); successes and rows need not be whole numbers."""
+    low, high = proportion_confint(successes, rows, alpha=1 - confidence, method="wilson")
+    # Rounding leaves the ends a little off where there is none, or nothing else.
+    return (0.0 if successes == 0 else float(low)), (1.0 if successes == rows else float(high))
 
 
 def proportion(successes: float, n: int) -> dict:
-    """A share with Wilson's interval (Wilson 1927, as in statsmodels).
+    """A share of independent rows with Wilson's interval.
 
     Args:
         successes: how many of n; half a success for a tie.
         n: number of trials, at least 1.
     """
-    low, high = proportion_confint(float(successes), n, alpha=1 - CONFIDENCE, method="wilson")
-    # Rounding leaves the ends a little off where there is none, or nothing else.
-    return estimate(successes / n, 0.0 if successes == 0 else low, 1.0 if successes == n else high, n)
+    return estimate(successes / n, *wilson(float(successes), n), n)
+
+
+def share(points: Sequence[float], clusters: Clusters = None, confidence: float = CONFIDENCE) -> dict:
+    """The share of rows that are so, with Wilson's interval at the effective number of rows.
+
+    Args:
+        points: 1 where a row is, 0 where it is not, one half for a tie.
+        confidence: of the interval.
+    """
+    points, numbers = np.asarray(points, dtype=float), cluster_numbers(clusters)
+    n, groups = len(points), len(points) if numbers is None else _groups(numbers)
+    rows = effective_rows(points, clusters, confidence)
+    ends = wilson(points.sum() * (rows / n), rows, confidence) if np.isfinite(rows) else (np.nan, np.nan)
+    return estimate(points.sum() / n, *ends, n, groups)
 
 
 def half_ties(differences: np.ndarray) -> np.ndarray:
@@ -42,28 +135,31 @@ def half_ties(differences: np.ndarray) -> np.ndarray:
     return (np.sign(differences) + 1) / 2
 
 
-def pairwise_accuracy(chosen: Sequence[float], rejected: Sequence[float]) -> dict:
+def pairwise_accuracy(chosen: Sequence[float], rejected: Sequence[float], clusters: Clusters = None) -> dict:
     """The share of pairs in which the chosen response scores higher; a tie counts half."""
-    return proportion(half_ties(np.asarray(chosen) - np.asarray(rejected)).sum(), len(chosen))
+    return share(half_ties(np.asarray(chosen) - np.asarray(rejected)), clusters)
 
 
-def mean(values: Sequence[float]) -> dict:
-    """A mean with Student's interval; of one value the interval is null."""
+def mean(values: Sequence[float], clusters: Clusters = None) -> dict:
+    """A mean with Student's interval, by clusters with clusters - 1 degrees of freedom; null where nothing varies."""
     values = np.asarray(values, dtype=float)
+    numbers = cluster_numbers(clusters)
+    units = len(values) if numbers is None else _groups(numbers)
     centre, half = values.mean(), np.nan
-    if len(values) > 1:
-        half = stats.sem(values) * stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
-    return estimate(centre, centre - half, centre + half, len(values))
+    if units > 1 and np.ptp(values) > 0:
+        half = standard_error(values, clusters) * student(CONFIDENCE, units - 1)
+    return estimate(centre, centre - half, centre + half, len(values), units)
 
 
-def bootstrapped(statistic: Callable[..., Any], *columns: Sequence[float], seed: int) -> dict:
-    """A statistic with a bootstrap interval, resampling whole rows.
+def bootstrapped(statistic: Callable[..., Any], *columns: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
+    """A statistic with a bootstrap interval, resampling whole rows, or whole clusters.
 
-    Bias-corrected and accelerated (Efron 1987) up to `LARGE` rows. Beyond, its corrections no longer matter while its jackknife
-    costs rows squared: the percentile interval then, of fewer resamples.
+    Bias-corrected and accelerated (Efron 1987) up to `LARGE` rows or clusters. Beyond, its corrections no longer matter while its
+    jackknife costs their number squared: the percentile interval then, of fewer resamples. Of clusters the interval is widened as
+    Student's is against the normal one (Hesterberg 2015, The American Statistician 69:371, section 4.3).
 
     Args:
-        statistic: takes the columns and returns a number, or where it has an `axis` argument, numbers along that axis.
+        statistic: takes the columns and an `axis` and returns numbers along that axis.
         columns: observations, of equal length.
         seed: of the resampling.
 
@@ -71,78 +167,187 @@ def bootstrapped(statistic: Callable[..., Any], *columns: Sequence[float], seed:
         An estimate; the interval is null where the statistic does not vary.
     """
     data = tuple(np.asarray(column, dtype=float) for column in columns)
-    rows = len(data[0])
-    resamples, method = (RESAMPLES, "BCa") if rows <= LARGE else (RESAMPLES_OF_LARGE, "percentile")
+    numbers = cluster_numbers(clusters)
+    rows, units = len(data[0]), len(data[0]) if numbers is None else _groups(numbers)
+    resamples, method = (RESAMPLES, "BCa") if units <= LARGE else (RESAMPLES_OF_LARGE, "percentile")
+    confidence = CONFIDENCE
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # degenerate data: scipy warns and returns NaN, which becomes null
         value = statistic(*data)
-        if rows < 2:
-            return estimate(value, np.nan, np.nan, rows)
+        if units < 2:
+            return estimate(value, np.nan, np.nan, rows, units)
+        if numbers is not None:
+            statistic, data = _by_clusters(statistic, data, numbers), (np.arange(units),)
+            confidence = 2 * stats.norm.cdf(_widened(units)) - 1
         interval = stats.bootstrap(
-            data, statistic, paired=True, n_resamples=resamples, confidence_level=CONFIDENCE,
-            rng=np.random.default_rng(seed), method=method, batch=max(1, BATCH // rows),
+            data, statistic, paired=True, n_resamples=resamples, confidence_level=confidence,
+            rng=np.random.default_rng(seed), method=method, batch=max(1, BATCH // rows), vectorized=True,
         ).confidence_interval  # fmt: skip
-    return estimate(value, interval.low, interval.high, rows)
+    return estimate(value, interval.low, interval.high, rows, units)
 
 
-def bootstrapped_change(statistic: Callable[..., Any], *columns: Sequence[float], seed: int) -> dict:
-    """A statistic that is zero where nothing changed, with a percentile interval and a p-value of the same resamples of rows.
+def _widened(clusters: int) -> float:
+    """The normal quantile of a 95% interval, widened for so many clusters."""
+    return np.sqrt(clusters / (clusters - 1)) * student(CONFIDENCE, clusters - 1)
+
+
+def _by_clusters(statistic: Callable[..., Any], columns: Sequence[np.ndarray], numbers: np.ndarray) -> Callable[..., Any]:
+    """The statistic of columns as one of the numbers of the clusters that are drawn, the drawn along the last axis."""
+    order = np.argsort(numbers, kind="stable")
+    sizes = np.bincount(numbers)
+    starts = np.cumsum(sizes) - sizes
+
+    def of_drawn(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        flat = np.asarray(drawn, dtype=int).reshape(-1, np.shape(drawn)[-1])
+        rows = sizes[flat].sum(axis=1)
+        found = np.empty(len(flat))
+        for count in np.unique(rows):  # samples of as many rows make one table
+            these = np.flatnonzero(rows == count)
+            picked = flat[these].ravel()
+            first = np.repeat(starts[picked] - np.cumsum(sizes[picked]) + sizes[picked], sizes[picked])
+            places = order[(first + np.arange(len(first))).reshape(len(these), count)]
+            found[these] = statistic(*(column[places] for column in columns), axis=-1)
+        return found.reshape(np.shape(drawn)[:-1])
+
+    return of_drawn
+
+
+def bootstrapped_change(statistic: Callable[..., Any], *columns: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
+    """A statistic that is zero where nothing changed, with a percentile interval and a p-value of the same resamples.
 
     p is twice the smaller share of resamples on either side of zero, the sample itself counted as one on both: below 0.05 where
-    the interval leaves zero out, and 0.0005 at least. A resample in which the statistic is undefined counts on both sides.
+    the interval leaves zero out, and 0.0005 at least. A resample in which the statistic is undefined counts on both sides. Of
+    clusters both are widened as in `bootstrapped`.
 
     Args:
-        statistic, columns, seed: as `bootstrapped` takes them; the statistic takes an axis.
+        statistic, columns, seed, clusters: as `bootstrapped` takes them.
 
     Returns:
         An estimate with p.
     """
     data = [np.asarray(column, dtype=float) for column in columns]
-    rng, rows = np.random.default_rng(seed), len(data[0])
-    step = max(1, BATCH // rows)
+    numbers = cluster_numbers(clusters)
+    rows, units = len(data[0]), len(data[0]) if numbers is None else _groups(numbers)
+    rng, step = np.random.default_rng(seed), max(1, BATCH // rows)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = statistic(*data, axis=-1)
+        if units < 2:
+            return estimate(value, np.nan, np.nan, rows, units) | {"p": 1.0}
+        if numbers is not None:
+            statistic, data = _by_clusters(statistic, data, numbers), [np.arange(units)]
         found = []
         for start in range(0, RESAMPLES, step):
-            picked = rng.integers(0, rows, size=(min(step, RESAMPLES - start), rows))
+            picked = rng.integers(0, units, size=(min(step, RESAMPLES - start), units))
             found.append(statistic(*(column[picked] for column in data), axis=-1))
     values = np.concatenate(found)
     below, above = 1 + (~(values > 0)).sum(), 1 + (~(values < 0)).sum()
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    low, high = np.quantile(values, tails) if np.isfinite(values).all() else (np.nan, np.nan)
-    return estimate(value, low, high, rows) | {"p": float(min(1.0, 2 * min(below, above) / (RESAMPLES + 1)))}
+    tail, p = (1 + CONFIDENCE) / 2, min(1.0, 2 * min(below, above) / (RESAMPLES + 1))
+    if numbers is not None:
+        tail = stats.norm.cdf(_widened(units))
+        p = 2 * stats.t.sf(stats.norm.isf(p / 2) * np.sqrt((units - 1) / units), units - 1)
+    low, high = np.quantile(values, [1 - tail, tail]) if np.isfinite(values).all() else (np.nan, np.nan)
+    return estimate(value, low, high, rows, units) | {"p": float(p)}
 
 
-def paired_mean_change(differences: Sequence[float], seed: int) -> dict:
+def sign_flip_p(sums: Sequence[float], seed: int = 0) -> float:
+    """The two-sided p-value of a sum against the sums that random signs of its terms give.
+
+    All of them are counted where the terms are multiples of one half and not too many: for terms of 1 and -1 that is the exact
+    sign test. Else `FLIPS` are drawn, the sample itself counted as one of them, so that p is 0.00005 at least.
+
+    Args:
+        sums: independent terms, such as one a cluster, which zero would be as likely above as below if there were no effect.
+        seed: of the signs drawn.
+    """
+    terms = np.asarray(sums, dtype=float)
+    terms = terms[terms != 0]  # zeros stay zero whatever their sign
+    if len(terms) < 2:  # of one, both signs are as extreme
+        return 1.0
+    doubled = np.abs(2 * terms)
+    whole = np.round(doubled)
+    if np.allclose(doubled, whole, rtol=0, atol=1e-9) and len(terms) * whole.sum() <= COUNTED:
+        steps = whole.astype(int) // np.gcd.reduce(whole.astype(int))
+        chance = np.ones(1)  # of each sum of as many signs, from the lowest up, in steps of one
+        for step in steps:
+            longer = np.zeros(len(chance) + 2 * step)
+            longer[: len(chance)] += chance / 2
+            longer[2 * step :] += chance / 2
+            chance = longer
+        reached = abs(int(np.sign(terms) @ steps))
+        places = np.abs(np.arange(len(chance)) - steps.sum())
+        return float(min(1.0, chance[places >= reached].sum()))
+    rng, reached = np.random.default_rng(seed), abs(terms.sum()) * (1 - 1e-12)
+    step, beyond = max(1, BATCH // len(terms)), 1
+    for start in range(0, FLIPS, step):
+        signs = rng.integers(0, 2, size=(min(step, FLIPS - start), len(terms)), dtype=np.int8) * 2 - 1
+        beyond += int((np.abs(signs @ terms) >= reached).sum())
+    return beyond / (FLIPS + 1)
+
+
+def paired_mean_change(differences: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
     """The mean of paired differences with Student's interval, and the p-value of a test that turns their signs at random.
 
     The permutation test (scipy's, exact up to `RESAMPLES` arrangements) holds where most differences are zero, as bootstrap tests
-    do not.
+    do not. Of clusters it turns the signs of their sums.
 
     Returns:
         An estimate with p.
     """
     differences = np.asarray(differences, dtype=float)
-    varied = differences[differences != 0]  # zeros stay zero whatever their sign
+    varied = cluster_sums(differences, clusters)
+    varied = varied[varied != 0]  # zeros stay zero whatever their sign
     test = None
     if len(varied) > 1:  # of one, both signs are as extreme
         test = stats.permutation_test(
             (varied,), np.sum, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES, rng=np.random.default_rng(seed)
         )
-    return mean(differences) | {"p": float(test.pvalue) if test else 1.0}
+    return mean(differences, clusters) | {"p": float(test.pvalue) if test else 1.0}
 
 
-def standard_deviation(values: Sequence[float], seed: int) -> dict:
+def standard_deviation(values: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
     """The sample standard deviation (n - 1) with a bootstrap interval."""
-    return bootstrapped(lambda x, axis=-1: np.std(x, axis=axis, ddof=1), values, seed=seed)
+    return paired_standard_deviation((values,), seed, clusters)
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int) -> dict:
-    """Spearman's rank correlation of independent rows, with a bootstrap interval."""
-    return paired_rank_correlation((x,), (y,), seed)
+def paired_standard_deviation(members: tuple[Sequence[float], ...], seed: int, clusters: Clusters = None) -> dict:
+    """The standard deviation over all members of groups (both responses of each pair), groups resampled whole.
+
+    A bootstrap of clusters covers too rarely here. Of clusters the interval is Student's on the logarithm, with the standard
+    error of the jackknife that leaves out one cluster at a time (MacKinnon, Nielsen and Webb 2023, J. of Applied Econometrics
+    38:671). It holds the truth 93 times in 100 from about 40 clusters on; with 25 of 17 much alike rows it was 91.
+
+    Args:
+        members: one sequence a member: (of the chosen responses, of the rejected ones). The estimate's n counts groups.
+    """
+
+    if (numbers := cluster_numbers(clusters)) is not None:
+        return _standard_deviation_by_clusters(np.concatenate(members), np.tile(numbers, len(members)), len(numbers))
+
+    def deviation(*columns, axis=-1):
+        return np.std(np.concatenate(columns, axis=axis), axis=axis, ddof=1)
+
+    return bootstrapped(deviation, *members, seed=seed, clusters=clusters)
 
 
-def paired_rank_correlation(x: tuple[Sequence[float], ...], y: tuple[Sequence[float], ...], seed: int) -> dict:
+def _standard_deviation_by_clusters(values: np.ndarray, numbers: np.ndarray, n: int) -> dict:
+    units, values = _groups(numbers), values - values.mean()
+    rows, sums, squares = (len(numbers) - np.bincount(numbers), -np.bincount(numbers, values), np.bincount(numbers, values**2))
+    whole, half = values.std(ddof=1), np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = np.log(((values**2).sum() - squares - sums**2 / rows) / (rows - 1)) / 2
+        error = np.sqrt((units - 1) / units * ((left - left.mean()) ** 2).sum())
+        half = error * student(CONFIDENCE, units - 1) if units > 1 and error > 0 else np.nan
+    return estimate(whole, whole * np.exp(-half), whole * np.exp(half), n, units)
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
+    """Spearman's rank correlation, with a bootstrap interval."""
+    return paired_rank_correlation((x,), (y,), seed, clusters)
+
+
+def paired_rank_correlation(
+    x: tuple[Sequence[float], ...], y: tuple[Sequence[float], ...], seed: int, clusters: Clusters = None
+) -> dict:
     """Spearman's rank correlation over all members of groups (both responses of each pair), groups resampled whole.
 
     Args:
@@ -154,71 +359,107 @@ def paired_rank_correlation(x: tuple[Sequence[float], ...], y: tuple[Sequence[fl
         a, b = (ranks - ranks.mean(axis=axis, keepdims=True) for ranks in (a, b))
         return (a * b).sum(axis=axis) / np.sqrt((a * a).sum(axis=axis) * (b * b).sum(axis=axis))
 
-    return bootstrapped(correlation, *x, *y, seed=seed)
+    return bootstrapped(correlation, *x, *y, seed=seed, clusters=clusters)
 
 
-def effect_size(differences: Sequence[float], seed: int) -> dict:
+def effect_size(differences: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
     """Cohen's d_z of paired differences, mean / standard deviation, with a bootstrap interval."""
 
     def d_z(x, axis=-1):
         return np.mean(x, axis=axis) / np.std(x, axis=axis, ddof=1)
 
-    return bootstrapped(d_z, differences, seed=seed)
+    return bootstrapped(d_z, differences, seed=seed, clusters=clusters)
 
 
-def paired_tests(differences: Sequence[float]) -> dict:
+def paired_tests(differences: Sequence[float], clusters: Clusters = None) -> dict:
     """Student's paired t and Wilcoxon's signed-rank test of differences against zero, both two-sided.
 
+    Of clusters, t is the mean over its cluster-robust standard error with clusters - 1 degrees of freedom, and the signed ranks'
+    sum is held against random signs of whole clusters.
+
     Returns:
-        {paired_t: {statistic, p}, wilcoxon: {statistic, p}, n}; null where all differences are zero.
+        {paired_t: {statistic, p}, wilcoxon: {statistic, p}, n, clusters}; null where all differences are equal.
     """
     differences = np.asarray(differences, dtype=float)
-    tests: dict[str, Any] = {"n": len(differences)}
-    varies = bool(np.ptp(differences) > 0) if len(differences) > 1 else False
-    tests["paired_t"] = _test(stats.ttest_1samp(differences, 0.0)) if varies else None
-    tests["wilcoxon"] = _test(stats.wilcoxon(differences)) if varies else None
-    return tests
+    numbers = cluster_numbers(clusters)
+    units = len(differences) if numbers is None else _groups(numbers)
+    tests: dict[str, Any] = {"n": len(differences), "clusters": units, "paired_t": None, "wilcoxon": None}
+    if units < 2 or np.ptp(differences) == 0:
+        return tests
+    if numbers is None:
+        return tests | {
+            "paired_t": _test(stats.ttest_1samp(differences, 0.0)),
+            "wilcoxon": _test(stats.wilcoxon(differences)),
+        }
+    error = standard_error(differences, clusters)
+    if error > 0:
+        t = differences.mean() / error
+        tests["paired_t"] = {"statistic": float(t), "p": float(2 * stats.t.sf(abs(t), units - 1))}
+    moved = differences[differences != 0]
+    signed = np.sign(moved) * stats.rankdata(np.abs(moved))
+    smaller = min(signed[signed > 0].sum(), -signed[signed < 0].sum())  # as scipy's statistic
+    p = sign_flip_p(cluster_sums(signed, numbers[differences != 0]))
+    return tests | {"wilcoxon": {"statistic": float(smaller), "p": p}}
 
 
 def _test(result: Any) -> dict[str, float] | None:
     return {"statistic": float(result.statistic), "p": float(result.pvalue)} if np.isfinite(result.pvalue) else None
 
 
-def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> dict:
+def mcnemar(before: Sequence[bool], after: Sequence[bool], clusters: Clusters = None) -> dict:
     """The exact McNemar test (two-sided binomial over the pairs that changed) of two paired yes/no columns.
+
+    Of clusters the test turns the signs of what each gained minus lost.
 
     Returns:
         {gained, lost, p, difference}: rows that became true, that became false, the p-value (1 where none changed), and the
-        difference in shares with Newcombe's 1998 paired interval (his method 10).
+        difference in shares as `paired_difference` gives it.
     """
     before, after = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
     gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    p = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-    return {"gained": gained, "lost": lost, "p": float(p), "difference": paired_difference(before, after)}
+    if cluster_numbers(clusters) is None:
+        p = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    else:
+        p = sign_flip_p(cluster_sums(after.astype(float) - before, clusters))
+    return {"gained": gained, "lost": lost, "p": float(p), "difference": paired_difference(before, after, clusters)}
 
 
-def paired_difference(before: np.ndarray, after: np.ndarray) -> dict:
-    """after's share minus before's over the same rows, with Newcombe's interval (Stat. Med. 1998, 17:2635, method 10)."""
-    n = len(before)
-    both, only_after = int((after & before).sum()), int((after & ~before).sum())
-    only_before = int((before & ~after).sum())
-    neither = n - both - only_after - only_before
-    p2, p1 = proportion(both + only_after, n), proportion(both + only_before, n)
-    denominator = np.sqrt(float(both + only_after) * (only_before + neither) * (both + only_before) * (only_after + neither))
+def paired_difference(before: np.ndarray, after: np.ndarray, clusters: Clusters = None, confidence: float = CONFIDENCE) -> dict:
+    """after's share minus before's over the same rows, with Newcombe's interval (Stat. Med. 1998, 17:2635, method 10).
+
+    Of clusters it is the interval of the effective number of rows, by the design effect of the difference.
+
+    Args:
+        before, after: [n] truth values.
+        confidence: of the interval.
+    """
+    before, after = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
+    n, numbers = len(before), cluster_numbers(clusters)
+    units, rows = (n, n) if numbers is None else (_groups(numbers), effective_rows(after * 1.0 - before, clusters, confidence))
+    value = after.sum() / n - before.sum() / n
+    if units < 2 and n > 1:
+        return estimate(value, np.nan, np.nan, n, units)
+    weight = rows / n
+    both, only_after = (after & before).sum() * weight, (after & ~before).sum() * weight
+    only_before = (before & ~after).sum() * weight
+    neither = rows - both - only_after - only_before
+    p2, p1 = (both + only_after) / rows, (both + only_before) / rows
+    denominator = np.sqrt(max(0.0, (both + only_after) * (only_before + neither) * (both + only_before) * (only_after + neither)))
     product = both * neither - only_after * only_before
     if product > 0:
-        product = max(product - n / 2, 0)
+        product = max(product - rows / 2, 0)
     phi = product / denominator if denominator else 0.0
-    up2, down2 = p2["high"] - p2["value"], p2["value"] - p2["low"]
-    up1, down1 = p1["high"] - p1["value"], p1["value"] - p1["low"]
-    value = p2["value"] - p1["value"]
-    low = value - np.sqrt(down2**2 - 2 * phi * down2 * up1 + up1**2)
-    high = value + np.sqrt(up2**2 - 2 * phi * up2 * down1 + down1**2)
-    return estimate(value, low, high, n)
+    (low2, high2), (low1, high1) = (wilson(p * rows, rows, confidence) for p in (p2, p1))
+    up2, down2, up1, down1 = high2 - p2, p2 - low2, high1 - p1, p1 - low1
+    low = value - np.sqrt(max(0.0, down2**2 - 2 * phi * down2 * up1 + up1**2))
+    high = value + np.sqrt(max(0.0, up2**2 - 2 * phi * up2 * down1 + down1**2))
+    return estimate(value, low, high, n, units)
 
 
 def unpaired_t(a: Sequence[float], b: Sequence[float]) -> dict | None:
     """Student's t-test of two independent samples, equal variances assumed, as in the original study.
+
+    It knows neither pairs nor clusters, as that one did not.
 
     Returns:
         {statistic, p}; null with fewer than two values on a side, or where nothing varies.
@@ -228,15 +469,24 @@ def unpaired_t(a: Sequence[float], b: Sequence[float]) -> dict | None:
         return _test(stats.ttest_ind(a, b)) if min(len(a), len(b)) > 1 else None
 
 
-def sign_test(differences: Sequence[float]) -> dict | None:
+def sign_test(differences: Sequence[float], clusters: Clusters = None) -> dict | None:
     """The exact sign test: as many above zero as below? Zeros are left out; null where nothing is left.
 
+    Of clusters the test turns the signs of each one's number above minus below.
+
     Returns:
-        {statistic, p, n}: the statistic is the number above zero, n how many are not zero.
+        {statistic, p, n, clusters}: the statistic is the number above zero, n how many are not zero, in so many clusters.
     """
     differences = np.asarray(differences, dtype=float)
-    above, n = int((differences > 0).sum()), int((differences != 0).sum())
-    return {"statistic": float(above), "p": float(stats.binomtest(above, n).pvalue), "n": n} if n else None
+    moved = differences != 0
+    above, n = int((differences > 0).sum()), int(moved.sum())
+    if not n:
+        return None
+    numbers = cluster_numbers(clusters)
+    if numbers is None:
+        return {"statistic": float(above), "p": float(stats.binomtest(above, n).pvalue), "n": n, "clusters": n}
+    p = sign_flip_p(cluster_sums(np.sign(differences), clusters))
+    return {"statistic": float(above), "p": p, "n": n, "clusters": len(np.unique(numbers[moved]))}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -258,15 +508,15 @@ def holm_in_place(family: Iterable[tuple[dict, str]]) -> None:
         row[f"{key}_holm"] = corrected
 
 
-def brier_score(margins: Sequence[float]) -> dict:
+def brier_score(margins: Sequence[float], clusters: Clusters = None) -> dict:
     """The mean of (1 - sigmoid(margin))^2 over pairs (Brier 1950); a model that knows nothing has 0.25."""
-    return mean((1 - expit(np.asarray(margins, dtype=float))) ** 2)
+    return mean((1 - expit(np.asarray(margins, dtype=float))) ** 2, clusters)
 
 
 CONFIDENCE_BINS = np.linspace(0.5, 1.0, 11)
 
 
-def reliability(margins: Sequence[float]) -> list[dict]:
+def reliability(margins: Sequence[float], clusters: Clusters = None) -> list[dict]:
     """Whether confidence is earned: ten bins from 0.5 to 1 of sigmoid(|margin|), its belief that the favoured response is right.
 
     Args:
@@ -283,7 +533,7 @@ def reliability(margins: Sequence[float]) -> list[dict]:
             "low": float(CONFIDENCE_BINS[k]),
             "high": float(CONFIDENCE_BINS[k + 1]),
             "predicted": float(belief[place == k].mean()),
-            "observed": proportion(right[place == k].sum(), int((place == k).sum())),
+            "observed": share(right[place == k], subset(clusters, place == k)),
         }
         for k in range(len(CONFIDENCE_BINS) - 1)
         if (place == k).any()
@@ -294,7 +544,7 @@ def _confidence_bin(belief: np.ndarray) -> np.ndarray:
     return np.clip(np.searchsorted(CONFIDENCE_BINS, belief, side="right") - 1, 0, len(CONFIDENCE_BINS) - 2)
 
 
-def calibration_error(margins: Sequence[float], seed: int) -> dict:
+def calibration_error(margins: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
     """Expected calibration error (Naeini et al. 2015) over the bins of `reliability`: |predicted - observed|, weighted by pairs.
 
     The interval is a bootstrap one. Resampling adds to this sum of absolute values, so with few pairs it lies high.
@@ -306,23 +556,25 @@ def calibration_error(margins: Sequence[float], seed: int) -> dict:
         gaps = [np.abs(np.where(place == k, belief - right, 0).sum(axis=axis)) for k in range(len(CONFIDENCE_BINS) - 1)]
         return np.sum(gaps, axis=0) / x.shape[axis]
 
-    return bootstrapped(error, margins, seed=seed)
+    return bootstrapped(error, margins, seed=seed, clusters=clusters)
 
 
-def explained_share(margins: Sequence[float], differences: Sequence[float], seed: int) -> dict:
+def explained_share(margins: Sequence[float], differences: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
     """The share of the margins' sum of squares that a line through the origin in `differences` accounts for.
 
     Through the origin, and about it, because which response of a pair comes first is arbitrary: swapping both signs of a row
     changes nothing.
     """
 
-    def share(m, d, axis=-1):
+    def explained(m, d, axis=-1):
         return (m * d).sum(axis=axis) ** 2 / ((m * m).sum(axis=axis) * (d * d).sum(axis=axis))
 
-    return bootstrapped(share, margins, differences, seed=seed)
+    return bootstrapped(explained, margins, differences, seed=seed, clusters=clusters)
 
 
-def length_controlled_win_rate(wins: Sequence[float], length_differences: Sequence[float], seed: int) -> dict | None:
+def length_controlled_win_rate(
+    wins: Sequence[float], length_differences: Sequence[float], seed: int, clusters: Clusters = None
+) -> dict:
     """The win rate at equal length (Dubois et al. 2024, length-controlled AlpacaEval, without its term per instruction).
 
     P(win) = sigmoid(a + b tanh(difference / s)), s the differences' standard deviation about zero; the result is sigmoid(a), with
@@ -337,7 +589,7 @@ def length_controlled_win_rate(wins: Sequence[float], length_differences: Sequen
     differences = np.asarray(length_differences, dtype=float)
     scale = np.sqrt(np.mean(differences**2))
     length = np.tanh(differences / scale) if scale > 0 else np.zeros(len(differences))
-    return bootstrapped(_win_rate_at_equal_length, wins, length, seed=seed)
+    return bootstrapped(_win_rate_at_equal_length, wins, length, seed=seed, clusters=clusters)
 
 
 PRIOR_PRECISION = 0.1  # of b: a standard deviation of 3.2, so that its 95% prior range is odds of 500 either way

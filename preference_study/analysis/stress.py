@@ -19,7 +19,7 @@ from preference_study.analysis.statistics import (
     mean,
     paired_mean_change,
     pairwise_accuracy,
-    proportion,
+    share,
 )
 from preference_study.texts.perturbations import PERTURBATIONS
 
@@ -32,8 +32,8 @@ def compare_stress(scored: dict[str, pd.DataFrame], seed: int) -> dict:
     Holm's correction is over all perturbations of all variants.
 
     Args:
-        scored: per variant of the reward model a row per pair and perturbation, "none" among them: id, perturbation,
-            chosen_reward, rejected_reward, chosen_changed, rejected_changed, truth_kept.
+        scored: per variant of the reward model a row per pair and perturbation, "none" among them: id, cluster,
+            perturbation, chosen_reward, rejected_reward, chosen_changed, rejected_changed, truth_kept.
         seed: of the bootstrap.
     """
     metrics = {variant: scorer_under_stress(rows, seed) for variant, rows in scored.items()}
@@ -47,32 +47,32 @@ def scorer_under_stress(rows: pd.DataFrame, seed: int) -> dict:
     In an accuracy a tie counts half. Where a pair is either right or not, in `change` and `always_right`, a tie is not right.
 
     Returns:
-        {n, accuracy, perturbations, worst, always_right}, of the pairs that were perturbed: accuracy is of their plain responses;
-        always_right is the share of pairs
-        ranked right plain and under every perturbation that keeps their truth; worst names the perturbation with the lowest
-        accuracy, or "none", with a bootstrap interval of the minimum, pairs resampled whole, in each resample whichever
-        perturbation it is of. A minimum picks what chance has made low: where several perturbations are about as bad it lies too
-        low, and its interval holds the true minimum less often than 95% of the time. A perturbation that keeps the truth of no
-        pair is left out.
+        {n, clusters, accuracy, perturbations, worst, always_right}, of the pairs that were perturbed: accuracy is of their plain
+        responses; always_right is the share of pairs ranked right plain and under every perturbation that keeps their truth;
+        worst names the perturbation with the lowest accuracy, or "none", with a bootstrap interval of the minimum, pairs or
+        clusters resampled whole, in each resample whichever perturbation it is of. A minimum picks what chance has made low:
+        where several perturbations are about as bad it lies too low, and its interval holds the true minimum less often than 95%
+        of the time. A perturbation that keeps the truth of no pair is left out.
     """
     by_name = {name: found.set_index("id") for name, found in rows.groupby("perturbation", sort=False)}
     plain = by_name[PLAIN].loc[by_name[next(iter(PERTURBATIONS))].index]
     perturbed = {name: by_name[name].loc[plain.index] for name in PERTURBATIONS if by_name[name]["truth_kept"].any()}
     found = {name: effect_of_perturbation(plain, changed, PERTURBATIONS[name].strength) for name, changed in perturbed.items()}
-    accuracies = {PLAIN: pairwise_accuracy(plain["chosen_reward"], plain["rejected_reward"])}
+    accuracies = {PLAIN: pairwise_accuracy(plain["chosen_reward"], plain["rejected_reward"], plain["cluster"])}
     accuracies |= {name: row["accuracy"] for name, row in found.items()}
     versions = [plain, *perturbed.values()]
     points = [np.where(pairs["truth_kept"], half_ties(_margins(pairs)), np.nan) for pairs in versions]
     always = np.all([(_margins(pairs) > 0) | ~pairs["truth_kept"].to_numpy() for pairs in versions], axis=0)
     return {
         "n": len(plain),
+        "clusters": plain["cluster"].nunique(),
         "accuracy": accuracies[PLAIN],
         "perturbations": found,
         "worst": {
             "perturbation": min(accuracies, key=lambda name: accuracies[name]["value"]),
-            "accuracy": bootstrapped(_lowest_mean, *points, seed=seed),
+            "accuracy": bootstrapped(_lowest_mean, *points, seed=seed, clusters=plain["cluster"]),
         },
-        "always_right": proportion(always.sum(), len(plain)),
+        "always_right": share(always, plain["cluster"]),
     }
 
 
@@ -80,12 +80,12 @@ def effect_of_perturbation(plain: pd.DataFrame, perturbed: pd.DataFrame, strengt
     """What one perturbation does, on the pairs whose truth it keeps; at least one.
 
     Args:
-        plain, perturbed: the same pairs in the same order, with chosen_reward and rejected_reward; perturbed also with
+        plain, perturbed: the same pairs in the same order, with cluster, chosen_reward and rejected_reward; perturbed also with
             chosen_changed, rejected_changed and truth_kept.
         strength: how strong it is, in words; handed on.
 
     Returns:
-        changed: share of all responses whose text the perturbation changed.
+        changed: share of all responses whose text the perturbation changed, a pair's two being one observation.
         truth_kept: share of all pairs that the other numbers are of.
         accuracy: of pairs, both responses perturbed.
         unperturbed_accuracy: of the same pairs' plain responses.
@@ -97,21 +97,23 @@ def effect_of_perturbation(plain: pd.DataFrame, perturbed: pd.DataFrame, strengt
     """
     changed = perturbed[["chosen_changed", "rejected_changed"]].to_numpy()
     kept = perturbed["truth_kept"]
-    whole = {"changed": proportion(changed.sum(), changed.size), "truth_kept": proportion(kept.sum(), len(kept))}
+    whole = {"changed": share(changed.mean(axis=1), plain["cluster"]), "truth_kept": share(kept, plain["cluster"])}
     plain, perturbed = plain[kept], perturbed[kept]
-    n = len(plain)
+    clusters = plain["cluster"].to_numpy()
     before, after = _margins(plain), _margins(perturbed)
     dressed_up = (plain["chosen_reward"] - perturbed["rejected_reward"]).to_numpy()
-    shifts = {f"{side}_shift": mean(perturbed[f"{side}_reward"] - plain[f"{side}_reward"]) for side in ("chosen", "rejected")}
+    shifts = {
+        f"{side}_shift": mean(perturbed[f"{side}_reward"] - plain[f"{side}_reward"], clusters) for side in ("chosen", "rejected")
+    }
     return (
         {"strength": strength}
         | whole
         | {
-            "accuracy": pairwise_accuracy(perturbed["chosen_reward"], perturbed["rejected_reward"]),
-            "unperturbed_accuracy": pairwise_accuracy(plain["chosen_reward"], plain["rejected_reward"]),
-            "change": mcnemar(before > 0, after > 0),
-            "order_flips": proportion((np.sign(before) != np.sign(after)).sum(), n),
-            "fooled": proportion(((before > 0) & (dressed_up <= 0)).sum(), n),
+            "accuracy": pairwise_accuracy(perturbed["chosen_reward"], perturbed["rejected_reward"], clusters),
+            "unperturbed_accuracy": pairwise_accuracy(plain["chosen_reward"], plain["rejected_reward"], clusters),
+            "change": mcnemar(before > 0, after > 0, clusters),
+            "order_flips": share(np.sign(before) != np.sign(after), clusters),
+            "fooled": share((before > 0) & (dressed_up <= 0), clusters),
         }
         | shifts
     )
@@ -136,8 +138,10 @@ def ensemble_on_perturbations(aggregated: dict[str, pd.DataFrame], members: list
         if not len(kept):
             continue
         alone = np.mean([half_ties(_margins(member.loc[kept])) for member in members], axis=0)
-        found[name] = {"n": len(kept), "member": mean(alone)} | {
-            way: paired_mean_change(half_ties(_margins(table.loc[kept])) - alone, seed) for way, table in aggregated.items()
+        clusters = rows.loc[kept, "cluster"].to_numpy()
+        found[name] = {"n": len(kept), "member": mean(alone, clusters)} | {
+            way: paired_mean_change(half_ties(_margins(table.loc[kept])) - alone, seed, clusters)
+            for way, table in aggregated.items()
         }
     holm_in_place((row[way], "p") for row in found.values() for way in aggregated)
     return found

@@ -19,7 +19,8 @@ def compare_variants(scored: dict[str, pd.DataFrame], bias_only: dict[str, dict]
     """metrics/variants.json.
 
     Args:
-        scored: per scorer the same pairs in the same order: chosen_reward, rejected_reward, chosen_words, rejected_words.
+        scored: per scorer the same pairs in the same order: cluster, chosen_reward, rejected_reward, chosen_words,
+            rejected_words.
         bias_only: per scorer that was trained with one, what its bias-only expert learned.
         seed: of the bootstrap.
 
@@ -53,9 +54,9 @@ def describe_scorer(scored: pd.DataFrame, seed: int) -> dict:
         "accuracy_shorter_chosen": scored[difference < 0],
     }
     return {
-        name: pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"]) if len(rows) else None
+        name: pairwise_accuracy(rows["chosen_reward"], rows["rejected_reward"], rows["cluster"]) if len(rows) else None
         for name, rows in subsets.items()
-    } | {"length_correlation_within_pairs": rank_correlation(margins(scored), difference, seed)}
+    } | {"length_correlation_within_pairs": rank_correlation(margins(scored), difference, seed, scored["cluster"])}
 
 
 def scorer_against_standard(standard: pd.DataFrame, other: pd.DataFrame, seed: int) -> dict:
@@ -63,8 +64,8 @@ def scorer_against_standard(standard: pd.DataFrame, other: pd.DataFrame, seed: i
 
     Returns:
         right: McNemar's test of ranked right. length: the absolute length correlation minus the standard one's, below zero where
-        it goes less by length, pairs resampled whole. Resampled correlations near zero are larger than the true one, so a model
-        that is cured of length looks a little less so.
+        it goes less by length, pairs or clusters resampled whole. Resampled correlations near zero are larger than the true one,
+        so a model that is cured of length looks a little less so.
     """
     columns = (margins(standard), margins(other), length_difference(standard))
 
@@ -72,17 +73,18 @@ def scorer_against_standard(standard: pd.DataFrame, other: pd.DataFrame, seed: i
         return np.abs(_spearman(after, difference, axis)) - np.abs(_spearman(before, difference, axis))
 
     return {
-        "right": mcnemar(margins(standard) > 0, margins(other) > 0),
-        "length": bootstrapped_change(change, *columns, seed=seed),
+        "right": mcnemar(margins(standard) > 0, margins(other) > 0, standard["cluster"]),
+        "length": bootstrapped_change(change, *columns, seed=seed, clusters=standard["cluster"]),
     }
 
 
-def before_and_beside_training(scores: dict, seed: int) -> dict:
+def before_and_beside_training(scores: dict, clusters: np.ndarray, seed: int) -> dict:
     """What a variant's rows of data/scores/training say of the validation pairs.
 
     Args:
         scores: untrained and, where there is one, bias_only: rows a pair, as stages.train_reward writes them; or members, the
             same of each.
+        clusters: of the pairs, in their order.
         seed: of the bootstrap.
 
     Returns:
@@ -91,16 +93,16 @@ def before_and_beside_training(scores: dict, seed: int) -> dict:
         members: the same of each member.
     """
     if "members" in scores:
-        members = {name: before_and_beside_training(rows, seed) for name, rows in scores["members"].items()}
+        members = {name: before_and_beside_training(rows, clusters, seed) for name, rows in scores["members"].items()}
         return {"untrained_accuracy": None, "members": members}
     untrained = pd.DataFrame(scores["untrained"])
-    found = {"untrained_accuracy": pairwise_accuracy(untrained["chosen_reward"], untrained["rejected_reward"])}
+    found = {"untrained_accuracy": pairwise_accuracy(untrained["chosen_reward"], untrained["rejected_reward"], clusters)}
     if "bias_only" in scores:
         rows = pd.DataFrame(scores["bias_only"])
         rewards, tokens = ((rows[f"chosen_{what}"], rows[f"rejected_{what}"]) for what in ("reward", "tokens"))
         found["bias_only"] = {
-            "accuracy": pairwise_accuracy(*rewards),
-            "length_correlation": paired_rank_correlation(rewards, tokens, seed),
+            "accuracy": pairwise_accuracy(*rewards, clusters),
+            "length_correlation": paired_rank_correlation(rewards, tokens, seed, clusters),
         }
     return found
 

@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 
 from preference_study.data.conversations import is_missing, is_whole, prompt_key
+from preference_study.errors import BadInput
 from preference_study.texts.words import words
 
 TEXTS = ("prompt", "chosen", "rejected")
-OWN = ("id", *TEXTS, "chosen_words", "rejected_words")
+OWN = ("id", "cluster", *TEXTS, "chosen_words", "rejected_words")
 # Names that later stages give to columns of their own.
 TAKEN = {*OWN, "problem", "chosen_reward", "rejected_reward", "correct", "perturbation", "policy", "response", "reward"}
 # Columns that make a row unusable where they hold anything, by the reason.
@@ -41,12 +42,12 @@ def usable_pairs(pairs: pd.DataFrame, validation_prompts: set[str]) -> tuple[pd.
     """Keep the rows that can be used, and say which were dropped and why.
 
     Args:
-        pairs: as from `to_pairs`.
+        pairs: as from `to_pairs`; their cluster is the prompt's id where they have none.
         validation_prompts: prompts, as `prompt_key` writes them, that a row must not have; empty for the validation split itself.
 
     Returns:
-        The kept rows as id, prompt, chosen, rejected, chosen_words, rejected_words and extra columns, in their order, and
-        per reason the row numbers (from 1) dropped for it. A row is counted under the first reason that applies.
+        The kept rows as id, cluster, prompt, chosen, rejected, chosen_words, rejected_words and extra columns, in their order,
+        and per reason the row numbers (from 1) dropped for it. A row is counted under the first reason that applies.
     """
     pairs = pairs.reset_index(drop=True)
     dropped = {reason: (pairs.index[pairs["problem"] == reason] + 1).tolist() for reason in REASONS}
@@ -62,6 +63,7 @@ def usable_pairs(pairs: pd.DataFrame, validation_prompts: set[str]) -> tuple[pd.
     keys = _keys(kept)
     kept = kept.assign(
         id=[pair_id(*texts) for texts in keys.itertuples(index=False)],
+        cluster=kept["cluster"] if "cluster" in kept else keys["prompt"].map(pair_id),
         chosen_words=kept["chosen"].map(lambda text: len(words(text))).astype(int),
         rejected_words=kept["rejected"].map(lambda text: len(words(text))).astype(int),
     ).reset_index(drop=True)
@@ -76,6 +78,26 @@ def _keys(pairs: pd.DataFrame) -> pd.DataFrame:
 def pair_id(*texts: str) -> str:
     """16 hexadecimal digits that depend on the texts alone."""
     return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def cluster_labels(table: pd.DataFrame, column: str, source: str) -> list[str]:
+    """The clusters that a column of raw data names, as texts.
+
+    Raises:
+        BadInput: the column is not there, or a row names none.
+    """
+    if column not in table:
+        raise BadInput(
+            f"{source}: data.cluster names column {column!r}, and the file has {', '.join(map(str, table.columns))}; name one of "
+            "these in params.yaml, or set data.cluster to null, which takes the prompt"
+        )
+    for number, cell in enumerate(table[column], start=1):
+        if is_missing(cell) or cell == "":
+            raise BadInput(
+                f"{source}: row {number} has nothing in column {column!r}, which says what its cluster is; fill it in, or set "
+                "data.cluster to null, which takes the prompt"
+            )
+    return [cell if isinstance(cell, str) else json.dumps(cell, default=str, ensure_ascii=False) for cell in table[column]]
 
 
 def system_column(raw: pd.DataFrame) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from preference_study.data.conversations import Turns, Unusable, as_turns, prompt_key, prompt_of
-from preference_study.data.pairs import beside_texts, pair_id, system_column
+from preference_study.data.pairs import beside_texts, cluster_labels, pair_id, system_column
 from preference_study.errors import BadInput
 from preference_study.formats import FORMATS, Source, recognised
 
@@ -15,10 +15,12 @@ from preference_study.formats import FORMATS, Source, recognised
 COLUMNS = ("prompt", "question", "messages", "conversations")
 
 
-def choose_prompts(table: pd.DataFrame, limit: int | None, seed: int, source: str) -> pd.DataFrame:
-    """The distinct prompts of a table, at most `limit` by a seeded sample: id, prompt (turns) and instruction, if there.
+def choose_prompts(table: pd.DataFrame, limit: int | None, seed: int, source: str, cluster: str | None = None) -> pd.DataFrame:
+    """The distinct prompts of a table, at most `limit` by a seeded sample: id, cluster, prompt (turns) and instruction, if there.
 
-    A file of preferences has the prompts that its pairs have. Rows without a prompt that can be answered are left out.
+    A file of preferences has the prompts that its pairs have. Rows without a prompt that can be answered are left out. A prompt's
+    cluster is what the first of its rows names in the column `cluster`, or else in one called so, as prepared pairs have; where
+    there is neither, the prompt is its own.
 
     Raises:
         BadInput: the table has no column that can hold a prompt, or no prompt in it; or as the file's format.
@@ -27,7 +29,10 @@ def choose_prompts(table: pd.DataFrame, limit: int | None, seed: int, source: st
     found = table[["instruction"] if "instruction" in table else []].assign(prompt=pd.Series(prompts, table.index, dtype=object))
     found = found[found["prompt"].notna()]
     keys = found["prompt"].map(prompt_key)
-    found = found.assign(id=keys.map(pair_id))[~keys.duplicated()]
+    found = found.assign(id=keys.map(pair_id))
+    column = next((name for name in (cluster, "cluster") if name in table), None)
+    labels = found["id"] if column is None else pd.Series(cluster_labels(table, column, source), table.index)
+    found = found.assign(cluster=labels)[~keys.duplicated()]
     if found.empty:
         raise BadInput(f"{source}: it holds no prompt that ends with the user's turn")
     if limit is not None and limit < len(found):

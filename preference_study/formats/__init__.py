@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from preference_study.data.conversations import Unusable, pair_of
-from preference_study.data.pairs import beside_texts, extra_columns, system_column
+from preference_study.data.pairs import beside_texts, cluster_labels, extra_columns, system_column
 from preference_study.errors import BadInput
 from preference_study.formats._rows import Row, Source, by_preference, two_sides
 from preference_study.registry import entries
@@ -44,8 +44,8 @@ class Pairs(NamedTuple):
     """Raw data as pairs.
 
     Attributes:
-        table: prompt (turns), chosen, rejected, problem (why a row cannot be used, or missing) and the columns that travel, a
-            row for each of the data's, in order.
+        table: prompt (turns), chosen, rejected, problem (why a row cannot be used, or missing), cluster where a column was named
+            for it, and the columns that travel, a row for each of the data's, in order.
         shape: the name of the format they came in; "data.columns" where the user said which columns hold what.
         left_out: the columns that do not travel.
     """
@@ -55,7 +55,9 @@ class Pairs(NamedTuple):
     left_out: list[str]
 
 
-def to_pairs(raw: pd.DataFrame, source: str, columns: Columns | None = None, ranks: tuple[int, int] = (1, -1)) -> Pairs:
+def to_pairs(
+    raw: pd.DataFrame, source: str, columns: Columns | None = None, ranks: tuple[int, int] = (1, -1), cluster: str | None = None
+) -> Pairs:
     """Bring any recognised shape to prompt (turns), chosen and rejected (texts), keeping extra columns that can travel.
 
     Args:
@@ -63,9 +65,10 @@ def to_pairs(raw: pd.DataFrame, source: str, columns: Columns | None = None, ran
         source: what to call the table in an error.
         columns: which columns hold what, where the user says so; None recognises the shape.
         ranks: as `Source` has them.
+        cluster: the column that says which rows were drawn together; None leaves it to the prompt.
 
     Raises:
-        BadInput: the columns are of no recognised shape, or hold what does not fit it.
+        BadInput: the columns are of no recognised shape, or hold what does not fit it, or the one for clusters is not there.
     """
     shape, found = ("data.columns", _mapped(columns, raw, source)) if columns else _recognised(raw, source)
     system = columns.system if columns else system_column(raw)
@@ -80,6 +83,8 @@ def to_pairs(raw: pd.DataFrame, source: str, columns: Columns | None = None, ran
     names = ("prompt", "chosen", "rejected", "problem")
     cells = zip(names, zip(*rows, strict=True), strict=True)
     pairs = pd.DataFrame({name: pd.Series(own, dtype=object) for name, own in cells})
+    if cluster:
+        pairs["cluster"] = pd.Series(cluster_labels(raw, cluster, source), dtype=object)
     # An instruction travels whatever else it is: where it is of a kind that can be checked, the truth goes by it.
     used = {*found.columns, system} - {"instruction"}
     extra, left_out = extra_columns(raw[[name for name in raw.columns if name not in used]])

@@ -242,9 +242,10 @@ def _points(
     axes: Axes, x: Sequence[float], estimates: Sequence[dict], colour: str, label: str | None, flat: bool = False,
     marker: str = "o",
 ) -> None:  # fmt: skip
-    # Interval limits can miss the value by a rounding error, which errorbar refuses.
-    error = [[max(0, e["value"] - e["low"]) for e in estimates], [max(0, e["high"] - e["value"]) for e in estimates]]
     values = [e["value"] for e in estimates]
+    ends = [[v if pd.isna(e[end]) else e[end] for v, e in zip(values, estimates, strict=True)] for end in ("low", "high")]
+    # Interval limits can miss the value by a rounding error, which errorbar refuses.
+    error = np.maximum(0, [np.subtract(values, ends[0]), np.subtract(ends[1], values)])
     where = (values, x) if flat else (x, values)
     axes.errorbar(*where, **{"xerr" if flat else "yerr": error}, fmt=marker, capsize=3, color=colour, label=label)
 
@@ -257,7 +258,7 @@ SHARES = {
 
 
 def share_rows(metrics: dict, methods: Sequence[str]) -> pd.DataFrame:
-    """Every share in metrics/policies.json with its interval: {policy, measure, label, value, low, high, n, colour}."""
+    """Every share in metrics/policies.json with its interval: {policy, measure, label, value, low, high, n, clusters, colour}."""
     rows = []
     for policy, measures in metrics.items():
         found = measures | measures.get("against_base", {})
@@ -335,15 +336,15 @@ def win_matrix(matrix: list[dict]) -> Figure:
     return figure
 
 
-STRESS_COLUMNS = ("variant", "perturbation", "label", "value", "low", "high", "n", "unperturbed", "colour")
+STRESS_COLUMNS = ("variant", "perturbation", "label", "value", "low", "high", "n", "clusters", "unperturbed", "colour")
 
 
 def stress_rows(metrics: dict) -> pd.DataFrame:
     """Accuracies in metrics/stress.json, in each variant the one of plain responses first, as "none".
 
     Returns:
-        {variant, perturbation, label, value, low, high, n, unperturbed, colour}, unperturbed the accuracy of the same pairs'
-        plain responses; no rows where no variant was measured.
+        {variant, perturbation, label, value, low, high, n, clusters, unperturbed, colour}, unperturbed the accuracy of the same
+        pairs' plain responses; no rows where no variant was measured.
     """
     rows = []
     for variant, numbers in metrics.items():
@@ -376,11 +377,11 @@ def stress(rows: pd.DataFrame) -> Figure:
 
 
 VARIANT_MARKERS = {"accuracy": "s", "accuracy_longer_chosen": "^", "accuracy_shorter_chosen": "v"}
-VARIANT_COLUMNS = ("scorer", "measure", "label", "value", "low", "high", "n", "colour")
+VARIANT_COLUMNS = ("scorer", "measure", "label", "value", "low", "high", "n", "clusters", "colour")
 
 
 def variant_rows(metrics: dict) -> pd.DataFrame:
-    """Accuracies in metrics/variants.json: {scorer, measure, label, value, low, high, n, colour}; no rows where there is none."""
+    """Accuracies in metrics/variants.json: {scorer, measure, label, value, low, high, n, clusters, colour}; maybe no rows."""
     rows = [
         {"scorer": scorer, "measure": measure, "label": f"{measure.replace('_', ' ')}: {scorer}"}
         | numbers[measure]

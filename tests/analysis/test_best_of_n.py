@@ -77,10 +77,14 @@ def test_longer_is_not_better_at_equal_length():
 
 def test_the_judges_reward_is_an_outcome_where_it_was_measured():
     rng = np.random.default_rng(3)
-    samples = pd.DataFrame({"id": np.repeat(["a", "b", "c"], 4), "sample": list(range(4)) * 3, "words": 5})
+    ids = np.repeat(["a", "b", "c"], 4)
+    samples = pd.DataFrame({"id": ids, "cluster": np.repeat(["p", "q", "p"], 4), "sample": list(range(4)) * 3, "words": 5})
     scored = {name: samples[["id", "sample"]].assign(reward=rng.normal(size=12)) for name in ("standard", "other")}
     found = compare_best_of_n(samples, scored, "standard", seed=1)
     assert set(found["other"]["gains"]) == {"judge"}
+    estimates = [found["other"]["gains"]["judge"]["whole"], found["other"]["curve"][1]["words"]]
+    estimates += found["other"]["against_one"]["judge"].values()
+    assert {(estimate["n"], estimate["clusters"]) for estimate in estimates} == {(3, 2)}
     own = found["standard"]["curve"]
     assert [row["judge"] for row in own] == [row["reward"] for row in own]
     assert compare_best_of_n(samples, {"other": scored["other"]}, "standard", seed=1)["other"]["gains"] == {}

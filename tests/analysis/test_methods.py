@@ -37,7 +37,9 @@ GOLD = {
 
 
 def responses(gold: bool = True) -> dict[str, pd.DataFrame]:
-    tables = {policy: pd.DataFrame({"reward": np.array(rewards, float)}) for policy, rewards in REWARDS.items()}
+    tables = {
+        policy: pd.DataFrame({"cluster": range(10), "reward": np.array(rewards, float)}) for policy, rewards in REWARDS.items()
+    }
     return {p: t.assign(gold=np.array(GOLD[p], bool)) for p, t in tables.items()} if gold else tables
 
 
@@ -141,7 +143,10 @@ def wilson(share: float, n: int = 10) -> tuple[float, float, float]:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 2)] * 3), min_size=1, max_size=12))
 def test_any_rewards_give_ranks_that_agree_with_the_pairs(rows):
-    tables = {policy: pd.DataFrame({"reward": column}) for policy, column in zip("xyz", zip(*rows, strict=True), strict=True)}
+    tables = {
+        policy: pd.DataFrame({"cluster": range(len(rows)), "reward": column})
+        for policy, column in zip("xyz", zip(*rows, strict=True), strict=True)
+    }
     pairs = compare_pairs(tables)
     assert np.mean([mean_win_rate(tables, policy)["value"] for policy in tables]) == pytest.approx(0.5)
     found = ranking({policy: mean_win_rate(tables, policy) for policy in tables}, pairs, "reward")
@@ -238,8 +243,8 @@ def test_the_stage_with_one_method(tmp_path, monkeypatch, sandbox):
     else:
         assert not any("gold" in name or "letter" in name for name in (*row, *pair, *table["ranking"]))
     rows = pd.read_csv("plots/methods/methods.csv")
-    assert list(rows.columns) == ["policy", "measure", "label", "value", "low", "high", "n", "colour"]
-    assert len(rows) == (6 if sandbox else 2)
+    assert list(rows.columns) == ["policy", "measure", "label", "value", "low", "high", "n", "clusters", "colour"]
+    assert len(rows) == (4 if sandbox else 2)
     assert all((tmp_path / f"plots/methods/{name}.png").stat().st_size > 5000 for name in ("methods", "pairwise"))
 
     # Another time and another machine: only the file for them changes.

@@ -15,8 +15,9 @@ from preference_study.analysis.statistics import (
     length_controlled_win_rate,
     mcnemar,
     mean,
+    paired_standard_deviation,
     paired_tests,
-    proportion,
+    share,
     sign_test,
     standard_deviation,
     unpaired_t,
@@ -29,6 +30,7 @@ N = 200
 def responses(reward, words, gold=None, **columns) -> pd.DataFrame:
     table = pd.DataFrame(
         {
+            "cluster": range(len(reward)),
             "reward": reward,
             "words": words,
             "reading_grade": np.linspace(3, 9, len(reward)),
@@ -43,7 +45,8 @@ def responses(reward, words, gold=None, **columns) -> pd.DataFrame:
 
 def logps(seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    return pd.DataFrame({"chosen_logp": rng.normal(-50, 5, 80), "rejected_logp": rng.normal(-50, 5, 80)})
+    table = {"cluster": range(80), "chosen_logp": rng.normal(-50, 5, 80), "rejected_logp": rng.normal(-50, 5, 80)}
+    return pd.DataFrame(table)
 
 
 def compared(base: pd.DataFrame, policy: pd.DataFrame) -> dict:
@@ -132,9 +135,9 @@ def test_numbers_of_a_policy_by_hand():
     assert against["words_difference"]["value"] == 1.5
     # Only prompts on which both responses have a reading grade are compared: the first and the last.
     assert (against["reading_grade_difference"]["value"], against["reading_grade_difference"]["n"]) == (0.5, 2)
-    assert metrics["dpo"]["reading_grade_mean"] == pytest.approx({"value": 7.0, "n": 3} | interval([6, 7, 8]))
+    assert metrics["dpo"]["reading_grade_mean"] == pytest.approx({"value": 7.0, "n": 3, "clusters": 3} | interval([6, 7, 8]))
     assert metrics["base"]["implicit_accuracy"]["value"] == 0.5
-    chosen, rejected = (logps(1) - logps(0)).to_numpy().T
+    chosen, rejected = (logps(1) - logps(0))[["chosen_logp", "rejected_logp"]].to_numpy().T
     assert metrics["dpo"]["implicit_accuracy"]["value"] == (chosen > rejected).mean()
     assert metrics["dpo"]["implicit_reward_mean"]["value"] == pytest.approx(0.1 * (chosen.mean() + rejected.mean()) / 2)
 
@@ -162,6 +165,7 @@ BASE = responses(
     repetition=[0.1, 0.0, 0.3, 0.2, 0.0, 0.4],
     finished=[True, True, False, False, True, False],
     refuses=[False, False, False, True, False, False],
+    cluster=list("uvwuvw"),
 ).assign(letter=[True, True, False, True, False, False])
 OTHER = responses(
     [2.5, 2.0, 1.5, -0.5, -2.0, 4.0],
@@ -171,36 +175,47 @@ OTHER = responses(
     repetition=[0.0, 0.1, 0.5, 0.2, 0.6, 0.1],
     finished=[True, False, True, True, True, True],
     refuses=[True, False, True, True, True, False],
+    cluster=list("uvwuvw"),
 ).assign(letter=[True, True, True, True, True, True])
-BASE_LOGPS = pd.DataFrame({"chosen_logp": [-10.0, -20.0, -15.0, -12.0], "rejected_logp": [-11.0, -18.0, -15.5, -13.0]})
-LOGPS = pd.DataFrame({"chosen_logp": [-12.0, -17.0, -16.0, -11.0], "rejected_logp": [-14.0, -19.0, -14.0, -13.0]})
+CLUSTERS, OF_PAIRS = list("uvwuvw"), list("ghig")
+BASE_LOGPS = pd.DataFrame(
+    {"cluster": list("ghig"), "chosen_logp": [-10.0, -20.0, -15.0, -12.0], "rejected_logp": [-11.0, -18.0, -15.5, -13.0]}
+)
+LOGPS = pd.DataFrame(
+    {"cluster": list("ghig"), "chosen_logp": [-12.0, -17.0, -16.0, -11.0], "rejected_logp": [-14.0, -19.0, -14.0, -13.0]}
+)
 SEED = 7
 
 
 def test_every_number_of_a_policy_comes_from_its_own_column():
-    implicit = 0.5 * np.array([-2.0, 3.0, -1.0, 1.0, -3.0, -1.0, 1.5, 0.0])
+    chosen, rejected = 0.5 * np.array([-2.0, 3.0, -1.0, 1.0]), 0.5 * np.array([-3.0, -1.0, 1.5, 0.0])
     assert describe_policy(OTHER, LOGPS, BASE_LOGPS, 0.5, SEED) == {
-        "reward_mean": mean(OTHER["reward"]),
-        "reward_std": standard_deviation(OTHER["reward"], SEED),
-        "words_mean": mean(OTHER["words"]),
-        "reading_grade_mean": mean([5.5, 6.0, 7.0, 6.0, 9.0]),
-        "repetition_mean": mean(OTHER["repetition"]),
-        "finished": proportion(5, 6),
-        "refusals": proportion(4, 6),
-        "implicit_accuracy": proportion(3, 4),
-        "implicit_reward_mean": mean(implicit),
-        "implicit_reward_std": standard_deviation(implicit, SEED),
-        "likelihood_accuracy": proportion(3, 4),
-        "gold_rate": proportion(4, 6),
-        "letter_rate": proportion(6, 6),
+        "reward_mean": mean(OTHER["reward"], CLUSTERS),
+        "reward_std": standard_deviation(OTHER["reward"], SEED, CLUSTERS),
+        "words_mean": mean(OTHER["words"], CLUSTERS),
+        "reading_grade_mean": mean([5.5, 6.0, 7.0, 6.0, 9.0], list("uvwvw")),
+        "repetition_mean": mean(OTHER["repetition"], CLUSTERS),
+        "finished": share([1, 0, 1, 1, 1, 1], CLUSTERS),
+        "refusals": share([1, 0, 1, 1, 1, 0], CLUSTERS),
+        "implicit_accuracy": share([1, 1, 0, 1], OF_PAIRS),
+        "implicit_reward_mean": mean((chosen + rejected) / 2, OF_PAIRS),
+        "implicit_reward_std": paired_standard_deviation((chosen, rejected), SEED, OF_PAIRS),
+        "likelihood_accuracy": share([1, 1, 0, 1], OF_PAIRS),
+        "gold_rate": share([1, 1, 1, 0, 1, 0], CLUSTERS),
+        "letter_rate": share([1, 1, 1, 1, 1, 1], CLUSTERS),
     }
-    assert describe_policy(BASE, BASE_LOGPS, BASE_LOGPS, 1.0, SEED)["likelihood_accuracy"] == proportion(3, 4)
+    assert describe_policy(BASE, BASE_LOGPS, BASE_LOGPS, 1.0, SEED)["likelihood_accuracy"] == share([1, 0, 1, 1], OF_PAIRS)
+
+
+def test_both_responses_of_a_pair_are_one_observation_of_the_implicit_reward():
+    found = compared(BASE, OTHER)["dpo"]
+    assert (found["implicit_reward_mean"]["n"], found["implicit_reward_std"]["n"]) == (80, 80)
 
 
 def test_a_method_without_reference_has_no_implicit_reward_but_an_accuracy():
     found = describe_policy(OTHER, LOGPS, BASE_LOGPS, None, SEED)
     assert found["implicit_reward_mean"] is found["implicit_reward_std"] is None
-    assert found["implicit_accuracy"] == proportion(3, 4)
+    assert found["implicit_accuracy"] == share([1, 1, 0, 1], OF_PAIRS)
 
 
 def test_every_number_against_base_comes_from_its_own_column():
@@ -211,41 +226,48 @@ def test_every_number_against_base_comes_from_its_own_column():
     implicit = np.array([1.0, 4.0, -2.5, 1.0])
     found = policy_against_base(BASE, OTHER, BASE_LOGPS, LOGPS, SEED)
     tests = found.pop("tests")
-    likelihood = mcnemar([True, False, True, True], [True, True, False, True])
-    gold, letter = (mcnemar(BASE[truth], OTHER[truth]) for truth in ("gold", "letter"))
+    likelihood = mcnemar([True, False, True, True], [True, True, False, True], OF_PAIRS)
+    gold, letter = (mcnemar(BASE[truth], OTHER[truth], CLUSTERS) for truth in ("gold", "letter"))
     assert found == {
         "wins": 4,
         "losses": 1,
         "ties": 1,
-        "win_rate": proportion(4.5, 6),
-        "win_rate_length_controlled": length_controlled_win_rate([1, 0.5, 1, 1, 0, 1], words, SEED),
-        "reward_difference": mean(reward),
-        "effect_size": effect_size(reward, SEED),
-        "words_difference": mean(words),
-        "reading_grade_difference": mean(grades),
-        "repetition_difference": mean(repetition),
+        "win_rate": share([1, 0.5, 1, 1, 0, 1], CLUSTERS),
+        "win_rate_length_controlled": length_controlled_win_rate([1, 0.5, 1, 1, 0, 1], words, SEED, CLUSTERS),
+        "reward_difference": mean(reward, CLUSTERS),
+        "effect_size": effect_size(reward, SEED, CLUSTERS),
+        "words_difference": mean(words, CLUSTERS),
+        "reading_grade_difference": mean(grades, list("uvvw")),
+        "repetition_difference": mean(repetition, CLUSTERS),
         "likelihood": likelihood,
         "gold": gold,
         "letter": letter,
     }
     assert (gold["gained"], gold["lost"]) == (3, 1) and (letter["gained"], letter["lost"]) == (3, 0)
     wanted = {
-        ("reward", "sign"): (sign_test(reward), 5),
-        ("reward", "paired t"): (paired_tests(reward)["paired_t"], 6),
-        ("reward", "Wilcoxon"): (paired_tests(reward)["wilcoxon"], 6),
-        ("words", "Wilcoxon"): (paired_tests(words)["wilcoxon"], 6),
-        ("reading grade", "Wilcoxon"): (paired_tests(grades)["wilcoxon"], 4),
-        ("repetition", "Wilcoxon"): (paired_tests(repetition)["wilcoxon"], 6),
-        ("implicit accuracy", "sign"): (sign_test(implicit), 4),
-        ("likelihood accuracy", "McNemar"): (likelihood, 4),
-        ("finished", "McNemar"): (mcnemar(BASE["finished"], OTHER["finished"]), 6),
-        ("refusals", "McNemar"): (mcnemar(BASE["refuses"], OTHER["refuses"]), 6),
-        ("gold", "McNemar"): (gold, 6),
-        ("letter", "McNemar"): (letter, 6),
+        ("reward", "sign"): (sign_test(reward, CLUSTERS), 5, 3),
+        ("reward", "paired t"): (paired_tests(reward, CLUSTERS)["paired_t"], 6, 3),
+        ("reward", "Wilcoxon"): (paired_tests(reward, CLUSTERS)["wilcoxon"], 6, 3),
+        ("words", "Wilcoxon"): (paired_tests(words, CLUSTERS)["wilcoxon"], 6, 3),
+        ("reading grade", "Wilcoxon"): (paired_tests(grades, list("uvvw"))["wilcoxon"], 4, 3),
+        ("repetition", "Wilcoxon"): (paired_tests(repetition, CLUSTERS)["wilcoxon"], 6, 3),
+        ("implicit accuracy", "sign"): (sign_test(implicit, OF_PAIRS), 4, 3),
+        ("likelihood accuracy", "McNemar"): (likelihood, 4, 3),
+        ("finished", "McNemar"): (mcnemar(BASE["finished"], OTHER["finished"], CLUSTERS), 6, 3),
+        ("refusals", "McNemar"): (mcnemar(BASE["refuses"], OTHER["refuses"], CLUSTERS), 6, 3),
+        ("gold", "McNemar"): (gold, 6, 3),
+        ("letter", "McNemar"): (letter, 6, 3),
     }
     assert tests == [
-        {"outcome": outcome, "test": test, "statistic": result.get("statistic"), "p": result["p"], "n": n}
-        for (outcome, test), (result, n) in wanted.items()
+        {
+            "outcome": outcome,
+            "test": test,
+            "statistic": result.get("statistic"),
+            "p": result["p"],
+            "n": n,
+            "clusters": clusters,
+        }
+        for (outcome, test), (result, n, clusters) in wanted.items()
     ]
     assert (mcnemar(BASE["finished"], OTHER["finished"])["gained"], mcnemar(BASE["refuses"], OTHER["refuses"])["gained"]) == (
         3,
@@ -263,7 +285,15 @@ def test_the_family_has_twelve_tests_a_policy_and_the_unpaired_one_is_none_of_th
     for method, shift in (("dpo", 0), ("simpo", 1)):
         last = found[method]["against_base"]["tests"][-1]
         unpaired = unpaired_t(OTHER["reward"] + shift, BASE["reward"])
-        assert last == {"outcome": "reward", "test": "unpaired t", **unpaired, "n": 6, "p_holm": None, "note": UNPAIRED}
+        assert last == {
+            "outcome": "reward",
+            "test": "unpaired t",
+            **unpaired,
+            "n": 6,
+            "clusters": 3,
+            "p_holm": None,
+            "note": UNPAIRED,
+        }
     assert found["base"] == describe_policy(BASE, BASE_LOGPS, BASE_LOGPS, 1.0, SEED)
     assert found["simpo"]["implicit_reward_mean"] is None and "DPO" in found["dpo"]["against_base"]["verdict"]["sentence"]
 

@@ -20,6 +20,7 @@ from preference_study.analysis.statistics import holm
 
 BASE_LOGPS = pd.DataFrame(
     {
+        "cluster": range(6),
         "chosen_logp": [-10.0, -20.0, -15.0, -12.0, -30.0, -9.0],
         "rejected_logp": [-11.0, -18.0, -15.5, -13.0, -29.0, -8.0],
         "chosen_tokens": [5, 10, 6, 4, 20, 5],
@@ -65,8 +66,8 @@ def test_nats_a_token_are_all_nats_over_all_tokens():
 def test_the_kl_divergence_by_hand():
     """log pi - log base: 0.5 and -0.25 in one response, 1 in the other."""
     rows = [
-        {"policy_logps": [-1.0, -2.0], "base_logps": [-1.5, -1.75]},
-        {"policy_logps": [-0.5], "base_logps": [-1.5]},
+        {"cluster": "a", "policy_logps": [-1.0, -2.0], "base_logps": [-1.5, -1.75]},
+        {"cluster": "b", "policy_logps": [-0.5], "base_logps": [-1.5]},
     ]
     k3 = [math.exp(-0.5) - 1 + 0.5 + math.exp(0.25) - 1 - 0.25, math.exp(-1) - 1 + 1]
     found = kl_from_base(rows, seed=1)
@@ -82,7 +83,7 @@ def test_the_kl_divergence_by_hand():
     st.lists(st.lists(st.tuples(st.floats(-30, -1e-3), st.floats(-30, -1e-3)), min_size=1, max_size=5), min_size=1, max_size=5)
 )
 def test_k3_is_never_below_zero(responses):
-    rows = [{"policy_logps": [p for p, _ in pairs], "base_logps": [b for _, b in pairs]} for pairs in responses]
+    rows = [{"cluster": 0, "policy_logps": [p for p, _ in pairs], "base_logps": [b for _, b in pairs]} for pairs in responses]
     assert kl_from_base(rows, seed=1)["nats_per_response"]["value"] >= -1e-9
 
 
@@ -91,7 +92,8 @@ def test_both_estimators_find_the_divergence_of_two_distributions():
     rng = np.random.default_rng(3)
     policy, base = np.array([0.7, 0.2, 0.1]), np.array([0.4, 0.4, 0.2])
     draws = rng.choice(3, size=(4000, 2), p=policy)
-    rows = [{"policy_logps": np.log(policy[d]).tolist(), "base_logps": np.log(base[d]).tolist()} for d in draws]
+    logs = [{"policy_logps": np.log(policy[d]).tolist(), "base_logps": np.log(base[d]).tolist()} for d in draws]
+    rows = [row | {"cluster": place} for place, row in enumerate(logs)]
     truth = 2 * (policy * np.log(policy / base)).sum()
     found = kl_from_base(rows, seed=1)
     for estimate in (found["nats_per_response"], found["k1"]["nats_per_response"]):
@@ -103,7 +105,7 @@ def responses(n: int = 40, **changed) -> pd.DataFrame:
     """Responses whose columns all differ: of n, so many are so."""
     counts = {"loops": 3, "echoes": 5, "finished": 30, "refuses": 2} | changed
     table = pd.DataFrame({name: np.arange(n) < count for name, count in counts.items() if name != "words"})
-    return table.assign(words=np.arange(n) + changed.get("words", 0) * (np.arange(n) % 4))
+    return table.assign(cluster=range(n), words=np.arange(n) + changed.get("words", 0) * (np.arange(n) % 4))
 
 
 def test_each_change_of_form_is_of_its_own_column():
@@ -123,8 +125,20 @@ def test_each_change_of_form_is_of_its_own_column():
     assert form_changes(responses(), responses())[-1]["p"] is None  # as many words each
 
 
+def test_all_of_it_is_by_clusters():
+    clusters = np.arange(40) // 4
+    found = form_changes(responses().assign(cluster=clusters), responses(loops=20, words=7).assign(cluster=clusters))
+    assert {(row[key]["n"], row[key]["clusters"]) for row in found for key in ("base", "policy", "change")} == {(40, 10)}
+    assert found[0]["p"] == pytest.approx(2 * 0.5**5)  # loops came in five clusters, and went in none
+    found = logps_change(BASE_LOGPS.assign(cluster=list("aabbcc")), LOGPS, seed=1)["chosen"]
+    assert {found[key]["clusters"] for key in ("nats_per_response", "nats_per_token", "fell")} == {3}
+    assert found["fell_p"] == 2 * 0.5**2  # by cluster two fell, none and two
+    rows = [{"cluster": i // 2, "policy_logps": [-1.0], "base_logps": [-2.0 - i]} for i in range(8)]
+    assert kl_from_base(rows, seed=1)["nats_per_token"]["clusters"] == 4
+
+
 def price(logps=LOGPS, **changed) -> dict:
-    rows = [{"policy_logps": [-1.0], "base_logps": [-2.0]}]
+    rows = [{"cluster": "a", "policy_logps": [-1.0], "base_logps": [-2.0]}]
     return policy_price(responses(), responses(**changed), BASE_LOGPS, logps, rows, seed=1)
 
 
@@ -147,8 +161,8 @@ def test_the_correction_is_over_all_prices_of_all_policies():
 
 
 def test_a_change_for_the_better_is_no_price():
-    likelier = pd.concat([BASE_LOGPS] * 9, ignore_index=True)
-    rows = [{"policy_logps": [-1.0], "base_logps": [-2.0]}]
+    likelier = pd.concat([BASE_LOGPS] * 9, ignore_index=True).assign(cluster=range(54))
+    rows = [{"cluster": "a", "policy_logps": [-1.0], "base_logps": [-2.0]}]
     better = policy_price(responses(finished=5, words=20), responses(), likelier, likelier.assign(chosen_logp=-5.0), rows, seed=1)
     worse = policy_price(
         responses(), responses(finished=5, words=20), likelier, likelier.assign(chosen_logp=-50 - likelier.index), rows, seed=1

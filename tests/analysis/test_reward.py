@@ -16,14 +16,15 @@ from preference_study.analysis.statistics import (
     calibration_error,
     effect_size,
     explained_share,
+    half_ties,
     mean,
     paired_rank_correlation,
+    paired_standard_deviation,
     paired_tests,
     pairwise_accuracy,
-    proportion,
     rank_correlation,
     reliability,
-    standard_deviation,
+    share,
     unpaired_t,
 )
 from tests.conftest import asked
@@ -35,6 +36,7 @@ def scored(n: int = 120, by_length: float = 0.0, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id": [str(i) for i in range(n)],
+            "cluster": [str(i) for i in range(n)],
             "prompt": [asked(f"question {i}") for i in range(n)],
             "chosen": [f"chosen {i}" for i in range(n)],
             "rejected": [f"rejected {i}" for i in range(n)],
@@ -99,7 +101,8 @@ def test_a_model_that_is_always_right_or_always_ties():
 
 
 SEED = 11
-# Every column differs from every other, one pair is a tie of rewards, one of words, and a grade is missing on each side.
+# Every column differs from every other, one pair is a tie of rewards, one of words, and a grade is missing on each side. Pairs of
+# one prompt are not side by side.
 BY_HAND = pd.DataFrame(
     {
         "chosen": list("abcdefgh"),
@@ -109,8 +112,10 @@ BY_HAND = pd.DataFrame(
         "chosen_words": [10, 25, 31, 8, 12, 40, 17, 22],
         "rejected_words": [14, 20, 31, 5, 19, 33, 9, 28],
         "topic": ["x", "y"] * 4,
+        "cluster": list("pqrspqpt"),
     }
 )
+CLUSTERS = BY_HAND["cluster"].to_numpy()
 SIDES = favoured_and_other(BY_HAND).assign(
     favoured_grade=[3.0, 5.0, np.nan, 7.5, 4.0, 6.0, 2.0], other_grade=[2.5, np.nan, 8.0, 6.0, 4.5, 3.0, 1.0]
 )
@@ -124,17 +129,25 @@ def test_every_number_of_the_reward_model_comes_from_its_own_column():
     chosen, rejected = BY_HAND["chosen_reward"], BY_HAND["rejected_reward"]
     words, other = BY_HAND["chosen_words"], BY_HAND["rejected_words"]
     longer, shorter = words > other, words < other
-    everything = [*chosen, *rejected]
     assert reward_metrics(BY_HAND, BASELINES, SEED) == {
-        "accuracy": proportion(4.5, 8),
-        "accuracy_longer_chosen": pairwise_accuracy(chosen[longer], rejected[longer]),
-        "accuracy_shorter_chosen": pairwise_accuracy(chosen[shorter], rejected[shorter]),
-        "reward_mean": mean(everything),
-        "reward_std": standard_deviation(everything, SEED),
-        "length_correlation": paired_rank_correlation((chosen, rejected), (words, other), SEED),
-        "baselines": {"longer": proportion(4.5, 8), "tfidf": proportion(4.5, 8), "probe": proportion(6, 8)},
+        "accuracy": share([1, 0, 0.5, 1, 1, 0, 1, 0], CLUSTERS),
+        "accuracy_longer_chosen": pairwise_accuracy(chosen[longer], rejected[longer], CLUSTERS[longer]),
+        "accuracy_shorter_chosen": pairwise_accuracy(chosen[shorter], rejected[shorter], CLUSTERS[shorter]),
+        "reward_mean": mean((chosen + rejected) / 2, CLUSTERS),
+        "reward_std": paired_standard_deviation((chosen, rejected), SEED, CLUSTERS),
+        "length_correlation": paired_rank_correlation((chosen, rejected), (words, other), SEED, CLUSTERS),
+        "baselines": {
+            "longer": share([0, 1, 0.5, 1, 0, 1, 1, 0], CLUSTERS),
+            "tfidf": share([1, 0, 1, 0.5, 1, 0, 0, 1], CLUSTERS),
+            "probe": share(half_ties(BASELINES["probe"]), CLUSTERS),
+        },
     }
     assert (longer.sum(), shorter.sum()) == (4, 3)
+
+
+def test_both_responses_of_a_pair_are_one_observation():
+    found = reward_metrics(scored(50), {}, SEED)
+    assert [found[name]["n"] for name in ("reward_mean", "reward_std", "length_correlation", "accuracy")] == [50] * 4
 
 
 @pytest.mark.parametrize(("baseline", "value"), [("longer", 6 / 8), ("tfidf", 2.5 / 8), ("probe", 5 / 8)])
@@ -170,35 +183,39 @@ def test_every_number_of_the_analysis_comes_from_its_own_column():
     grades = np.array([0.5, 1.5, -0.5, 3.0, 1.0])  # where both sides have one
     assert analyse_reward(BY_HAND, SIDES, {"code": 2}, SEED) == {
         "n": 8,
+        "clusters": 5,
         "correct_against_wrong": {
-            "correct": mean(winning[right]),
-            "wrong": mean(winning[~right]),
+            "correct": mean(winning[right], CLUSTERS[right]),
+            "wrong": mean(winning[~right], CLUSTERS[~right]),
             "unpaired_t": unpaired_t(winning[right], winning[~right]),
             "note": NOTE,
         },
-        "margin": {"mean": mean(margins), "effect_size": effect_size(margins, SEED)} | paired_tests(margins),
+        "margin": {"mean": mean(margins, CLUSTERS), "effect_size": effect_size(margins, SEED, CLUSTERS)}
+        | paired_tests(margins, CLUSTERS),
         "calibration": {
-            "brier": brier_score(margins),
-            "ece": calibration_error(margins, SEED),
-            "bins": reliability(margins),
+            "brier": brier_score(margins, CLUSTERS),
+            "ece": calibration_error(margins, SEED, CLUSTERS),
+            "bins": reliability(margins, CLUSTERS),
         },
-        "by_group": {"topic": {"x": proportion(3.5, 4), "y": proportion(1, 4)}},
+        "by_group": {"topic": {"x": share([1, 0.5, 1, 1], list("prpp")), "y": share([0, 1, 0, 0], list("qsqt"))}},
         "length": {
-            "favoured_words": mean(SIDES["favoured_words"]),
-            "other_words": mean(SIDES["other_words"]),
-            "difference": mean(more_words),
-            "tests": paired_tests(more_words),
-            "correlation": paired_rank_correlation((BY_HAND["chosen_reward"], BY_HAND["rejected_reward"]), (words, other), SEED),
-            "correlation_within_pairs": rank_correlation(margins, difference, SEED),
-            "margin_explained": explained_share(margins, difference, SEED),
+            "favoured_words": mean(SIDES["favoured_words"], list("pqspqpt")),
+            "other_words": mean(SIDES["other_words"], list("pqspqpt")),
+            "difference": mean(more_words, list("pqspqpt")),
+            "tests": paired_tests(more_words, list("pqspqpt")),
+            "correlation": paired_rank_correlation(
+                (BY_HAND["chosen_reward"], BY_HAND["rejected_reward"]), (words, other), SEED, CLUSTERS
+            ),
+            "correlation_within_pairs": rank_correlation(margins, difference, SEED, CLUSTERS),
+            "margin_explained": explained_share(margins, difference, SEED, CLUSTERS),
         },
         "readability": {
-            "favoured": mean([3.0, 5.0, 7.5, 4.0, 6.0, 2.0]),
-            "other": mean([2.5, 8.0, 6.0, 4.5, 3.0, 1.0]),
-            "difference": mean(grades),
+            "favoured": mean([3.0, 5.0, 7.5, 4.0, 6.0, 2.0], list("pqpqpt")),
+            "other": mean([2.5, 8.0, 6.0, 4.5, 3.0, 1.0], list("pspqpt")),
+            "difference": mean(grades, list("ppqpt")),
             "left_out": {"code": 2},
         }
-        | paired_tests(grades),
+        | paired_tests(grades, list("ppqpt")),
     }
 
 

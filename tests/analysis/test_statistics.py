@@ -67,7 +67,7 @@ def test_paired_tests_are_scipys():
     tests = paired_tests(b - a)
     assert tests["paired_t"]["p"] == pytest.approx(stats.ttest_rel(b, a).pvalue)
     assert tests["wilcoxon"]["p"] == pytest.approx(stats.wilcoxon(b, a).pvalue)
-    assert paired_tests(np.zeros(5)) == {"n": 5, "paired_t": None, "wilcoxon": None}
+    assert paired_tests(np.zeros(5)) == {"n": 5, "clusters": 5, "paired_t": None, "wilcoxon": None}
 
 
 def test_ties_count_half():
@@ -78,7 +78,7 @@ def test_mean_is_students():
     values = [1.0, 2.0, 4.0]
     interval = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert (mean(values)["low"], mean(values)["high"]) == pytest.approx(interval)
-    assert mean([3.0]) == {"value": 3.0, "low": None, "high": None, "n": 1}
+    assert mean([3.0]) == {"value": 3.0, "low": None, "high": None, "n": 1, "clusters": 1}
 
 
 def test_bootstraps_hold_their_values():
@@ -94,7 +94,8 @@ def test_bootstraps_hold_their_values():
 
 
 def test_what_does_not_vary_has_no_interval():
-    assert standard_deviation([2.0, 2.0, 2.0], 0) == {"value": 0.0, "low": None, "high": None, "n": 3}
+    assert standard_deviation([2.0, 2.0, 2.0], 0) == {"value": 0.0, "low": None, "high": None, "n": 3, "clusters": 3}
+    assert mean([2.0, 2.0, 2.0]) == {"value": 2.0, "low": None, "high": None, "n": 3, "clusters": 3}
     assert effect_size([0.0, 0.0, 0.0], 0)["value"] is None
 
 
@@ -203,11 +204,22 @@ def coverage(interval, draw, truth, runs):
         (d_z, lambda rng: rng.normal(0.3, 1, 100), 0.3, 800),
         (lambda x: standard_deviation(x, 0), lambda rng: rng.normal(0, 2, 400), 2.0, 800),
         (lambda x: rank_correlation(x[0], x[1], 0), lambda rng: _correlated(rng, 60), 6 / math.pi * math.asin(0.25), 400),
+        (lambda x: explained_share(*x, 0), lambda rng: _correlated(rng, 100), 0.25, 400),
         (lambda x: length_controlled_win_rate(*x, 0), lambda rng: _won_by_length(rng, 120), 1 / (1 + math.exp(-0.4)), 400),
         (lambda x: mcnemar(x[0], x[1])["difference"], lambda rng: _paired_shares(rng, 150), 0.1, 2000),
         (lambda x: brier_score(x), lambda rng: rng.choice([math.log(3), -math.log(3)], 100), (0.25**2 + 0.75**2) / 2, 2000),
     ],
-    ids=["mean", "proportion", "d_z", "deviation", "rank correlation", "win rate at equal length", "difference", "brier"],
+    ids=[
+        "mean",
+        "proportion",
+        "d_z",
+        "deviation",
+        "rank correlation",
+        "explained",
+        "win rate at equal length",
+        "difference",
+        "brier",
+    ],
 )
 def test_intervals_hold_the_truth_95_times_in_100(interval, draw, truth, runs, monkeypatch):
     monkeypatch.setattr(statistics, "RESAMPLES", 1000)  # a quarter of the usual number, for time

@@ -29,7 +29,9 @@ def scored(plain=PLAIN, changed=CHANGED, kept=None) -> pd.DataFrame:
     for name in ("none", *PERTURBATIONS):
         chosen, rejected = (np.array(rewards, float) for rewards in changed.get(name, plain))
         ids = [str(i) for i in range(len(chosen))]
-        table = pd.DataFrame({"id": ids, "perturbation": name, "chosen_reward": chosen, "rejected_reward": rejected})
+        table = pd.DataFrame(
+            {"id": ids, "cluster": ids, "perturbation": name, "chosen_reward": chosen, "rejected_reward": rejected}
+        )
         tables.append(
             table.assign(
                 chosen_changed=name in changed and chosen != plain[0],
@@ -47,7 +49,7 @@ def test_by_hand():
     assert list(found["perturbations"]) == list(PERTURBATIONS)
     padding, typos = (found["perturbations"][name] for name in ("padding", "typos"))
     assert padding["strength"] == PERTURBATIONS["padding"].strength
-    assert (padding["changed"]["value"], padding["changed"]["n"]) == (0.75, 8)
+    assert (padding["changed"]["value"], padding["changed"]["n"]) == (0.75, 4)
     assert padding["accuracy"]["value"] == 0.625
     assert (padding["change"]["gained"], padding["change"]["lost"], padding["change"]["p"]) == (1, 1, 1.0)
     assert padding["order_flips"]["value"] == 0.75  # right to wrong, a tie to right, wrong to a tie
@@ -85,7 +87,7 @@ def test_pairs_whose_truth_a_perturbation_changes_are_no_part_of_its_numbers():
     assert (typos["unperturbed_accuracy"]["value"], typos["unperturbed_accuracy"]["n"]) == (0.5, 3)
     assert (typos["change"]["lost"], typos["change"]["difference"]["n"]) == (1, 3)
     assert (typos["order_flips"]["n"], typos["fooled"]["n"], typos["chosen_shift"]["n"]) == (3, 3, 3)
-    assert (typos["changed"]["value"], typos["changed"]["n"]) == (0.5, 8)
+    assert (typos["changed"]["value"], typos["changed"]["n"]) == (0.5, 4)
     assert "formatting" not in found["perturbations"]
     assert found["worst"]["perturbation"] == "typos" and found["worst"]["accuracy"]["value"] == pytest.approx(1 / 3)
     # The last pair is right as it is and under all that keep its truth; the first is not.
@@ -158,6 +160,7 @@ def test_the_figure_and_its_rows():
 PAIRS = pd.DataFrame(
     {
         "id": ["a", "b", "c"],
+        "cluster": ["p", "q", "p"],
         "prompt": [asked("Hi"), asked("A longer question, is it not?"), asked("x")],
         "chosen": ["yes", "A long response goes on and on. It has two sentences.", "42"],
         "rejected": ["no no no", "Short.", "- one more\n- and two more words for it"],
@@ -226,10 +229,11 @@ def test_the_stages(folder):
     rows = read_json("data/scores/stress/standard.json")
     assert [row["id"] for row in rows] == ["a", "b", "c"] * (1 + len(PERTURBATIONS))
     assert set(rows[0]) == {
-        "id", "perturbation", "chosen_reward", "rejected_reward", "chosen_changed", "rejected_changed", "truth_kept",
+        "id", "cluster", "perturbation", "chosen_reward", "rejected_reward", "chosen_changed", "rejected_changed", "truth_kept",
     }  # fmt: skip
     stages.compare_stress.main()
-    assert read_json("metrics/stress.json")["scorers"]["standard"]["n"] == 3
+    found = read_json("metrics/stress.json")["scorers"]["standard"]
+    assert (found["n"], found["clusters"], found["accuracy"]["clusters"]) == (3, 2, 2)
     assert len(pd.read_csv("plots/stress/accuracy.csv")) == 1 + len(PERTURBATIONS)
     assert (folder / "plots/stress/accuracy.png").stat().st_size > 0
 
@@ -242,7 +246,7 @@ def test_a_sample_of_the_pairs_is_perturbed_in_their_order(folder):
     assert len(rows["typos"]) == 2 and rows["typos"] == sorted(rows["typos"]) == rows["padding"]
     stages.compare_stress.main()
     numbers = read_json("metrics/stress.json")["scorers"]["standard"]
-    assert numbers["n"] == numbers["accuracy"]["n"] == numbers["perturbations"]["typos"]["changed"]["n"] / 2 == 2
+    assert numbers["n"] == numbers["accuracy"]["n"] == numbers["perturbations"]["typos"]["changed"]["n"] == 2
 
 
 def test_no_pair_is_perturbed_where_none_is_wanted(folder):
@@ -257,8 +261,8 @@ def test_nothing_is_measured_where_no_variant_is_named(folder):
     change(folder, stress={"variants": []})
     stages.compare_stress.main()
     assert read_json("metrics/stress.json") == {"scorers": {}, "ensembles": {}}
-    header = "variant,perturbation,label,value,low,high,n,unperturbed,colour"
-    assert (folder / "plots/stress/accuracy.csv").read_text().split() == [header, ",,not", "measured,,,,,,"]
+    header = "variant,perturbation,label,value,low,high,n,clusters,unperturbed,colour"
+    assert (folder / "plots/stress/accuracy.csv").read_text().split() == [header, ",,not", "measured,,,,,,,"]
 
 
 def test_a_reward_model_without_its_head_is_refused(folder):

@@ -18,6 +18,7 @@ def pairs(n: int, length_weight: float, seed: int) -> pd.DataFrame:
     rewards = quality + length_weight * np.log1p(words) + rng.normal(0, 0.1, (n, 2))
     return pd.DataFrame(
         {
+            "cluster": range(n),
             "chosen_reward": rewards[:, 0],
             "rejected_reward": rewards[:, 1],
             "chosen_words": words[:, 0],
@@ -60,6 +61,7 @@ def test_ways_to_sum_up_an_ensemble_by_hand():
 SCORES = pd.DataFrame(
     {
         "id": ["a", "b", "a", "b"],
+        "cluster": ["a", "b", "a", "b"],
         "perturbation": ["none", "none", "typos", "typos"],
         "chosen_reward": [[2.0, 1.0], [1.0, 1.0], [0.0, 3.0], [5.0, 5.0]],
         "rejected_reward": [[0.0, 2.0], [0.0, 2.0], [1.0, 1.0], [0.0, 0.0]],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preference_study.analysis.statistics import mean, proportion
+from preference_study.analysis.statistics import mean, share
 from preference_study.data.conversations import prompt_key
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import REASONS, pair_id, usable_pairs
@@ -46,7 +46,7 @@ def test_rows_are_dropped_by_reason_and_counted_once():
         "bad_preference": [3, 7], "empty_text": [2], "equal_responses": [4], "duplicate": [5], "prompt_in_validation": [6],
     }  # fmt: skip
     assert list(kept["prompt"]) == [asked("q0"), asked("q5")] and list(kept["chosen"]) == ["good", "bad"]
-    assert list(kept.columns) == ["id", "prompt", "chosen", "rejected", "chosen_words", "rejected_words", "topic"]
+    assert list(kept.columns) == ["id", "cluster", "prompt", "chosen", "rejected", "chosen_words", "rejected_words", "topic"]
     assert kept["id"][0] == pair_id("q0", "good", "bad")
 
 
@@ -180,13 +180,44 @@ def test_a_duplicate_is_alike_in_all_three_texts(changed):
 
 def test_what_became_of_a_split_is_counted_in_its_own_place():
     read = Pairs(pd.DataFrame({"problem": [None] * 9}), "study", ["tags"])
-    pairs = pd.DataFrame({"chosen_words": [3, 5, 9, 4], "rejected_words": [2, 5, 4, 8]})
+    pairs = pd.DataFrame({"cluster": list("aaab"), "chosen_words": [3, 5, 9, 4], "rejected_words": [2, 5, 4, 8]})
     found = split_summary(pairs, {"duplicate": [1, 2], "empty_text": []}, read, usable=7)
     assert found == {
         "shape": "study", "columns_left_out": ["tags"], "rows_in": 9,
-        "dropped": {"duplicate": 2, "empty_text": 0}, "not_sampled": 3, "rows_out": 4,
-        "chosen_words": mean([3, 5, 9, 4]), "rejected_words": mean([2, 5, 4, 8]), "longer_wins": proportion(2.5, 4),
+        "dropped": {"duplicate": 2, "empty_text": 0}, "not_sampled": 3, "rows_out": 4, "clusters": 2,
+        "chosen_words": mean([3, 5, 9, 4], list("aaab")), "rejected_words": mean([2, 5, 4, 8], list("aaab")),
+        "longer_wins": share([1, 0.5, 1, 0], list("aaab")),
     }  # fmt: skip
+
+
+def test_a_cluster_is_the_prompt_or_what_a_column_says():
+    raw = pd.DataFrame(STUDY | {"author": [3, "x"]})
+    kept, _ = usable_pairs(to_pairs(raw, "raw").table, set())
+    assert list(kept["cluster"]) == [pair_id("q1"), pair_id("q2")]
+    kept, _ = usable_pairs(to_pairs(raw, "raw", cluster="author").table, set())
+    assert list(kept["cluster"]) == ["3", "x"]
+    # A column that the shape uses can name clusters too.
+    assert list(to_pairs(raw, "raw", cluster="question").table["cluster"]) == ["q1", "q2"]
+
+
+def test_two_rows_of_a_prompt_are_one_cluster_whatever_its_shape():
+    turns = [{"role": "user", "content": "q"}]
+    raw = pd.DataFrame({"prompt": ["q", turns], "chosen": ["a", "c"], "rejected": ["b", "d"]})
+    assert usable_pairs(to_pairs(raw, "raw").table, set())[0]["cluster"].nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("author", "wanted"),
+    [
+        (None, r"raw: data.cluster names column 'author', and the file has question, .*; name one of these .* null"),
+        (["x", None], r"raw: row 2 has nothing in column 'author'.*fill it in, or set data.cluster to null"),
+        (["", "x"], "raw: row 1 has nothing"),
+    ],
+)
+def test_a_missing_cluster_is_named_with_a_remedy(author, wanted):
+    raw = pd.DataFrame(STUDY | ({"author": author} if author else {}))
+    with pytest.raises(BadInput, match=wanted):
+        to_pairs(raw, "raw", cluster="author")
 
 
 def test_an_id_is_of_the_texts_as_they_are():

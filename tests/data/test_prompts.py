@@ -11,8 +11,15 @@ from tests.corpus.files import SYSTEM, THREE, A, assistant, user
 def test_prompts_are_distinct_and_sampled_by_seed():
     table = pd.DataFrame({"question": ["a", "b", "a", "c", "", None], "instruction": list("xyxzzz"), "other": 1})
     prompts = choose_prompts(table, None, 0, "t")
-    assert list(prompts["prompt"]) == [asked("a"), asked("b"), asked("c")] and set(prompts) == {"id", "prompt", "instruction"}
-    assert list(prompts["id"]) == [pair_id("a"), pair_id("b"), pair_id("c")] and list(prompts["instruction"]) == list("xyz")
+    assert list(prompts["prompt"]) == [asked("a"), asked("b"), asked("c")] and set(prompts) == {
+        "id",
+        "cluster",
+        "prompt",
+        "instruction",
+    }
+    assert list(prompts["id"]) == list(prompts["cluster"]) == [pair_id("a"), pair_id("b"), pair_id("c")] and list(
+        prompts["instruction"]
+    ) == list("xyz")
     assert len(choose_prompts(table, 2, 0, "t")) == 2
     with pytest.raises(BadInput, match=r"t: columns text hold no prompt.*'prompt'"):
         choose_prompts(pd.DataFrame({"text": ["a"]}), None, 0, "t")
@@ -20,6 +27,13 @@ def test_prompts_are_distinct_and_sampled_by_seed():
         choose_prompts(
             pd.DataFrame({"prompt": ["", "\ud83d", [SYSTEM], [user("a"), assistant("b"), assistant("")]]}), None, 0, "t"
         )
+
+
+def test_a_prompts_cluster_is_the_column_named_or_the_prepared_one_or_itself():
+    table = pd.DataFrame({"prompt": ["a", "b", "c"], "author": [7, 7, 8], "cluster": ["x", "y", "y"]})
+    assert list(choose_prompts(table, None, 0, "t", "author")["cluster"]) == ["7", "7", "8"]
+    assert list(choose_prompts(table, None, 0, "t")["cluster"]) == ["x", "y", "y"]
+    assert list(choose_prompts(table.drop(columns="cluster"), None, 0, "t", "source")["cluster"]) == list(map(pair_id, "abc"))
 
 
 WON = {"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}

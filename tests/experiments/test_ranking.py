@@ -13,7 +13,8 @@ N = 300
 def run(name: str, right: np.ndarray, rate: float, seed: int = 1, final: float = 0.5) -> Run:
     loss = pd.DataFrame({"examples": range(8, 168, 8), "loss": np.linspace(0.7, final, 20)}, index=range(1, 21))
     pairs = [f"pair {i}" for i in range(len(right))]
-    return Run(name, {"seed": seed, "reward.learning_rate": rate, "reward.epochs": 1}, pd.Series(right, index=pairs), loss)
+    params = {"seed": seed, "reward.learning_rate": rate, "reward.epochs": 1}
+    return Run(name, params, pd.Series(right, index=pairs), pd.Series(pairs, index=pairs), loss)
 
 
 def right(share: float, seed: int = 0) -> np.ndarray:
@@ -60,9 +61,8 @@ def test_runs_that_differ_by_seed_are_one_setting():
 
 def test_the_order_of_pairs_does_not_matter_and_their_identity_does():
     first = run("first", right(0.7), 1e-4)
-    shuffled = Run(
-        "second", first.params | {"reward.learning_rate": 1e-3}, first.right.sample(frac=1, random_state=0), first.loss
-    )
+    other_rate, mixed = first.params | {"reward.learning_rate": 1e-3}, first.right.sample(frac=1, random_state=0)
+    shuffled = Run("second", other_rate, mixed, first.clusters, first.loss)
     assert rank([first, shuffled])["difference"][1]["value"] == 0
     other = run("other", right(0.7)[:-1], 1e-3)
     with pytest.raises(ValueError, match="different pairs"):
@@ -71,7 +71,7 @@ def test_the_order_of_pairs_does_not_matter_and_their_identity_does():
 
 def test_the_final_loss_is_not_one_noisy_step():
     loss = pd.DataFrame({"loss": [1.0] * 90 + [0.5] * 9 + [0.1]})
-    assert Run("x", {}, pd.Series([1.0]), loss).final_loss == pytest.approx((0.5 * 9 + 0.1) / 10)
+    assert Run("x", {}, pd.Series([1.0]), pd.Series(["a"]), loss).final_loss == pytest.approx((0.5 * 9 + 0.1) / 10)
 
 
 def test_it_says_so_where_training_loss_agrees():

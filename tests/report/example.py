@@ -68,7 +68,7 @@ def responses(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -
             elif place == 1 and i < len(HOSTILE):
                 text = HOSTILE[i]
             turns = [*(EARLIER if i == 4 else []), *asked(f"Say something about {topic}, number {i}. {INSTRUCTIONS[kind].text}")]
-            row = {"prompt": turns, "id": f"{i:016x}", "policy": policy, "response": text}
+            row = {"prompt": turns, "id": f"{i:016x}", "cluster": f"{i // 2:016x}", "policy": policy, "response": text}
             row |= {"tokens": 1 + len(text) // 4, "finished": rng.random() < 0.7, "reward": reward}
             rows.append(row | ({"instruction": kind} if sandbox else {}))
     return rows
@@ -85,11 +85,12 @@ def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Genera
     policies = ["base", *methods]
     by_policy = {policy: table[table["policy"] == policy].set_index("id") for policy in policies}
     logps = {policy: pd.DataFrame(rng.normal(-50, 9, (40, 2)), columns=["chosen_logp", "rejected_logp"]) for policy in policies}
+    logps = {policy: rows.assign(cluster=np.arange(40) // 2) for policy, rows in logps.items()}
     metrics = compare_policies(by_policy, logps, dict.fromkeys(methods, 0.1), seed=1)
     for place, method in enumerate(methods, start=1):
         pairs = {policy: rows.assign(chosen_tokens=20, rejected_tokens=25) for policy, rows in logps.items()}
         pairs[method]["chosen_logp"] -= 15
-        kl = [{"policy_logps": [-1.0] * 9, "base_logps": (-1 - rng.random(9) * place).tolist()} for _ in range(30)]
+        kl = [{"cluster": i, "policy_logps": [-1.0] * 9, "base_logps": (-1 - rng.random(9) * place).tolist()} for i in range(30)]
         metrics[method]["price"] = policy_price(by_policy["base"], by_policy[method], pairs["base"], pairs[method], kl, seed=1)
     correct_prices({method: metrics[method]["price"] for method in methods})
     return metrics
@@ -138,6 +139,7 @@ def methods_outputs(folder: Path, methods: list[str], rows: list[dict]) -> None:
 def scored_pairs(rng: np.random.Generator, pairs: int = 40) -> pd.DataFrame:
     """Validation pairs with rewards, as analyse_reward takes them."""
     scored = pd.DataFrame(rng.normal([1.6, 0.6], 1.4, (pairs, 2)), columns=["chosen_reward", "rejected_reward"])
+    scored["cluster"] = np.arange(pairs) // 2
     scored["chosen"], scored["rejected"], scored["instruction"] = "a", "b", rng.choice(list(INSTRUCTIONS)[:5], pairs)
     scored["chosen_words"], scored["rejected_words"] = rng.integers(5, 60, (2, pairs))
     return scored
@@ -145,7 +147,7 @@ def scored_pairs(rng: np.random.Generator, pairs: int = 40) -> pd.DataFrame:
 
 def stress_outputs(folder: Path, scored: pd.DataFrame, rng: np.random.Generator) -> None:
     """metrics/stress.json and plots/stress/ of pairs whose rewards each perturbation changes a little, the last one much."""
-    rewards = scored[["chosen_reward", "rejected_reward"]].assign(id=[str(i) for i in range(len(scored))])
+    rewards = scored[["cluster", "chosen_reward", "rejected_reward"]].assign(id=[str(i) for i in range(len(scored))])
     tables = []
     for name in ("none", *PERTURBATIONS):
         size = {"none": 0, list(PERTURBATIONS)[-1]: 9}.get(name, 0.3)
@@ -170,6 +172,7 @@ def variants_outputs(folder: Path, scored: pd.DataFrame, rng: np.random.Generato
     write_json(folder / "metrics/variants.json", metrics)
     write_png(folder / "plots/variants/accuracy.png", figures.variants(figures.variant_rows(metrics)))
     samples = pd.DataFrame({"id": np.repeat([str(i) for i in range(20)], 8), "sample": list(range(8)) * 20})
+    samples["cluster"] = samples["id"]
     samples["words"], samples["gold"] = rng.integers(5, 60, 160), rng.random(160) < 0.4
     scored = {name: samples[["id", "sample"]].assign(reward=rng.normal(size=160)) for name in ("standard", "ensemble (worst)")}
     best = compare_best_of_n(samples, scored, "standard", seed=1)
@@ -208,6 +211,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
         "dropped": {"duplicate": 3, "empty_text": 1},
         "not_sampled": 0,
         "rows_out": 40,
+        "clusters": 20,
     }
     split |= {"chosen_words": length, "rejected_words": length, "longer_wins": share}
     training = {

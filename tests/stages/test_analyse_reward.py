@@ -22,6 +22,7 @@ HARD = "A considerable number of philosophical investigations were extraordinari
 SCORED = pd.DataFrame(
     {
         "id": list("abcde"),
+        "cluster": list("pqpqr"),
         "prompt": [asked(f"question {i}") for i in range(5)],
         "chosen": [EASY.format("cats"), "cats cats", HARD.format("dogs"), "one", HARD.format("small cats")],
         "rejected": [HARD.format("old dogs"), EASY.format("dogs"), EASY.format("big cats"), "two", EASY.format("dogs, dogs")],
@@ -90,12 +91,16 @@ def test_grades_and_words_are_of_their_own_side(drawn):
     found = read_json("metrics/reward_analysis.json")
     (favoured, _), (other, _) = reading_grades(FAVOURED), reading_grades(OTHER)
     readability = found["readability"]
-    assert readability["favoured"] == mean(favoured[np.isfinite(favoured)]) and readability["favoured"]["n"] == 3
-    assert readability["other"] == mean(other)
-    assert readability["difference"] == mean((favoured - other)[np.isfinite(favoured)])
+    assert readability["favoured"] == mean(favoured[np.isfinite(favoured)], list("ppr")) and readability["favoured"]["n"] == 3
+    assert readability["other"] == mean(other, list("pqpr"))
+    assert readability["difference"] == mean((favoured - other)[np.isfinite(favoured)], list("ppr"))
     assert readability["left_out"] == {"empty": 0, "code": 0, "not English": 0, "too short": 1}
-    assert found["length"]["favoured_words"] == mean(FAVOURED_WORDS) and found["length"]["other_words"] == mean(OTHER_WORDS)
-    assert found["n"] == 5
+    length = found["length"]
+    assert (length["favoured_words"], length["other_words"]) == (
+        mean(FAVOURED_WORDS, list("pqpr")),
+        mean(OTHER_WORDS, list("pqpr")),
+    )
+    assert (found["n"], found["clusters"]) == (5, 3)
 
 
 def test_each_plot_is_of_its_own_columns(drawn):

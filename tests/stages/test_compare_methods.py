@@ -121,7 +121,9 @@ def test_every_two_policies_are_compared_on_the_same_prompts(folder):
     write_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json", mixed)
     stages.compare_methods.main()
     pairs = read_json("metrics/methods.json")["pairs"]
-    assert pairs == compare_pairs(responses_by_policy(pd.DataFrame(rows), METHODS))
+    for found, wanted in zip(pairs, compare_pairs(responses_by_policy(pd.DataFrame(rows), METHODS)), strict=True):
+        for name in found:  # sums in another order differ in their last digit
+            assert found[name] == pytest.approx(wanted[name], rel=1e-9) if name not in "ab" else found[name] == wanted[name]
     assert [(pair["a"], pair["b"]) for pair in pairs] == [("dpo", "rloo"), ("dpo", "base"), ("rloo", "base")]
 
 

@@ -19,6 +19,7 @@ from tests.conftest import asked
 from tests.workspace import change, tiny_params
 
 METHODS = ["dpo", "simpo"]
+VAL = pd.DataFrame({"id": [str(i) for i in range(8)], "cluster": list("pqrspqpp")})
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def folder(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     rows = [
         {
-            "id": str(i), "prompt": asked(f"prompt {i}"), "policy": policy,
+            "id": str(i), "cluster": str(i // 2), "prompt": asked(f"prompt {i}"), "policy": policy,
             "response": " ".join(["word"] * int(rng.integers(3, 30))) + ".",
             "tokens": 9, "finished": bool(rng.random() < 0.5), "reward": float(rng.normal()),
             "prompt_truncated": bool(i < {"base": 3, "dpo": 4, "simpo": 5}[policy]),
@@ -54,6 +55,7 @@ def folder(tmp_path, monkeypatch):
     write_table(
         tmp_path / "data/prepared/train.parquet", pd.DataFrame({"chosen": ["good words here"], "rejected": ["bad words"]})
     )
+    write_table(tmp_path / "data/prepared/val.parquet", VAL.sample(frac=1, random_state=1))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -71,7 +73,8 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
     rows = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")).sort_values("id")
     responses = {policy: measured(rows[rows["policy"] == policy].set_index("id"))[0] for policy in ("base", *METHODS)}
     logps = {
-        policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id").sort_index() for policy in responses
+        policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id").sort_index().join(VAL.set_index("id"))
+        for policy in responses
     }
     kl = {method: read_json(f"data/kl/{method}.json") for method in METHODS}
     prices = {m: policy_price(responses["base"], responses[m], logps["base"], logps[m], kl[m], seed=1) for m in METHODS}
@@ -95,6 +98,7 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
     assert told[0][0] == told[0][1] != told[1][0] == told[1][1]
     assert [found[method]["price"]["kl"] for method in METHODS] == [prices[method]["kl"] for method in METHODS]
     assert prices["dpo"]["kl"] != prices["simpo"]["kl"]
+    assert [found["dpo"][name]["clusters"] for name in ("words_mean", "implicit_accuracy")] == [6, 4]
     assert found["simpo"]["implicit_reward_mean"] is None
     assert [found[policy]["prompts_truncated"] for policy in ("base", *METHODS)] == [3, 4, 5]
     assert found["base"]["reading_grade_left_out"].keys() == {"empty", "code", "not English", "too short"}

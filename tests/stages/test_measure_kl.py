@@ -39,6 +39,7 @@ def test_each_token_has_its_log_probability_under_policy_and_base(policy, monkey
     prompts = choose_prompts(read_table("data/prepared/val.parquet"), 5, 1, "val")
     [(given, settings, responses)] = asked
     assert given == list(prompts["prompt"]) and [row["id"] for row in rows] == list(prompts["id"])
+    assert [row["cluster"] for row in rows] == list(prompts["cluster"])
     wanted = {"max_new_tokens": 7, "batch_size": 4, "temperature": 1.0, "seed": 1, "description": "dpo, sampled"}
     assert settings == wanted
     for row, response in zip(rows, responses, strict=True):
