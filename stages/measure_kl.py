@@ -18,7 +18,7 @@ DECIMALS = 6  # of a log-probability: bfloat16 knows fewer
 
 
 def sampled_logps(params: Params, method: str) -> list[dict]:
-    """Rows of id, cluster, response, tokens (EOS among them), finished, policy_logps and base_logps: one number a token, in nats."""
+    """Rows of id, cluster, response, tokens (with EOS), finished, policy_logps and base_logps: one number a token, in nats."""
     settings = params.generate
     table = read_table_file(settings.prompts)
     prompts = choose_prompts(table, settings.kl_prompts, params.seed, settings.prompts, params.data.cluster)

@@ -244,7 +244,7 @@ def test_the_stage_with_one_method(tmp_path, monkeypatch, sandbox):
         assert not any("gold" in name or "letter" in name for name in (*row, *pair, *table["ranking"]))
     rows = pd.read_csv("plots/methods/methods.csv")
     assert list(rows.columns) == ["policy", "measure", "label", "value", "low", "high", "n", "clusters", "colour"]
-    assert len(rows) == (4 if sandbox else 2)
+    assert len(rows) == (6 if sandbox else 2)
     assert all((tmp_path / f"plots/methods/{name}.png").stat().st_size > 5000 for name in ("methods", "pairwise"))
 
     # Another time and another machine: only the file for them changes.

@@ -49,6 +49,7 @@ def folder(tmp_path, monkeypatch):
         write_json(tmp_path / f"data/logps/{policy}/val.json", logps)
     for place, method in enumerate(METHODS):
         kl = [{"policy_logps": [-1.0, -1.5], "base_logps": [-1.0, -2.0 - place]}, {"policy_logps": [-1.0], "base_logps": [-2.0]}]
+        kl = [row | {"cluster": number} for number, row in enumerate(kl)]
         write_json(tmp_path / f"data/kl/{method}.json", kl)
     for method, beta in (("dpo", 0.3), ("simpo", None)):
         write_json(tmp_path / f"metrics/train_policy/{method}.json", {"implicit_beta": beta})
