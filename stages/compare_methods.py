@@ -10,6 +10,7 @@ import pandas as pd
 from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
 from preference_study.boundary import run
+from preference_study.methods import METHODS
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.gold import with_truth
@@ -49,6 +50,23 @@ def likelihoods(methods: list[str], betas: dict[str, float | None]) -> dict[tupl
     }
 
 
+def online_curve(method: str, missing_eos_penalty: float) -> pd.DataFrame:
+    """Where an online method's training led: columns kl (nats a response) and reward, of the steps in which it sampled.
+
+    TRL logs the rewards that it trained on; what was taken off those of responses that did not end is given back here, so that they
+    are the judge's.
+    """
+    logged = {
+        name: training([method], measure)[method]["value"]
+        for name, measure in (SERIES | {"cut_off": "completions_clipped_ratio"}).items()
+        if name != "loss"
+    }
+    steps = pd.DataFrame(logged).dropna()
+    return pd.DataFrame(
+        {"kl": steps["kl"] * steps["length"], "reward": steps["reward"] + missing_eos_penalty * steps["cut_off"]}
+    )
+
+
 def main() -> None:
     params = load_params()
     methods = params.policy.methods
@@ -68,6 +86,15 @@ def main() -> None:
     logps = figures.logps_rows(likelihoods(methods, {m: trained[m]["implicit_beta"] for m in methods}), methods)
     write_csv(PLOTS / "training_logps.csv", figures.or_not_measured(logps))
     write_png(PLOTS / "training_logps.png", figures.logps(logps))
+    online = {
+        method: online_curve(method, params.policy.own(method).missing_eos_penalty)
+        for method in methods
+        if METHODS[method].needs_reward_model
+    }
+    plane = figures.plane_rows(policies, read_json("metrics/best_of_n.json"), online, methods)
+    for measure in figures.PLANE:
+        write_csv(PLOTS / f"plane_{measure}.csv", figures.or_not_measured(plane[plane["measure"] == measure]))
+    write_png(PLOTS / "plane.png", figures.plane(plane))
     write_png(PLOTS / "methods.png", figures.method_shares(rows))
     write_png(PLOTS / "pairwise.png", figures.win_matrix(pair_matrix(table["pairs"], ["base", *methods], "reward")))
 

@@ -46,13 +46,16 @@ def best_of_n_curve(rewards: np.ndarray, values: dict[str, np.ndarray], clusters
         clusters: of the prompts.
 
     Returns:
-        Per n, doubling up to N: {n, kl, and per name the mean over prompts with its interval}. kl is log n - (n - 1) / n, how far
-        best of n is from the sampled policy, in nats (an upper bound; Stiennon et al. 2020).
+        Per n, doubling up to N: {n, kl, gain, and per name the mean over prompts with its interval}; in gain the same minus that
+        of n = 1. kl is log n - (n - 1) / n, how far best of n is from the sampled policy, in nats (an upper bound; Stiennon et
+        al. 2020).
     """
     sizes = [n for n in SIZES if n <= rewards.shape[1]]
     per_prompt = _per_prompt(rewards, values, sizes)
     return [
-        {"n": n, "kl": log(n) - (n - 1) / n} | {name: mean(columns[:, place], clusters) for name, columns in per_prompt.items()}
+        {"n": n, "kl": log(n) - (n - 1) / n}
+        | {name: mean(columns[:, place], clusters) for name, columns in per_prompt.items()}
+        | {"gain": {name: mean(columns[:, place] - columns[:, 0], clusters) for name, columns in per_prompt.items()}}
         for place, n in enumerate(sizes)
     ]
 

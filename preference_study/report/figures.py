@@ -423,7 +423,7 @@ def best_of_n_rows(metrics: dict) -> pd.DataFrame:
         for scorer, numbers in metrics.items()
         for row in numbers["curve"]
         for measure, estimate in row.items()
-        if isinstance(estimate, dict)
+        if measure not in ("n", "kl", "gain")
     ]
     return pd.DataFrame(rows, columns=BEST_COLUMNS)
 
@@ -451,4 +451,136 @@ def best_of_n(rows: pd.DataFrame) -> Figure:
         axes.set(xlabel="n, best of", title=labels[measure])
     figure.legend(loc="outside lower center", ncols=3)
     figure.suptitle(f"Best of n, n = {rows['prompts'].iloc[0]} prompts")
+    return figure
+
+
+GROUP_COLUMNS = ("category", "policy", "measure", "label", "value", "low", "high", "n", "small", "colour")
+
+
+def group_rows(metrics: dict, methods: Sequence[str]) -> pd.DataFrame:
+    """Of metrics/groups.json each policy's gold rate per category, or its win rate over base where no truth is known.
+
+    Returns:
+        {category, policy, measure, label, value, low, high, n, small, colour}; first the category in which the first method
+        gained most; no rows where there are no categories. Base's win rate is one half, by definition.
+    """
+    rows = []
+    for category, found in metrics.items():
+        measure = "gold_rate" if "gold_rate" in found["policies"]["base"] else "win_rate"
+        half = {"value": 0.5, "low": None, "high": None, "n": found["prompts"]}
+        for policy, numbers in found["policies"].items():
+            row = {"category": category, "policy": policy, "measure": measure, "label": f"{category}: {policy}"}
+            rows.append(row | numbers.get(measure, half) | {"small": found["small"], "colour": colour(policy, methods)})
+    table = pd.DataFrame(rows, columns=GROUP_COLUMNS)
+    if table.empty:
+        return table
+    values = table.pivot(index="category", columns="policy", values="value")
+    order = (values[methods[0]] - values["base"]).sort_values(ascending=False, kind="stable").index
+    return table.set_index("category").loc[order].reset_index()[list(GROUP_COLUMNS)]
+
+
+def groups(rows: pd.DataFrame) -> Figure:
+    """The rows of `group_rows` as a dumbbell a category: base, a line, and each policy; rings and a star are of few prompts.
+
+    Where there are none, the figure says so.
+    """
+    if rows.empty:
+        return _nothing("By category")
+    names = list(dict.fromkeys(rows["category"]))[::-1]
+    figure, axes = _axes(height=1.4 + 0.3 * len(names))
+    for place, name in enumerate(names):
+        own = rows[rows["category"] == name]
+        axes.plot([own["value"].min(), own["value"].max()], [place, place], color=GREY, linewidth=2, zorder=1)
+        for row in own.to_dict("records"):
+            face = "white" if row["small"] else row["colour"]
+            axes.scatter(row["value"], place, s=45, facecolor=face, edgecolor=row["colour"], linewidth=1.5, zorder=2)
+    for policy, own in rows.groupby("policy", sort=False):
+        axes.scatter([], [], s=45, color=own["colour"].iloc[0], label=policy)
+    counted = rows.drop_duplicates("category").set_index("category")
+    labels = [f"{name} (n = {counted.loc[name, 'n']}){'*' if counted.loc[name, 'small'] else ''}" for name in names]
+    label = "share of responses that are gold" if rows["measure"].iloc[0] == "gold_rate" else "win rate over base by reward"
+    axes.set(xlim=(-0.03, 1.03), yticks=range(len(names)), yticklabels=labels, xlabel=f"{label}; * few prompts")
+    figure.legend(loc="outside lower center", ncols=4)
+    _titled(axes, "By category", [int(counted["n"].sum())])
+    return figure
+
+
+PLANE_COLUMNS = ("group", "kind", "step", "kl", "kl_low", "kl_high", "measure", "value", "low", "high", "n", "colour")
+PLANE = {"judge": "judge's reward, gain over base", "gold": "gold, gain over base"}
+
+
+PLANE_STEPS = 8
+
+
+def plane_rows(policies: dict, best_of_n: dict, online: dict[str, pd.DataFrame], methods: Sequence[str]) -> pd.DataFrame:
+    """What each policy gained over base against its KL divergence from base; beside it best of n's curve, and training online's.
+
+    Args:
+        policies: metrics/policies.json. A policy whose KL was not measured is left out.
+        best_of_n: metrics/best_of_n.json; its gains are over one response of base, its KL log n - (n - 1) / n.
+        online: per online method kl (nats a response) and reward (the judge's) of its training's steps. They are taken together
+            to `PLANE_STEPS` means, whose gains are over the first; without intervals, for the prompts are others in each.
+        methods: the policies besides base.
+
+    Returns:
+        {group, kind (policy, best of n or training), step (of best of n its n), kl, kl_low, kl_high (nats a response), measure
+        (judge or gold), value, low, high, n, colour}.
+    """
+    rows = []
+    for method in methods:
+        price, against = policies[method]["price"], policies[method]["against_base"]
+        gains = {"judge": against["reward_difference"], "gold": against.get("gold", {}).get("difference")}
+        if (kl := (price["kl"] or {}).get("nats_per_response")) is None:
+            continue
+        place = {"kl": kl["value"], "kl_low": kl["low"], "kl_high": kl["high"], "colour": colour(method, methods)}
+        rows += [
+            {"group": method, "kind": "policy", "measure": measure} | gain | place
+            for measure, gain in gains.items()
+            if gain is not None
+        ]
+    for method, steps in online.items():
+        parts = [steps.iloc[places].mean() for places in np.array_split(range(len(steps)), min(PLANE_STEPS, len(steps)))]
+        rows += [
+            {"group": f"{method} in training", "kind": "training", "step": step, "kl": part["kl"], "measure": "judge"}
+            | {"value": part["reward"] - parts[0]["reward"], "n": len(steps), "colour": colour(method, methods)}
+            for step, part in enumerate(parts, start=1)
+        ]
+    for scorer, found in best_of_n.items():
+        rows += [
+            {"group": f"best of n, {scorer}", "kind": "best of n", "step": row["n"], "kl": row["kl"], "measure": measure}
+            | row["gain"][measure]
+            | {"colour": "#000000" if place == 0 else GREY}
+            for place in [list(best_of_n).index(scorer)]
+            for row in found["curve"]
+            for measure in PLANE
+            if measure in row["gain"]
+        ]
+    return pd.DataFrame(rows, columns=PLANE_COLUMNS)
+
+
+def plane(rows: pd.DataFrame) -> Figure:
+    """The rows of `plane_rows`: a panel a measure; high and to the left is much gained for little KL.
+
+    Where there are none, the figure says so.
+    """
+    if rows.empty:
+        return _nothing("Reward against KL")
+    measures = [name for name in PLANE if name in set(rows["measure"])]
+    figure = Figure(figsize=(1 + 4.2 * len(measures), 4.2), layout="constrained", dpi=DPI)
+    told = set()
+    for measure, axes in zip(measures, np.atleast_1d(figure.subplots(1, len(measures))), strict=True):
+        axes.plot(0, 0, "s", color=GREY, label=None if told else "base")
+        for group, own in rows[rows["measure"] == measure].groupby("group", sort=False):
+            ends = [own["value"] - own["low"].fillna(own["value"]), own["high"].fillna(own["value"]) - own["value"]]
+            across = [(own["kl"] - own["kl_low"]).fillna(0), (own["kl_high"] - own["kl"]).fillna(0)]
+            curve = own["kind"].iloc[0] != "policy"
+            axes.errorbar(
+                own["kl"], own["value"], yerr=np.maximum(ends, 0), xerr=None if curve else np.maximum(across, 0),
+                fmt="o-" if curve else "o", markersize=3 if curve else 6, linewidth=1, capsize=2, color=own["colour"].iloc[0],
+                label=None if group in told else group,
+            )  # fmt: skip
+            told.add(group)
+        axes.axhline(0, color="black", linewidth=0.5)
+        axes.set(xlabel="KL from base (nats a response)", title=PLANE[measure])
+    figure.legend(loc="outside lower center", ncols=3)
     return figure

@@ -54,6 +54,7 @@ def test_a_reward_that_is_the_truth_raises_it_and_one_that_is_noise_does_not():
     row = best_of_n_curve(gold, {"reward": gold})[-1]
     assert row["n"] == 16 and row["kl"] == pytest.approx(np.log(16) - 15 / 16)
     assert row["reward"]["value"] == pytest.approx(gold.max(axis=1).mean()) and row["reward"]["n"] == 200
+    assert row["gain"]["reward"]["value"] == pytest.approx(gold.max(axis=1).mean() - gold.mean())
 
 
 def test_a_reward_that_turns_is_seen_to_turn():

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from preference_study.report import figures
@@ -134,3 +135,87 @@ def test_the_square_of_win_rates_marks_what_can_be_told_apart():
     assert [(text.get_text(), text.get_position()) for text in axes.texts] == [("0.20*", (1, 0)), ("0.80*", (0, 1))]
     matrix[0]["cells"][1]["better"] = matrix[1]["cells"][0]["better"] = None
     assert [text.get_text() for text in figures.win_matrix(matrix).axes[0].texts] == ["0.20", "0.80"]
+
+
+def test_changes_of_log_probabilities_are_drawn_a_panel_a_method():
+    steps = pd.DataFrame({"examples": range(40), "value": np.arange(40.0)})
+    series = {("dpo", "chosen"): steps, ("dpo", "rejected"): steps.assign(value=-steps["value"]), ("ipo", "chosen"): steps[:3]}
+    rows = figures.logps_rows(series, METHODS)
+    assert rows.groupby("group", sort=False)["change"].sum().to_dict() == {
+        "dpo, chosen": 780,
+        "dpo, rejected": -780,
+        "ipo, chosen": 3,
+    }
+    assert set(rows["colour"]) == {figures.colour("dpo", METHODS), figures.colour("ipo", METHODS)}
+    figure = figures.logps(rows)
+    assert [axes.get_title() for axes in figure.axes] == ["dpo", "ipo"]
+    raw, smooth = figure.axes[0].lines[:2]
+    assert list(raw.get_ydata()) == list(range(40)) and list(smooth.get_ydata()[:3]) == [0, 0.5, 1.5]  # means of two steps
+    assert figures.logps(figures.logps_rows({}, METHODS)).texts[0].get_text() == "Log-probabilities in training: not measured"
+
+
+def estimated(value: float, n: int = 50) -> dict:
+    return {"value": value, "low": value - 0.5, "high": value + 0.25, "n": n}
+
+
+def test_gains_are_drawn_against_kl_each_with_its_own():
+    policies = {
+        method: {
+            "price": {"kl": {"nats_per_response": estimated(10.0 * place), "nats_per_token": estimated(0.1)}},
+            "against_base": {"reward_difference": estimated(place), "gold": {"difference": estimated(place / 10)}},
+        }
+        for place, method in enumerate(METHODS, start=1)
+    }
+    policies["kto"]["price"]["kl"] = None  # not measured
+    curve = [
+        {
+            "n": n,
+            "kl": kl,
+            "reward": estimated(9.0),
+            "gain": {"reward": estimated(8.0), "judge": estimated(kl), "gold": estimated(kl / 9)},
+        }
+        for n, kl in ((1, 0.0), (2, 0.19))
+    ]
+    online = {"rloo": pd.DataFrame({"kl": np.arange(16.0), "reward": 5 + np.arange(16.0) / 4})}
+    rows = figures.plane_rows(policies, {"standard": {"curve": curve}}, online, METHODS)
+    of = {
+        (row["group"], row["measure"], row["step"] if row["step"] == row["step"] else 0): row for row in rows.to_dict("records")
+    }
+    assert (of["ipo", "judge", 0]["kl"], of["ipo", "judge", 0]["value"], of["ipo", "gold", 0]["value"]) == (20, 2, 0.2)
+    assert (of["ipo", "gold", 0]["kl_low"], of["ipo", "gold", 0]["low"]) == (19.5, -0.3) and ("kto", "judge", 0) not in of
+    assert [of["best of n, standard", "gold", n]["value"] for n in (1, 2)] == [0, 0.19 / 9]
+    assert [of["best of n, standard", "judge", n]["kl"] for n in (1, 2)] == [0, 0.19]
+    trained = rows[rows["kind"] == "training"]  # means of two steps each
+    assert trained["kl"].tolist() == [0.5 + 2 * k for k in range(8)] and trained["value"].tolist() == [k / 2 for k in range(8)]
+    assert len(rows) == 5 * 2 + 2 * 2 + 8
+    figure = figures.plane(rows)
+    assert [axes.get_title() for axes in figure.axes] == list(figures.PLANE.values())
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(named) == sorted(["base", "dpo", "ipo", "simpo", "orpo", "rloo", "rloo in training", "best of n, standard"])
+    assert figures.plane(figures.plane_rows({}, {}, {}, [])).texts[0].get_text() == "Reward against KL: not measured"
+
+
+def test_categories_are_drawn_from_base_to_policy_those_that_gained_most_first():
+    metrics = {
+        name: {
+            "prompts": n, "small": n < 20, "judge": None,
+            "policies": {
+                "base": {"gold_rate": estimated(base, n)}, "dpo": {"gold_rate": estimated(dpo, n), "win_rate": estimated(0.9)},
+            },
+        }
+        for name, n, base, dpo in (("a", 30, 0.5, 0.4), ("b", 12, 0.1, 0.6), ("c", 25, 0.3, 0.5))
+    }  # fmt: skip
+    rows = figures.group_rows(metrics, ["dpo"])
+    assert list(rows[["category", "policy", "value", "n"]].itertuples(index=False, name=None)) == [
+        ("b", "base", 0.1, 12), ("b", "dpo", 0.6, 12), ("c", "base", 0.3, 25), ("c", "dpo", 0.5, 25), ("a", "base", 0.5, 30),
+        ("a", "dpo", 0.4, 30),
+    ]  # fmt: skip
+    axes = figures.groups(rows).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a (n = 30)", "c (n = 25)", "b (n = 12)*"]
+    assert axes.get_xlabel() == "share of responses that are gold; * few prompts"
+    for found in metrics.values():
+        found["policies"] = {"base": {}, "dpo": {"win_rate": found["policies"]["dpo"]["win_rate"]}}
+    rows = figures.group_rows(metrics, ["dpo"])
+    assert rows["value"].tolist() == [0.5, 0.9] * 3 and set(rows["measure"]) == {"win_rate"}
+    assert figures.groups(rows).axes[0].get_xlabel() == "win rate over base by reward; * few prompts"
+    assert figures.groups(figures.group_rows({}, ["dpo"])).texts[0].get_text() == "By category: not measured"

@@ -65,8 +65,10 @@ def folder(tmp_path, monkeypatch):
         log("dpo", f"rewards_{side}", {4: 0.5 - place, 8: -0.25 - place})
         log("rloo", f"rewards_{side}", {4: 7.0})
     log("rloo", "reward", {4: -1.0, 12: 2.0})
-    log("rloo", "kl", {8: 0.125})
-    log("rloo", "completions_mean_length", {4: 33.0})
+    log("rloo", "kl", {4: 0.0, 8: 0.125, 12: 0.25})
+    log("rloo", "completions_mean_length", {4: 33.0, 12: 20.0})
+    log("rloo", "completions_clipped_ratio", {4: 0.75, 12: 0.25})
+    write_json("metrics/best_of_n.json", {})
     return tmp_path
 
 
@@ -85,8 +87,8 @@ def test_each_file_is_of_its_own_measure(folder, monkeypatch):
     wanted = {
         "loss": [("dpo", 8, 1.5), ("dpo", 16, 1.25), ("rloo", 16, 2.5), ("rloo", 32, 2.25)],
         "reward": [("rloo", 16, -1.0), ("rloo", 48, 2.0)],
-        "kl": [("rloo", 32, 0.125)],
-        "length": [("rloo", 16, 33.0)],
+        "kl": [("rloo", 16, 0.0), ("rloo", 32, 0.125), ("rloo", 48, 0.25)],
+        "length": [("rloo", 16, 33.0), ("rloo", 48, 20.0)],
     }
     for name, rows in wanted.items():
         found = pd.read_csv(f"plots/methods/training_{name}.csv")
@@ -95,11 +97,20 @@ def test_each_file_is_of_its_own_measure(folder, monkeypatch):
     assert list(logps[["group", "examples", "change"]].itertuples(index=False, name=None)) == [
         ("dpo, chosen", 8, 1.0), ("dpo, chosen", 16, -0.5), ("dpo, rejected", 8, -1.0), ("dpo, rejected", 16, -2.5),
     ]  # fmt: skip
+    plane = pd.read_csv("plots/methods/plane_judge.csv").set_index("group")
+    policies = read_json("metrics/policies.json")
+    for method in METHODS:
+        assert plane.loc[method, "kl"] == pytest.approx(policies[method]["price"]["kl"]["nats_per_response"]["value"])
+        assert plane.loc[method, "value"] == pytest.approx(policies[method]["against_base"]["reward_difference"]["value"])
+    # The penalty of 1 for responses that were cut off is given back: -1 + 0.75, and 2 + 0.25.
+    assert plane.loc["rloo in training", ["kl", "value"]].to_numpy().tolist() == [[0.0, 0.0], [5.0, 2.5]]
+    gold = pd.read_csv("plots/methods/plane_gold.csv").set_index("group")["value"]
+    assert gold.to_dict() == {m: pytest.approx(policies[m]["against_base"]["gold"]["difference"]["value"]) for m in METHODS}
     shares = pd.read_csv("plots/methods/methods.csv")
     pd.testing.assert_frame_equal(
         shares, method_rows(read_json("metrics/policies.json"), METHODS).reset_index(drop=True), check_dtype=False
     )
-    assert set(pictures) == {"methods", "pairwise", "training_logps"}
+    assert set(pictures) == {"methods", "pairwise", "training_logps", "plane"}
     ticks = [label.get_text() for label in pictures["pairwise"].axes[0].get_xticklabels()]
     assert [tick.split("\n")[0] for tick in ticks] == ["base", *METHODS]
 
@@ -130,6 +141,7 @@ def test_every_two_policies_are_compared_on_the_same_prompts(folder):
 def test_what_no_method_logged_is_said_to_be_not_measured(folder):
     for side in ("chosen", "rejected"):
         (folder / f"plots/train_policy/dpo/plots/metrics/rewards_{side}.tsv").unlink()
+    change(folder, policy={"methods": ["dpo"]})
     for measure in ("reward", "kl", "completions_mean_length"):
         (folder / f"plots/train_policy/rloo/plots/metrics/{measure}.tsv").unlink()
     stages.compare_methods.main()
