@@ -16,10 +16,19 @@ SMALL, TRAINED = 2, 2 * 12 + 4
 
 
 def check_files(params: Params) -> None:
-    """Raise `BadInput` where the file of prompts is not there or holds none; one that the study makes itself is passed over."""
-    prompts = params.generate.prompts
+    """Raise `BadInput` where the file of prompts is not there, holds none, or lacks the category that a user named.
+
+    A file that the study makes itself is passed over. Without the default category results are not told apart, and that is all.
+    """
+    prompts, category = params.generate.prompts, params.generate.category
     if not prompts.startswith(MADE_HERE):
-        choose_prompts(read_table_file(prompts), 1, 0, f"generate.prompts, {prompts}", params.data.cluster)
+        table = read_table_file(prompts)
+        choose_prompts(table, 1, 0, f"generate.prompts, {prompts}", params.data.cluster)
+        if category not in (None, "instruction", *table.columns):
+            raise BadInput(
+                f"generate.category names column {category!r}, and {prompts} has {', '.join(map(str, table.columns))}: "
+                "name one of these in params.yaml, or null"
+            )
 
 
 def check_launch(launch: Launch, environment: dict[str, str]) -> None:

@@ -125,6 +125,7 @@ Policy = create_model("Policy", __base__=PolicyTraining, **{name: method.section
 class Generate(Section):
     prompts: str
     max_prompts: Limit
+    category: str | None
     kl_prompts: Annotated[int, Field(ge=0)] | None
     max_new_tokens: Count
     batch_size: Count

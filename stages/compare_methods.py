@@ -53,8 +53,8 @@ def likelihoods(methods: list[str], betas: dict[str, float | None]) -> dict[tupl
 def online_curve(method: str, missing_eos_penalty: float) -> pd.DataFrame:
     """Where an online method's training led: columns kl (nats a response) and reward, of the steps in which it sampled.
 
-    TRL logs the rewards that it trained on; what was taken off those of responses that did not end is given back here, so that they
-    are the judge's.
+    TRL logs the rewards that it trained on; what was taken off those of responses that did not end is given back here, so that
+    they are the judge's.
     """
     logged = {
         name: training([method], measure)[method]["value"]
@@ -62,9 +62,7 @@ def online_curve(method: str, missing_eos_penalty: float) -> pd.DataFrame:
         if name != "loss"
     }
     steps = pd.DataFrame(logged).dropna()
-    return pd.DataFrame(
-        {"kl": steps["kl"] * steps["length"], "reward": steps["reward"] + missing_eos_penalty * steps["cut_off"]}
-    )
+    return pd.DataFrame({"kl": steps["kl"] * steps["length"], "reward": steps["reward"] + missing_eos_penalty * steps["cut_off"]})
 
 
 def main() -> None:

@@ -21,7 +21,12 @@ def main(policy: str) -> None:
     settings = params.generate
     state = check_processes(params.launch.processes)
     prompts = choose_prompts(
-        read_table_file(settings.prompts), settings.max_prompts, params.seed, settings.prompts, params.data.cluster
+        read_table_file(settings.prompts),
+        settings.max_prompts,
+        params.seed,
+        settings.prompts,
+        params.data.cluster,
+        settings.category,
     )
     model = for_generating(load_causal("models/base", None if policy == "base" else f"models/policy/{policy}"))
     responses = respond(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from preference_study.data.conversations import Turns, Unusable, as_turns, prompt_key, prompt_of
+from preference_study.data.conversations import Turns, Unusable, as_turns, is_missing, prompt_key, prompt_of
 from preference_study.data.pairs import beside_texts, cluster_labels, pair_id, system_column
 from preference_study.errors import BadInput
 from preference_study.formats import FORMATS, Source, recognised
@@ -15,8 +15,17 @@ from preference_study.formats import FORMATS, Source, recognised
 COLUMNS = ("prompt", "question", "messages", "conversations")
 
 
-def choose_prompts(table: pd.DataFrame, limit: int | None, seed: int, source: str, cluster: str | None = None) -> pd.DataFrame:
+def choose_prompts(
+    table: pd.DataFrame,
+    limit: int | None,
+    seed: int,
+    source: str,
+    cluster: str | None = None,
+    category: str | None = None,
+) -> pd.DataFrame:
     """The distinct prompts of a table, at most `limit` by a seeded sample: id, cluster, prompt (turns) and instruction, if there.
+
+    Where the table has the column that `category` names, what it holds comes out as texts in a column of that name.
 
     A file of preferences has the prompts that its pairs have. Rows without a prompt that can be answered are left out. A prompt's
     cluster is what the first of its rows names in the column `cluster`, or else in one called so, as prepared pairs have; where
@@ -27,6 +36,9 @@ def choose_prompts(table: pd.DataFrame, limit: int | None, seed: int, source: st
     """
     prompts = _prompts(table, source)
     found = table[["instruction"] if "instruction" in table else []].assign(prompt=pd.Series(prompts, table.index, dtype=object))
+    if category in table:
+        cells = [None if is_missing(cell) else str(cell) for cell in table[category]]
+        found = found.assign(category=pd.Series(cells, table.index, dtype=object))
     found = found[found["prompt"].notna()]
     keys = found["prompt"].map(prompt_key)
     found = found.assign(id=keys.map(pair_id))

@@ -76,3 +76,10 @@ def test_lists_written_as_text_are_not_asked_as_texts():
     with pytest.raises(BadInput, match=r"column 'prompt' holds lists written as text, such as '\[\"hi\"\]'"):
         choose_prompts(pd.DataFrame({"prompt": ['["hi"]', '["q", "r"]']}), None, 0, "t")
     assert len(choose_prompts(pd.DataFrame({"prompt": ['["hi"]', "What is [1, 2]?"]}), None, 0, "t")) == 2
+
+
+def test_a_prompts_category_is_a_text_of_the_named_column():
+    table = pd.DataFrame({"prompt": ["a", "b", "b", "c"], "topic": [1, None, 2, "tea"]}, dtype=object)
+    assert choose_prompts(table, None, 0, "t", category="topic")["category"].tolist() == ["1", None, "tea"]
+    assert "category" not in choose_prompts(table, None, 0, "t", category="other")
+    assert "category" not in choose_prompts(table, None, 0, "t")

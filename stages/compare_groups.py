@@ -1,0 +1,40 @@
+"""Policies and judge by the category of the prompt -> metrics/groups.json and plots/groups/.
+
+python -m stages.compare_groups
+
+Empty where the prompts have no categories.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from preference_study.analysis.groups import compare_groups
+from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.boundary import run
+from preference_study.params import load_params
+from preference_study.report import figures
+from preference_study.texts.gold import with_truth
+
+PLOTS = Path("plots/groups")
+
+
+def main() -> None:
+    params = load_params()
+    methods = params.policy.methods
+    scored = with_truth(pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")))
+    pairs = pd.DataFrame(read_json("data/scores/Rm_model_mark_on_val_1k.json"))
+    metrics = {}
+    if "category" in scored:
+        by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", *methods)}
+        responses = {policy: rows.loc[by_policy["base"].index] for policy, rows in by_policy.items()}
+        column = params.generate.category
+        metrics = compare_groups(responses, pairs.assign(category=pairs[column]) if column in pairs else None)
+    write_json("metrics/groups.json", metrics)
+    rows = figures.group_rows(metrics, methods)
+    write_csv(PLOTS / "groups.csv", figures.or_not_measured(rows))
+    write_png(PLOTS / "groups.png", figures.groups(rows))
+
+
+if __name__ == "__main__":
+    run(main)

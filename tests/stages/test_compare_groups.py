@@ -1,0 +1,54 @@
+"""The stage's wiring: responses joined by id, pairs by the column that the parameter names."""
+
+import pandas as pd
+import pytest
+
+import stages.compare_groups
+from preference_study.artifacts import read_json, write_json
+from tests.conftest import asked
+from tests.workspace import change, tiny_params
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    tiny_params(tmp_path)
+    change(tmp_path, generate={"category": "topic"})
+    rows = [
+        {
+            "id": id,
+            "cluster": id,
+            "prompt": asked("p"),
+            "policy": policy,
+            "response": "r",
+            "category": category,
+            "reward": reward,
+            "finished": True,
+        }
+        for policy, order in (("base", "abc"), ("dpo", "cab"))
+        for id, category, reward in [
+            (i, {"a": "tea", "b": "tea", "c": None}[i], ord(i) * (1 if policy == "base" else 1.5)) for i in order
+        ]
+    ]
+    write_json(tmp_path / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", rows)
+    pairs = [{"cluster": "d", "topic": "tea", "instruction": "x", "chosen_reward": 1.0, "rejected_reward": 2.0}]
+    write_json(tmp_path / "data/scores/Rm_model_mark_on_val_1k.json", pairs)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_policies_and_judge_by_the_named_column(folder):
+    stages.compare_groups.main()
+    found = read_json("metrics/groups.json")
+    assert list(found) == ["tea"] and found["tea"]["prompts"] == 2
+    assert found["tea"]["policies"]["dpo"]["win_rate"]["value"] == 1 and found["tea"]["judge"]["value"] == 0
+    rows = pd.read_csv("plots/groups/groups.csv")
+    assert rows["label"].tolist() == ["tea: base", "tea: dpo"] and rows["value"].tolist() == [0.5, 1.0]
+    assert (folder / "plots/groups/groups.png").stat().st_size > 1000
+
+
+def test_without_categories_that_is_said(folder):
+    path = "data/responses/Response_of_DPO_n_Ori_val_with_rm.json"
+    write_json(path, [{name: row[name] for name in row if name != "category"} for row in read_json(path)])
+    stages.compare_groups.main()
+    assert read_json("metrics/groups.json") == {}
+    assert pd.read_csv("plots/groups/groups.csv")["label"].tolist() == ["not measured"]
