@@ -54,14 +54,11 @@ def online_curve(method: str, missing_eos_penalty: float) -> pd.DataFrame:
     """Where an online method's training led: columns kl (nats a response) and reward, of the steps in which it sampled.
 
     TRL logs the rewards that it trained on; what was taken off those of responses that did not end is given back here, so that
-    they are the judge's.
+    they are the judge's. No rows where a number was not logged.
     """
-    logged = {
-        name: training([method], measure)[method]["value"]
-        for name, measure in (SERIES | {"cut_off": "completions_clipped_ratio"}).items()
-        if name != "loss"
-    }
-    steps = pd.DataFrame(logged).dropna()
+    measures = {name: measure for name, measure in SERIES.items() if name != "loss"} | {"cut_off": "completions_clipped_ratio"}
+    logged = {name: found[method]["value"] for name, measure in measures.items() if (found := training([method], measure))}
+    steps = pd.DataFrame(logged, columns=list(measures)).dropna()
     return pd.DataFrame({"kl": steps["kl"] * steps["length"], "reward": steps["reward"] + missing_eos_penalty * steps["cut_off"]})
 
 

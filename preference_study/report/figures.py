@@ -539,6 +539,8 @@ def plane_rows(policies: dict, best_of_n: dict, online: dict[str, pd.DataFrame],
             if gain is not None
         ]
     for method, steps in online.items():
+        if steps.empty:
+            continue
         parts = [steps.iloc[places].mean() for places in np.array_split(range(len(steps)), min(PLANE_STEPS, len(steps)))]
         rows += [
             {"group": f"{method} in training", "kind": "training", "step": step, "kl": part["kl"], "measure": "judge"}

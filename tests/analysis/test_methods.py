@@ -226,6 +226,7 @@ def test_the_stage_with_one_method(tmp_path, monkeypatch, sandbox):
     write_example(tmp_path, ["dpo"], sandbox=sandbox, whole=False)
     tiny_params(tmp_path)
     monkeypatch.chdir(tmp_path)
+    write_json("metrics/best_of_n.json", {})
     stages.compare_methods.main()
     first = (tmp_path / "metrics/methods.json").read_text()
     table, policies = json.loads(first), read_json("metrics/policies.json")

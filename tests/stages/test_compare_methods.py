@@ -141,9 +141,9 @@ def test_every_two_policies_are_compared_on_the_same_prompts(folder):
 def test_what_no_method_logged_is_said_to_be_not_measured(folder):
     for side in ("chosen", "rejected"):
         (folder / f"plots/train_policy/dpo/plots/metrics/rewards_{side}.tsv").unlink()
-    change(folder, policy={"methods": ["dpo"]})
     for measure in ("reward", "kl", "completions_mean_length"):
         (folder / f"plots/train_policy/rloo/plots/metrics/{measure}.tsv").unlink()
     stages.compare_methods.main()
     for name in ("reward", "kl", "length", "logps"):
         assert pd.read_csv(f"plots/methods/training_{name}.csv")["group"].tolist() == [NOT_MEASURED]
+    assert set(pd.read_csv("plots/methods/plane_judge.csv")["kind"]) == {"policy"}
