@@ -10,7 +10,7 @@ from preference_study.artifacts import write_json, write_table
 from preference_study.boundary import run
 from preference_study.data.conversations import prompt_key
 from preference_study.data.files import read_table_file
-from preference_study.data.pairs import usable_pairs
+from preference_study.data.pairs import sample_pairs, usable_pairs
 from preference_study.errors import BadInput
 from preference_study.formats import Pairs, to_pairs
 from preference_study.params import Data, load_params
@@ -55,7 +55,7 @@ def prepare(path: str, read: Pairs, limit: int | None, seed: int, validation_pro
             print(f"{path}: dropped {reasons[-1]}")
     if usable.empty:
         raise BadInput(f"{path}: no row can be used; dropped {'; '.join(reasons)}")
-    pairs = usable if limit is None or limit >= len(usable) else usable.sample(limit, random_state=seed).sort_index()
+    pairs = sample_pairs(usable, limit, seed)
     print(f"{path}: {len(pairs)} pairs")
     return pairs.reset_index(drop=True), split_summary(pairs, dropped, read, len(usable))
 

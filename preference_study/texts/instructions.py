@@ -27,11 +27,11 @@ class Instruction:
 
     Attributes:
         text: the sentence appended to the request.
-        obeyed: text of an answer -> whether it does what the sentence asks.
+        letter: text of an answer -> whether it does what the sentence asks, to the letter.
     """
 
     text: str
-    obeyed: Callable[[str], bool]
+    letter: Callable[[str], bool]
 
 
 def sentences(text: str) -> list[str]:
@@ -105,4 +105,4 @@ def obeys(kind: str, text: str) -> bool:
     Raises:
         KeyError: the kind is not one of `INSTRUCTIONS`.
     """
-    return INSTRUCTIONS[kind].obeyed(text)
+    return INSTRUCTIONS[kind].letter(text)

@@ -1,6 +1,7 @@
 import hashlib
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from preference_study.analysis.statistics import mean, share
 from preference_study.data.conversations import prompt_key
 from preference_study.data.files import read_table_file
-from preference_study.data.pairs import REASONS, pair_id, usable_pairs
+from preference_study.data.pairs import REASONS, pair_id, sample_pairs, usable_pairs
 from preference_study.errors import BadInput
 from preference_study.formats import Pairs, to_pairs
 from stages.prepare_data import prepare, split_summary
@@ -230,3 +231,15 @@ def test_an_id_is_of_the_texts_as_they_are():
 ])  # fmt: skip
 def test_an_instruction_travels_in_every_shape(shape):
     assert to_pairs(pd.DataFrame([shape | {"instruction": "kind"}]), "raw").table["instruction"].tolist() == ["kind"]
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=60), st.integers(1, 60), st.integers(0, 99))
+def test_a_sample_keeps_how_often_the_longer_response_wins(lengths, limit, seed):
+    pairs = pd.DataFrame(lengths, columns=["chosen_words", "rejected_words"])
+    found = sample_pairs(pairs, limit, seed)
+    assert len(found) == min(limit, len(pairs)) and found.index.is_monotonic_increasing and found.index.is_unique
+    for sign in (-1, 0, 1):
+        share = (np.sign(pairs["chosen_words"] - pairs["rejected_words"]) == sign).mean()
+        kept = (np.sign(found["chosen_words"] - found["rejected_words"]) == sign).sum()
+        assert abs(kept - share * len(found)) <= 2
+    assert sample_pairs(pairs, None, seed) is pairs
