@@ -84,21 +84,26 @@ def _holds(text: Sequence[str], phrase: Sequence[str]) -> bool:
 def loops(text: str) -> bool:
     """Whether a text goes round in circles.
 
-    It does where a sentence or line comes again, a word stands twice in a row in a sentence (one of `TWICE`, or of several
-    sentences, three times), a phrase does (one of two words three times), or more than `MOST_REPETITION` of its runs of three
-    words have occurred before.
+    It does where a sentence or line comes again; a word (but one of `TWICE`) or a phrase of three words or more stands twice in a
+    row; any word or two words do three times; or more than `MOST_REPETITION` of its runs of three words have occurred before.
     """
-    parts = [tuple(folded(part)) for part in sentences(_ITEM.sub(r"\2", text))]
-    said = [part for part in parts if len(part) >= FEWEST_WORDS]
+    said = [tuple(folded(part)) for part in sentences(_ITEM.sub(r"\2", text))]
+    said = [part for part in said if len(part) >= FEWEST_WORDS]
     if len(set(said)) < len(said) or repetition(text) > MOST_REPETITION:
         return True
+    # "House plants: plants are green" is a heading and what it heads.
+    parts = [folded(part) for sentence in sentences(text) for part in re.split(r"[:(–—]|\s-\s", sentence)]
     if any(one == other and one not in TWICE and one.isalpha() for part in parts for one, other in pairwise(part)):
         return True
-    found = folded(text)
-    in_a_row = [(1, 3), (2, 3), *((n, 2) for n in range(3, len(found) // 2 + 1))]
+    return any(_in_a_row(part, n, 2) for part in parts for n in range(3, len(part) // 2 + 1)) or any(
+        _in_a_row(folded(text), n, 3) for n in (1, 2)
+    )
+
+
+def _in_a_row(found: list[str], n: int, times: int) -> bool:
+    """Whether some n words stand so many times in a row."""
     return any(
         all(found[i : i + n] == found[i + n * k : i + n * (k + 1)] for k in range(1, times))
-        for n, times in in_a_row
         for i in range(len(found) - n * times + 1)
     )
 

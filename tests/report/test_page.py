@@ -412,6 +412,18 @@ def test_quick_filters(page):
         assert numbers(page) == [i for i, (_, b, a) in enumerate(everything, 1) if (b, a) == (before, after)][:10] != []
 
 
+def test_a_response_says_letter_gold_and_why_it_is_not(page):
+    given = page.evaluate("""() => JSON.parse(document.getElementById("case-data").textContent).cases.slice(0, 10).flatMap(
+        (c) => ["base", "dpo"].map((p) => [c.responses[p].letter, c.responses[p].gold, c.responses[p].flaw]))""")
+    wanted = []
+    for letter, gold, flaw in given:
+        refused = f"✗ not gold: {flaw}" if letter else "✗ not gold"
+        wanted.append(["✓ letter" if letter else "✗ letter", "✓ gold" if gold else refused])
+    facts = [box.locator("li").all_inner_texts()[3:] for box in page.locator("#case-list .facts").all()]
+    assert facts == wanted
+    assert {gold for _, gold, _ in given} == {True, False} and any(letter and flaw for letter, _, flaw in given)
+
+
 def test_search_needs_all_words_and_takes_them_literally(page):
     expect = pytest.importorskip("playwright.sync_api").expect
     search, status = page.get_by_role("searchbox"), page.get_by_role("status")

@@ -31,6 +31,12 @@ LONG = (
     "Drinking tea is a quiet way to begin a morning, and it keeps me awake without making my hands shake. I like to sit by "
     "the window with a warm cup while everybody else is still asleep."
 )
+OTHERS = "they get up much later than most people in our street do, which gives me a whole quiet hour for myself and for a book"
+# Eleven words in orders in which few runs of three come again.
+FEW_WORDS = (
+    "I like tea and you drink milk or it is warm. Tea is milk or you like it and I drink warm. "
+    "You and I like warm tea or drink milk, it is tea and milk."
+)
 # kind: (request, answers that a person would take)
 HONEST = {
     "one_sentence": [(WHY, "People like tea for its warmth and its taste."), (SAY, "Tea is best when it is hot!")],
@@ -77,6 +83,7 @@ CHEATS = {
         (SAY, "Tea.", "says nothing"),
         (SAY, "Tea tea tea tea tea.", "loops"),
         (SAY, "Tea is warm and " + "nice and warm and good and " * 3 + "hot.", "loops"),
+        (SAY, f"{LONG[:-1].replace('. I', ' and I')} and {OTHERS}.", "no whole sentence"),
     ],
     "two_sentences": [
         (SAY, "Tea is warm. Tea is warm.", "loops"),
@@ -102,6 +109,7 @@ CHEATS = {
             "barn door window chair table lamp book page letter stamp post van driver.",
             "no prose",
         ),
+        (SAY, FEW_WORDS, "too few different words"),
         (SAY, LONG.rsplit(" ", 2)[0], "breaks off"),
     ],
     "bulleted_list": [
@@ -164,6 +172,7 @@ CHEATS = {
         (SAY, "Tea: red, blue, green, yellow.", "no colour in a sentence"),
         (SAY, "I mention a colour with my tea: red.", "copies the prompt"),
         (SAY, "The sky is blue.", "not about the topic"),
+        (f"{TIP.format(topic='drinking orange juice')}", "Orange juice is good in the morning.", "no colour in a sentence"),
     ],
     "with_weekday": [
         (SAY, "The day of the week is Sunday.", "talks about the instruction"),
@@ -271,6 +280,9 @@ def test_words_that_all_differ_do_not_loop(numbers):
         ("* Tea is warm\n* TEA IS WARM", True),
         ("green tea green tea green tea", True),
         ("I like green tea and I like green tea and milk.", True),
+        ("House plants: plants are green and they grow - grow quickly.", False),
+        ("Take a nap: take a nap and rest.", False),
+        ("plants: plants: plants", True),
         ("Ok. Ok.", False),
         ("Ok ok.", True),
         ("", False),
