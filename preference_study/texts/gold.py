@@ -39,7 +39,8 @@ REASON = frozenset(["because", "it", "it's", "people", "they", "they're"])  # am
 _ITEM = re.compile(r"^[ \t]*(?:[-*•]|(\d+)[.)])[ \t]+(.*)$", re.MULTILINE)
 _ABOUT_ANSWER = re.compile(
     r"\banswer to (?:this|the|your)\b|\b(?:this|the following) (?:phrase|sentence|idiom|statement|response|answer|message)\b"
-    r"|\b(?:revised|concise|shorter|longer) (?:version|response)\b|\bexclamation marks?\b|\bquestion marks?\b|\bcommas?\b"
+    r"|\b(?:revised|rephrased|rewritten|concise|shorter|longer) (?:version|response|sentence)\b"
+    r"|\bexclamation marks?\b|\bquestion marks?\b|\bcommas?\b"
     r"|\b(?:the|a|this) (?:word|phrase)s? ['\"“]|\bday of the week\b|\bdouble quotes\b|\b(?:bulleted|numbered) list\b"
     r"|\b(?:15|30|fifteen|thirty) words\b|\b(?:one|two|a single) sentences?\b|\bin digits\b|\bwith a question\b"
     r"|\baddress(?:ed|ing)? (?:you|the reader|them|someone|me)\b|\bmention(?:ed|ing)? an? (?:colou?r|day)\b"

@@ -159,6 +159,7 @@ CHEATS = {
         (SAY, "Tea is warm. Thank you!", "you addresses nobody"),
         (SAY, 'I shall say "you" while drinking tea.', "talks about the instruction"),
         (SAY, "I will address you as a reader of tea leaves.", "talks about the instruction"),
+        (SAY, "Here is a rephrased version: do you like tea?", "talks about the instruction"),
     ],
     "with_digits": [
         (SAY, "Tea is warm and good. 7.", "no number in a phrase"),
