@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.tiny import tiny_model
 
@@ -67,7 +69,16 @@ ON_FINISHED = ("test_pipeline.py", "test_documented_commands.py", "test_pipeline
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests, and those on the finished study, stay with one worker."""
     items.sort(key=lambda item: ON_FINISHED.index(item.path.name) if item.path.name in ON_FINISHED else len(ON_FINISHED))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("finished" if item.path.name in ON_FINISHED else str(item.path)))
+
+
+class ByFile(LoadFileScheduling):
+    """A file's tests stay with one worker, and so do those on the finished study."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "finished" if Path(file).name in ON_FINISHED else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    return ByFile(config, log)
