@@ -45,13 +45,14 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
         "stress": stress.get("scorers", {}),
         "ensembles": stress.get("ensembles", {}),
         "variants": read_json(path) if (path := optional("metrics/variants.json")) else {},
+        "groups": read_json(path) if (path := optional("metrics/groups.json")) else {},
         "best_of_n": read_json(path) if (path := optional("metrics/best_of_n.json")) else {},
         "responses": read_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json"),
         "figures": {},
         "keywords": {},
         "log_odds": {},
     }
-    for part in ("reward", "policies", "methods", "stress", "variants", "best_of_n"):
+    for part in ("reward", "policies", "groups", "methods", "stress", "variants", "best_of_n"):
         pictures = sorted((folder / "plots" / part).glob("*.png"))
         study["figures"][part] = {picture.stem: page.data_uri(picture.read_bytes()) for picture in pictures}
         if (keywords := table(f"plots/{part}/keywords.csv")) is not None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from preference_study.analysis.best_of_n import compare_best_of_n
+from preference_study.analysis.groups import compare_groups
 from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
 from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.price import correct_prices, policy_price
@@ -133,7 +134,20 @@ def methods_outputs(folder: Path, methods: list[str], rows: list[dict]) -> None:
     write_json(folder / "metrics/methods_cost.json", training_costs(measured, {m: training[m]["tokens"] for m in methods}))
     plots = folder / "plots/methods"
     write_png(plots / "methods.png", figures.method_shares(figures.method_rows(policies, methods)))
+    steps = pd.DataFrame({"examples": range(60), "value": np.linspace(0, -9, 60)})
+    write_png(plots / "training_logps.png", figures.logps(figures.logps_rows({("dpo", "chosen"): steps}, methods)))
+    write_png(plots / "plane.png", figures.plane(figures.plane_rows(policies, {}, {}, methods)))
     write_png(plots / "pairwise.png", figures.win_matrix(pair_matrix(made["pairs"], ["base", *methods], "reward")))
+
+
+def groups_outputs(folder: Path, methods: list[str], rows: list[dict], scored: pd.DataFrame) -> None:
+    """metrics/groups.json and plots/groups/ by the instruction of such responses and pairs."""
+    table = with_truth(pd.DataFrame(rows))
+    table["category"] = table["instruction"]
+    responses = {policy: table[table["policy"] == policy].set_index("id") for policy in ("base", *methods)}
+    metrics = compare_groups(responses, scored.assign(category=scored["instruction"]))
+    write_json(folder / "metrics/groups.json", metrics)
+    write_png(folder / "plots/groups/groups.png", figures.groups(figures.group_rows(metrics, methods)))
 
 
 def scored_pairs(rng: np.random.Generator, pairs: int = 40) -> pd.DataFrame:
@@ -237,6 +251,8 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
     write_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", rows)
     if whole:
         methods_outputs(folder, methods, rows)
+        if sandbox:
+            groups_outputs(folder, methods, rows, scored)
         sides = favoured_and_other(scored).assign(favoured_grade=rng.normal(6, 1, len(scored)), other_grade=5.0)
         analysis = analyse_reward(scored, sides, {"too short": 2, "code": 0}, seed=1)
         analysis["keywords"] = {"favoured": FILLER[:9], "training": FILLER[2:11], "shared": FILLER[2:9]}

@@ -125,7 +125,7 @@ def test_the_stage_writes_the_page(tmp_path, monkeypatch):
     page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     verdict = read_json("metrics/policies.json")["dpo"]["against_base"]["verdict"]
     assert f"Reward: {verdict['reward']}" in page and "A new picture" in page and "transformers" in page
-    assert page.count("<img ") == 9 and "<img src=x" not in page
+    assert page.count("<img ") == 12 and "<img src=x" not in page
     assert not re.search(r"(?:src|href|url)\W{1,2}(?:https?:)?//", page)
 
 
@@ -239,6 +239,42 @@ def test_six_methods_side_by_side(tmp_path):
     assert "RLOO was trained on 2,468 responses of its own to prompts of 1,234 pairs" in page
     assert "KTO was trained on the responses of 1,234 pairs, each by itself" in page
     assert len(set(re.findall(r"--policy: (#\w+)", page))) == 7
+
+
+def test_the_price_with_its_numbers(tmp_path):
+    methods = ["dpo", "ipo"]
+    write_example(tmp_path, methods)
+    page, metrics = page_of(tmp_path, methods), read_json(tmp_path / "metrics/policies.json")
+    found, price = tables(page, "price"), metrics["ipo"]["price"]
+    rows = {row[0].split(" ▼")[0]: row for row in starting(found, "What became of the responses of IPO")[1:]}
+    assert list(rows) == ["loops", "echoes", "cut off", "refusals", "words"]
+    for told in price["form"]:
+        row = rows[told["outcome"]]
+        assert ("▼" in row[0]) == told["worse"]
+        assert [row[2], row[3]] == [with_interval(told[name], decimals(told[name])) for name in ("base", "policy")]
+        assert row[6:] == [p_value(told["p"]), p_value(told["p_holm"])]
+    logps = starting(found, "Log-probability of the validation pairs")
+    assert [row[1] for row in logps[1:]] == ["chosen ▼ worse", "rejected"] * 2
+    chosen = price["logps"]["chosen"]
+    assert logps[3][3] == p_value(chosen["p_holm"]) and logps[3][6] == p_value(chosen["fell_p_holm"])
+    assert logps[3][5] == with_interval(chosen["fell"])
+    kl = starting(found, "KL divergence from base")
+    assert [row[0] for row in kl[1:]] == ["DPO", "IPO"]
+    assert kl[2][3].startswith(with_interval(price["kl"]["k1"]["nats_per_response"]))
+    told = page.split("IPO against base")[1].split("</article>")[0]
+    assert "What got worse:" in told and "became less likely" in told and "KL divergence from base" in told
+
+
+def test_where_the_policies_gained(tmp_path):
+    write_example(tmp_path, ["dpo"], prompts=200)
+    groups = read_json(tmp_path / "metrics/groups.json")
+    rows = starting(tables(page_of(tmp_path, ["dpo"]), "groups"), "Policies and judge by category")[1:]
+    assert len(rows) == len(groups)
+    for (name, group), row in zip(groups.items(), rows, strict=True):
+        assert row[0] == name.replace("_", " ") + "*" * group["small"] and row[1] == str(group["prompts"])
+        dpo = group["policies"]["dpo"]
+        assert row[2:5] == [with_interval(e) for e in (group["policies"]["base"]["gold_rate"], dpo["gold_rate"], dpo["win_rate"])]
+        assert row[5].startswith(with_interval(group["judge"])) if group["judge"] else row[5] == "–"
 
 
 def test_one_method_has_neither_ranking_nor_matrix(tmp_path):
