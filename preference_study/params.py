@@ -154,6 +154,15 @@ class BestOfN(Section):
     temperature: Positive
 
 
+class SmallestDifference(Section):
+    win_rate: Annotated[float, Field(gt=0, lt=0.5)]
+    gold_rate: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Verdict(Section):
+    smallest_difference: SmallestDifference
+
+
 class Launch(Section):
     processes: Count
     machines: Count
@@ -171,6 +180,7 @@ class Params(Section):
     generate: Generate
     stress: Stress
     best_of_n: BestOfN
+    verdict: Verdict
     scoring: Scoring
     frozen: Frozen
     launch: Launch

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from preference_study.analysis.baselines import tfidf_margins
+from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.reward import analyse_reward, favoured_and_other, reward_metrics, reward_row
 from preference_study.artifacts import read_array, read_json, read_table, write_csv, write_json, write_png
 from preference_study.boundary import run
@@ -71,7 +72,7 @@ def main() -> None:
     scored = pd.DataFrame(read_json("data/scores/Rm_model_mark_on_val_1k.json"))
     train, val = (read_table(f"data/prepared/{split}.parquet") for split in ("train", "val"))
     baselines = {"tfidf": tfidf_margins(train, val, params.seed), "probe": probe_margins(train["prompt"])}
-    reward = reward_metrics(scored, baselines, params.seed)
+    reward = reward_metrics(scored, baselines, params.seed) | {"right_to_judge": right_to_judge(scored, baselines)}
     write_json("metrics/reward.json", reward)
     write_json("metrics/summary/reward.json", reward_row(reward))
     sides = favoured_and_other(scored)

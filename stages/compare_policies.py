@@ -89,6 +89,7 @@ def policies_row(metrics: dict, methods: list[str]) -> dict:
         found = metrics[method] | metrics[method]["against_base"]
         measures = ("win_rate", "win_rate_length_controlled", "gold_rate", "letter_rate", "words_difference")
         rows[method] = {measure: found[measure]["value"] for measure in measures if measure in found}
+        rows[method] |= {f"verdict_by_{by}": found["verdict"][by] for by in ("reward", "gold") if found["verdict"][by]}
     return rows
 
 
@@ -104,7 +105,8 @@ def main() -> None:
     clusters = read_table("data/prepared/val.parquet").set_index("id")["cluster"]
     logps = {policy: rows.loc[logps["base"].index].join(clusters) for policy, rows in logps.items()}
     betas = {method: read_json(f"metrics/train_policy/{method}.json")["implicit_beta"] for method in methods}
-    metrics = compare_policies(responses, logps, betas, params.seed)
+    right, smallest = read_json("metrics/reward.json")["right_to_judge"], params.verdict.smallest_difference.model_dump()
+    metrics = compare_policies(responses, logps, betas, params.seed, smallest, right)
     prices = {
         method: policy_price(
             responses["base"], responses[method], logps["base"], logps[method], read_json(f"data/kl/{method}.json"), params.seed

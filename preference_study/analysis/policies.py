@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 
+from preference_study.analysis.evidence import rate_evidence, win_rate_evidence
+from preference_study.analysis.judge import agreement_with_gold, telling_gold
 from preference_study.analysis.statistics import (
     effect_size,
     half_ties,
     holm_in_place,
     length_controlled_win_rate,
+    length_feature,
     mcnemar,
     mean,
     paired_standard_deviation,
@@ -18,7 +21,8 @@ from preference_study.analysis.statistics import (
     standard_deviation,
     unpaired_t,
 )
-from preference_study.analysis.verdicts import verdict
+from preference_study.analysis.style import even_at_equal_features_p
+from preference_study.analysis.verdicts import EQUAL_LENGTH, VERDICT_TESTS, verdict
 
 TRUTHS = ("gold", "letter")  # of a response on the sandbox: preference_study.texts.gold
 UNPAIRED = "as in the original study; both policies answer the same prompts, so it is the wrong test"
@@ -58,6 +62,8 @@ def describe_policy(responses: pd.DataFrame, logps: pd.DataFrame, reference: pd.
     for truth in TRUTHS:
         if truth in responses:
             description[f"{truth}_rate"] = share(responses[truth], clusters)
+    if "gold" in responses:
+        description["reward_tells_gold"] = telling_gold(responses, seed)
     return description
 
 
@@ -94,6 +100,7 @@ def policy_against_base(
     }
     found = {
         ("reward", "sign"): sign_test(difference, clusters),
+        EQUAL_LENGTH: {"p": even_at_equal_features_p(half_ties(difference), length_feature(words)[:, None], clusters)},
         ("reward", "paired t"): paired_tests(difference, clusters)["paired_t"],
         ("reward", "Wilcoxon"): paired_tests(difference, clusters)["wilcoxon"],
         ("words", "Wilcoxon"): paired_tests(words, clusters)["wilcoxon"],
@@ -126,16 +133,39 @@ def policy_against_base(
     return comparison
 
 
-def correct_tests(comparisons: dict[str, dict], unpaired: dict[str, dict | None]) -> None:
-    """Add, in place, Holm's correction over all tests of all policies, the verdicts, and the original study's test.
+def evidence(base: pd.DataFrame, policy: pd.DataFrame, smallest: dict[str, float]) -> dict:
+    """Per outcome, reward and gold, whether the difference is smaller than the one that matters, and how exactly it is known.
 
     Args:
-        comparisons: per method what `policy_against_base` returned.
-        unpaired: per method the unpaired t-test of its rewards and base's; it is reported and is no part of the family.
+        base, policy: as `describe_policy` takes them, in the same order of prompts.
+        smallest: win_rate, from one half, and gold_rate: the smallest differences that matter.
     """
-    holm_in_place((row, "p") for comparison in comparisons.values() for row in comparison["tests"])
+    points = half_ties(policy["reward"].to_numpy() - base["reward"].to_numpy())
+    found = {"reward": win_rate_evidence(points, base["cluster"], smallest["win_rate"])}
+    if "gold" in policy:
+        found["gold"] = rate_evidence(base["gold"], policy["gold"], base["cluster"], smallest["gold_rate"])
+    return found
+
+
+def correct_tests(comparisons: dict[str, dict], unpaired: dict[str, dict | None], right_to_judge: dict) -> None:
+    """Add, in place, Holm's corrections, the verdicts, and the original study's test.
+
+    The tests that verdicts go by are one family over all policies; those that only describe are another; and so are the tests
+    that a difference is smaller than matters.
+
+    Args:
+        comparisons: per method what `policy_against_base` returned, with `evidence`.
+        unpaired: per method the unpaired t-test of its rewards and base's; it is reported and is no part of a family.
+        right_to_judge: of the reward model.
+    """
+    rows = [row for comparison in comparisons.values() for row in comparison["tests"]]
+    of_verdicts = [row for row in rows if (row["outcome"], row["test"]) in VERDICT_TESTS]
+    for family in (of_verdicts, [row for row in rows if (row["outcome"], row["test"]) not in VERDICT_TESTS]):
+        holm_in_place((row, "p") for row in family)
+    holm_in_place((row, "p_equivalent") for comparison in comparisons.values() for row in comparison["evidence"].values())
     for method, comparison in comparisons.items():
-        comparison["verdict"] = verdict(method, comparison)
+        comparison["tests_of_verdicts"] = len(of_verdicts)
+        comparison["verdict"] = verdict(method, comparison, right_to_judge)
         result = unpaired[method] or {"statistic": None, "p": None}
         size = {name: comparison["win_rate"][name] for name in ("n", "clusters")}
         comparison["tests"].append(
@@ -144,7 +174,12 @@ def correct_tests(comparisons: dict[str, dict], unpaired: dict[str, dict | None]
 
 
 def compare_policies(
-    responses: dict[str, pd.DataFrame], logps: dict[str, pd.DataFrame], betas: dict[str, float | None], seed: int
+    responses: dict[str, pd.DataFrame],
+    logps: dict[str, pd.DataFrame],
+    betas: dict[str, float | None],
+    seed: int,
+    smallest: dict[str, float],
+    right_to_judge: dict,
 ) -> dict:
     """metrics/policies.json.
 
@@ -152,13 +187,20 @@ def compare_policies(
         responses: per policy, base among them, its scored responses; all in the same order of prompts.
         logps: per policy cluster, chosen_logp and rejected_logp of the validation pairs, all in the same order.
         betas: per policy besides base the beta of its implicit reward; None where it has none.
+        smallest: as `evidence` takes it.
+        right_to_judge: of the reward model that gave the rewards.
     """
     metrics = {
         policy: describe_policy(responses[policy], logps[policy], logps["base"], beta, seed)
         for policy, beta in ({"base": 1.0} | betas).items()
     }
     comparisons = {m: policy_against_base(responses["base"], responses[m], logps["base"], logps[m], seed) for m in betas}
-    correct_tests(comparisons, {m: unpaired_t(responses[m]["reward"], responses["base"]["reward"]) for m in betas})
+    for method, comparison in comparisons.items():
+        comparison["evidence"] = evidence(responses["base"], responses[method], smallest)
+        if "gold" in responses["base"]:
+            comparison["judge_agrees_with_gold"] = agreement_with_gold(responses["base"], responses[method])
+    unpaired = {m: unpaired_t(responses[m]["reward"], responses["base"]["reward"]) for m in betas}
+    correct_tests(comparisons, unpaired, right_to_judge)
     for method in betas:
         metrics[method]["against_base"] = comparisons[method]
     return metrics

@@ -167,7 +167,8 @@ def reward_metrics(scored: pd.DataFrame, baselines: dict[str, np.ndarray], seed:
 
 
 def reward_row(metrics: dict) -> dict:
-    """The few numbers of `reward_metrics` that stand in a row of `dvc exp show`."""
+    """The few numbers of metrics/reward.json that stand in a row of `dvc exp show`."""
     accuracy, shorter = metrics["accuracy"], metrics["accuracy_shorter_chosen"]
     row = {"accuracy": accuracy["value"], "accuracy_low": accuracy["low"], "accuracy_high": accuracy["high"]}
-    return row | ({"accuracy_shorter_chosen": shorter["value"]} if shorter else {})
+    row |= {"accuracy_shorter_chosen": shorter["value"]} if shorter else {}
+    return row | {"right_to_judge": "holds" if metrics["right_to_judge"]["holds"] else "does not hold"}

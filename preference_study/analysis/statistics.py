@@ -279,7 +279,7 @@ def sign_flip_p(sums: Sequence[float], seed: int = 0) -> float:
     rng, reached = np.random.default_rng(seed), abs(terms.sum()) * (1 - 1e-12)
     step, beyond = max(1, BATCH // len(terms)), 1
     for start in range(0, FLIPS, step):
-        signs = rng.integers(0, 2, size=(min(step, FLIPS - start), len(terms)), dtype=np.int8) * 2 - 1
+        signs = rng.integers(0, 2, size=(min(step, FLIPS - start), len(terms)), dtype=np.int8) * 2.0 - 1.0
         beyond += int((np.abs(signs @ terms) >= reached).sum())
     return beyond / (FLIPS + 1)
 
@@ -360,6 +360,21 @@ def paired_rank_correlation(
         return (a * b).sum(axis=axis) / np.sqrt((a * a).sum(axis=axis) * (b * b).sum(axis=axis))
 
     return bootstrapped(correlation, *x, *y, seed=seed, clusters=clusters)
+
+
+def auc(scores: Sequence[float], labels: Sequence[bool], seed: int, clusters: Clusters = None) -> dict:
+    """How often a score of a labelled row is above one of another, the area under the ROC curve, with a bootstrap interval.
+
+    Args:
+        labels: some true and some not. A resample without both is undefined, and then the interval is null.
+    """
+
+    def area(x, y, axis=-1):
+        ranks, labelled = stats.rankdata(x, axis=axis), y.sum(axis=axis)
+        above = (ranks * y).sum(axis=axis) - labelled * (labelled + 1) / 2
+        return above / (labelled * (x.shape[axis] - labelled))
+
+    return bootstrapped(area, scores, labels, seed=seed, clusters=clusters)
 
 
 def effect_size(differences: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
@@ -586,10 +601,14 @@ def length_controlled_win_rate(
         length_differences: words of the policy's response minus base's.
         seed: of the bootstrap.
     """
-    differences = np.asarray(length_differences, dtype=float)
+    return bootstrapped(_win_rate_at_equal_length, wins, length_feature(length_differences), seed=seed, clusters=clusters)
+
+
+def length_feature(differences: Sequence[float]) -> np.ndarray:
+    """tanh(difference / s), s the differences' standard deviation about zero."""
+    differences = np.asarray(differences, dtype=float)
     scale = np.sqrt(np.mean(differences**2))
-    length = np.tanh(differences / scale) if scale > 0 else np.zeros(len(differences))
-    return bootstrapped(_win_rate_at_equal_length, wins, length, seed=seed, clusters=clusters)
+    return np.tanh(differences / scale) if scale > 0 else np.zeros(len(differences))
 
 
 PRIOR_PRECISION = 0.1  # of b: a standard deviation of 3.2, so that its 95% prior range is odds of 500 either way

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
 
-from preference_study.analysis.statistics import CONFIDENCE, bootstrapped, estimate
+from preference_study.analysis.statistics import CONFIDENCE, Clusters, bootstrapped, cluster_sums, estimate, sign_flip_p
 
 PRIOR_PRECISION = 0.1  # of a coefficient: a standard deviation of 3.2, so that its 95% prior range is odds of 500 either way
 STYLE = ("words", "headings", "list_items", "bold")
@@ -44,8 +45,10 @@ def at_equal_features(wins: np.ndarray, features: np.ndarray) -> np.ndarray:
     return found
 
 
-def coefficient_intervals(wins: np.ndarray, features: np.ndarray, found: np.ndarray) -> list[dict]:
+def coefficient_intervals(wins: np.ndarray, features: np.ndarray, found: np.ndarray, clusters: Clusters = None) -> list[dict]:
     """Each coefficient of `at_equal_features` with Student's interval by the sandwich estimate of its variance (White 1980).
+
+    Of clusters the scores are summed by cluster, with clusters - 1 degrees of freedom.
 
     Args:
         wins: [n].
@@ -57,8 +60,37 @@ def coefficient_intervals(wins: np.ndarray, features: np.ndarray, found: np.ndar
     p, even = expit(design @ found), expit(found[0])
     curvature = design.T @ (design * (p * (1 - p))[:, None]) + np.diag([even * (1 - even)] + [PRIOR_PRECISION] * k)
     scores = np.linalg.solve(curvature, ((wins - p)[:, None] * design).T)
-    half = np.sqrt(n / (n - 1) * (scores**2).sum(axis=1)) * stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) if n > 1 else np.nan * found
-    return [estimate(b, b - h, b + h, n) for b, h in zip(found[1:], half[1:], strict=True)]
+    scores = np.array([cluster_sums(row, clusters) for row in scores])
+    units, half = scores.shape[1], np.nan * found
+    if units > 1:
+        half = np.sqrt(units / (units - 1) * (scores**2).sum(axis=1)) * stats.t.ppf((1 + CONFIDENCE) / 2, units - 1)
+    return [estimate(b, b - h, b + h, n, units) for b, h in zip(found[1:], half[1:], strict=True)]
+
+
+def even_at_equal_features_p(wins: Sequence[float], features: np.ndarray, clusters: Clusters = None) -> float:
+    """The p-value of a win rate of one half at equal features, whatever the features are worth.
+
+    The score of a in the model of `at_equal_features`, fitted with a = 0 and cleared of b, is held against random signs of each
+    cluster's part (Hemerik, Goeman and Finos 2020, JRSS B 82:841). Without features it is the sign test.
+
+    Args:
+        wins: [n].
+        features: [n, k].
+    """
+    wins, cleared, p = np.asarray(wins, dtype=float), np.ones(len(wins)), np.full(len(wins), 0.5)
+    if features.any():
+        # Each prompt as a win and as a loss, by its weight on either: ties are both.
+        both, weights = np.repeat([1, 0], len(wins)), np.concatenate([wins, 1 - wins])
+        model = LogisticRegression(fit_intercept=False, C=1 / PRIOR_PRECISION, max_iter=1000)
+        twice = np.vstack([features, features])
+        kept = weights > 0
+        b = np.zeros(features.shape[1])
+        if len(set(both[kept])) == 2:
+            b = model.fit(twice[kept], both[kept], weights[kept]).coef_[0]
+            p = expit(features @ b)
+        curvature = features.T @ (features * (p * (1 - p))[:, None]) + PRIOR_PRECISION * np.eye(len(b))
+        cleared -= features @ np.linalg.solve(curvature, features.T @ (p * (1 - p)))
+    return sign_flip_p(cluster_sums((wins - p) * cleared, clusters))
 
 
 def style_differences(base: pd.DataFrame, policy: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -81,7 +113,7 @@ def style_controlled(wins: Sequence[float], base: pd.DataFrame, policy: pd.DataF
 
     Args:
         wins: 1 where the policy's response won, 0 where it lost, 0.5 for a tie.
-        base, policy: responses to the same prompts in the same order: the columns `STYLE`.
+        base, policy: responses to the same prompts in the same order: cluster and the columns `STYLE`.
         seed: of the bootstrap.
 
     Returns:
@@ -95,9 +127,9 @@ def style_controlled(wins: Sequence[float], base: pd.DataFrame, policy: pd.DataF
     def at_equal_style(w, *fs, axis=-1):
         return expit(at_equal_features(w, np.stack(fs, axis=-1) if fs else np.empty((*w.shape, 0)))[..., 0])
 
-    intervals = coefficient_intervals(wins, features, at_equal_features(wins, features))
+    intervals = coefficient_intervals(wins, features, at_equal_features(wins, features), base["cluster"])
     return {
-        "win_rate": bootstrapped(at_equal_style, wins, *columns.values(), seed=seed),
+        "win_rate": bootstrapped(at_equal_style, wins, *columns.values(), seed=seed, clusters=base["cluster"]),
         "coefficients": dict(zip(columns, intervals, strict=True)),
         "left_out": [name for name in STYLE if name not in columns],
     }

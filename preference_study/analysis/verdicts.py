@@ -1,13 +1,17 @@
 """What the numbers say about a policy, in words, by rules that are stated here and nowhere else."""
 
+from preference_study.analysis.evidence import POWER, detectable, needed
 from preference_study.methods import display_name
 from preference_study.numbers import decimal, with_interval
 
 LEVEL = 0.05
-FEW = 100  # prompts; fewer are a first look
 BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence of a difference"
-GAINED, ONLY_LONGER = "gained at equal length", "only longer"
-LOST, NO_EVIDENCE_AT_EQUAL_LENGTH = "lost at equal length", "no evidence at equal length"
+AS_GOOD, INCONCLUSIVE, WITHHELD = "as good", "inconclusive", "withheld"
+GAINED, LOST = "gained at equal length", "lost at equal length"
+ONLY_LONGER, NOT_SHOWN_AT_EQUAL_LENGTH = "only longer", "not shown at equal length"
+# The tests that verdicts go by, a family of their own.
+REWARD, EQUAL_LENGTH, GOLD = ("reward", "sign"), ("reward at equal length", "score"), ("gold", "McNemar")
+VERDICT_TESTS = (REWARD, EQUAL_LENGTH, GOLD)
 
 
 def direction(corrected_p: float | None, difference: float) -> str:
@@ -17,69 +21,156 @@ def direction(corrected_p: float | None, difference: float) -> str:
     return BETTER if difference > 0 else WORSE
 
 
-def at_equal_length(reward: str, win_rate: dict, words_difference: dict) -> str:
-    """What is left of a difference in reward once length is held equal.
+def judged(corrected_p: float | None, difference: float, equivalence: float) -> str:
+    """One of four verdicts.
+
+    As good comes first: where a difference is shown to be smaller than matters, that it is there does not matter.
 
     Args:
-        reward: the verdict by the reward model, from `direction`.
-        win_rate: the length-controlled win rate. Its interval above one half: gained; below: lost.
-        words_difference: mean of the policy's words minus base's. Where the interval of the win rate holds one half although the
-            policy is better, and the interval of this lies above 0, the policy is only longer.
+        corrected_p: of the test that there is no difference; None where it cannot be made.
+        difference: policy minus base.
+        equivalence: the corrected p-value of both one-sided tests that the difference is smaller than the one that matters.
     """
-    if win_rate["low"] is not None and win_rate["low"] > 0.5:
-        return GAINED
-    if win_rate["high"] is not None and win_rate["high"] < 0.5:
-        return LOST
+    if equivalence < LEVEL:
+        return AS_GOOD
+    found = direction(corrected_p, difference)
+    return INCONCLUSIVE if found == NO_EVIDENCE else found
+
+
+def at_equal_length(reward: str, corrected_p: float | None, win_rate: dict, words_difference: dict) -> str | None:
+    """What is left of a difference in reward once length is held equal; None where reward shows no difference.
+
+    Args:
+        reward: the verdict by the reward model, from `judged`.
+        corrected_p: of the test that the win rate at equal length is one half. Below 0.05 the win rate says who won.
+        win_rate: at equal length.
+        words_difference: mean of the policy's words minus base's. Where equal length shows nothing although the policy is better,
+            and the interval of this lies above 0, the policy is only longer.
+    """
+    if reward not in (BETTER, WORSE):
+        return None
+    found = direction(corrected_p, win_rate["value"] - 0.5)
+    if found != NO_EVIDENCE:
+        return GAINED if found == BETTER else LOST
     longer = words_difference["low"] is not None and words_difference["low"] > 0
-    return ONLY_LONGER if reward == BETTER and longer else NO_EVIDENCE_AT_EQUAL_LENGTH
+    return ONLY_LONGER if reward == BETTER and longer else NOT_SHOWN_AT_EQUAL_LENGTH
 
 
-def verdict(policy: str, comparison: dict) -> dict:
+def could_have_been_seen(evidence: dict, tests: int) -> dict:
+    """What a comparison of this size could have shown.
+
+    Args:
+        evidence: as `win_rate_evidence` and `rate_evidence` return.
+        tests: how many the family of tests has.
+
+    Returns:
+        {power, difference, smallest, prompts, clusters}: the smallest difference seen with that power, null for a single cluster;
+        the one that matters; how many prompts, in how many clusters, it would take to see that one.
+    """
+    found = {"power": POWER, "difference": None, "smallest": evidence["smallest"], "prompts": None, "clusters": None}
+    if evidence["error"] is None:
+        return found
+    found["difference"] = detectable(evidence["error"], evidence["clusters"], tests)
+    found["clusters"] = needed(evidence["error"], evidence["clusters"], evidence["smallest"], tests)
+    return found | {"prompts": -(-found["clusters"] * evidence["n"] // evidence["clusters"])}
+
+
+def verdict(policy: str, comparison: dict, right_to_judge: dict) -> dict:
     """The verdict on one policy.
 
     Args:
-        comparison: what metrics/policies.json holds as its `against_base`, p-values corrected.
+        comparison: what metrics/policies.json holds as its `against_base`, p-values corrected: with `evidence` of reward and,
+            where the truth is known, of gold.
+        right_to_judge: of the reward model, in metrics/reward.json. Where it does not hold, there is no verdict by reward.
 
     Returns:
-        {reward, length, gold, sentence}: reward goes by the sign test of wins and losses, gold (null without a
-        known truth) by the exact McNemar test, both Holm-corrected; the sentence says it with the numbers.
+        {reward, reward_would_be, length, gold, seen, sentence}: reward goes by the sign test of wins and losses, gold (null
+        without a known truth) by McNemar's test, length (null where reward shows no difference or is withheld) by the score test
+        at equal length, all Holm-corrected. Where reward is withheld, reward_would_be is what its preference would have been;
+        else null. seen: per outcome what could have been seen. The sentence says it with the numbers.
     """
     name = display_name(policy)
     corrected = {(row["outcome"], row["test"]): row["p_holm"] for row in comparison["tests"]}
-    p = corrected.get(("reward", "sign"))
-    reward = direction(p, comparison["wins"] - comparison["losses"])
+    tests = comparison["tests_of_verdicts"]
+    seen = {outcome: could_have_been_seen(found, tests) for outcome, found in comparison["evidence"].items()}
+    reward = judged(
+        corrected[REWARD], comparison["wins"] - comparison["losses"], comparison["evidence"]["reward"]["p_equivalent_holm"]
+    )
     controlled = comparison["win_rate_length_controlled"]
-    length = at_equal_length(reward, controlled, comparison["words_difference"])
-    n = comparison["win_rate"]["n"]
+    length = at_equal_length(reward, corrected[EQUAL_LENGTH], controlled, comparison["words_difference"])
+    shown = f"win rate {with_interval(comparison['win_rate'])}, {_size(comparison['win_rate'])}, {_p(corrected[REWARD])}"
     by_reward = {
-        BETTER: f"The reward model prefers {name}'s responses to base's",
-        WORSE: f"The reward model prefers base's responses to {name}'s",
-        NO_EVIDENCE: f"The reward model shows no evidence of a difference between {name} and base",
-    }[reward]
-    by_length = {
-        GAINED: "at equal length it still prefers them" if reward == BETTER else f"at equal length it prefers {name}'s",
-        LOST: f"at equal length it prefers base's responses to {name}'s",
-        ONLY_LONGER: "at equal length no difference is left to be seen: what can be shown is that the responses are longer",
-        NO_EVIDENCE_AT_EQUAL_LENGTH: "at equal length there is none either"
-        if reward == NO_EVIDENCE
-        else "at equal length no difference can be shown",
-    }[length]
-    shown = f"win rate {with_interval(comparison['win_rate'])}, n = {n} prompts, {_p(p)}"
-    sentence = f"{by_reward} ({shown}); {by_length} ({with_interval(controlled)})."
+        BETTER: f"the reward model prefers {name}'s responses to base's",
+        WORSE: f"the reward model prefers base's responses to {name}'s",
+        AS_GOOD: f"by the reward model {name} is as good as base, to within {decimal(seen['reward']['smallest'])}",
+        INCONCLUSIVE: f"by the reward model it is inconclusive whether {name} is better or worse than base",
+    }[reward] + f" ({shown})"
+    if length:
+        by_reward += (
+            "; "
+            + {
+                GAINED: "at equal length it still prefers them" if reward == BETTER else f"at equal length it prefers {name}'s",
+                LOST: f"at equal length it prefers base's responses to {name}'s"
+                if reward == BETTER
+                else "at equal length it still prefers them",
+                ONLY_LONGER: "at equal length no difference is shown: what is shown is that the responses are longer",
+                NOT_SHOWN_AT_EQUAL_LENGTH: "at equal length no difference is shown",
+            }[length]
+        )
+        by_reward += f" ({with_interval(controlled)}, {_p(corrected[EQUAL_LENGTH])})"
+    if reward == INCONCLUSIVE:
+        by_reward += f": {_in_words(seen['reward'], 'a win rate', ' from one half')}"
+    if right_to_judge["holds"]:
+        sentence = by_reward[0].upper() + by_reward[1:] + "."
+    else:
+        sentence = (
+            f"The verdict by reward is withheld, for the reward model has not earned it: {'; '.join(right_to_judge['reasons'])}. "
+            f"What it would have said: {by_reward}."
+        )
     gold = None
     if "gold" in comparison:
-        p = corrected[("gold", "McNemar")]
         change = comparison["gold"]["difference"]
-        gold = direction(p, change["value"])
+        gold = judged(corrected[GOLD], change["value"], comparison["evidence"]["gold"]["p_equivalent_holm"])
         truth = {
             BETTER: f"In truth it is better: more of {name}'s responses are gold than of base's",
             WORSE: f"In truth it is worse: fewer of {name}'s responses are gold than of base's",
-            NO_EVIDENCE: f"In truth there is no evidence that more or fewer of {name}'s responses are gold than of base's",
+            AS_GOOD: f"In truth {name} is as good as base, to within {decimal(seen['gold']['smallest'])}",
+            INCONCLUSIVE: f"In truth it is inconclusive whether {name} is better or worse than base",
         }[gold]
-        sentence += f" {truth} ({with_interval(change, signed=True)}, {_p(p)})."
-    if n < FEW:
-        sentence += f" With n = {n} prompts this is a first look: too few to tell."
-    return {"reward": reward, "length": length, "gold": gold, "sentence": sentence}
+        sentence += f" {truth} ({with_interval(change, signed=True)}, {_p(corrected[GOLD])})"
+        sentence += f": {_in_words(seen['gold'], 'a gold rate', '')}." if gold == INCONCLUSIVE else "."
+    withheld = not right_to_judge["holds"]
+    return {
+        "reward": WITHHELD if withheld else reward,
+        "reward_would_be": reward if withheld else None,
+        "length": None if withheld else length,
+        "gold": gold,
+        "seen": seen,
+        "sentence": sentence,
+    }
+
+
+def _size(estimate: dict) -> str:
+    """How many prompts, and how many clusters where they are others."""
+    told = f"n = {estimate['n']} prompts"
+    return told if estimate["clusters"] == estimate["n"] else f"{told} in {estimate['clusters']} clusters"
+
+
+def _in_words(seen: dict, rate: str, where: str) -> str:
+    """What could have been seen, and what it would take; too few prompts read otherwise than enough."""
+    if seen["difference"] is None:
+        return "prompts of one cluster tell nothing of others"
+    power, smallest = f"{seen['power']:.0%} power", decimal(seen["smallest"])
+    if seen["difference"] <= seen["smallest"]:
+        return (
+            f"{rate} that differs by {smallest}{where} would have been seen with {power}, and the interval still reaches both "
+            "none and that much"
+        )
+    many = f"{seen['prompts']:,} prompts" + (f" in {seen['clusters']:,} clusters" if seen["clusters"] != seen["prompts"] else "")
+    return (
+        f"too few prompts to tell, for only a difference of {decimal(seen['difference'])}{where} could have been seen with "
+        f"{power}; to see one of {smallest} takes {many}"
+    )
 
 
 def _p(p: float | None) -> str:

@@ -8,11 +8,13 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from preference_study.analysis.policies import UNPAIRED, compare_policies, describe_policy, policy_against_base
+from preference_study.analysis.judge import agreement_with_gold, telling_gold
+from preference_study.analysis.policies import UNPAIRED, compare_policies, describe_policy, evidence, policy_against_base
 from preference_study.analysis.statistics import (
     effect_size,
     holm,
     length_controlled_win_rate,
+    length_feature,
     mcnemar,
     mean,
     paired_standard_deviation,
@@ -22,9 +24,13 @@ from preference_study.analysis.statistics import (
     standard_deviation,
     unpaired_t,
 )
+from preference_study.analysis.style import even_at_equal_features_p
+from preference_study.analysis.verdicts import VERDICT_TESTS
 from preference_study.numbers import decimal
 
 N = 200
+SMALLEST = {"win_rate": 0.1, "gold_rate": 0.15}
+RIGHT = {"holds": True, "reasons": []}
 
 
 def responses(reward, words, gold=None, **columns) -> pd.DataFrame:
@@ -50,17 +56,20 @@ def logps(seed: int) -> pd.DataFrame:
 
 
 def compared(base: pd.DataFrame, policy: pd.DataFrame) -> dict:
-    return compare_policies({"base": base, "dpo": policy}, {"base": logps(0), "dpo": logps(1)}, {"dpo": 0.1}, seed=0)
+    tables = {"base": logps(0), "dpo": logps(1)}
+    return compare_policies({"base": base, "dpo": policy}, tables, {"dpo": 0.1}, seed=0, smallest=SMALLEST, right_to_judge=RIGHT)
 
 
-def made_up(better: float, by_length: float, longer: float, seed: int = 0, gold: tuple[float, float] | None = None) -> dict:
+def made_up(
+    better: float, by_length: float, longer: float, seed: int = 0, gold: tuple[float, float] | None = None, n: int = N
+) -> dict:
     """Rewards that differ by `better`, plus `by_length` a word, where the policy is `longer` words longer on average."""
     rng = np.random.default_rng(seed)
-    quality, base_words = rng.normal(0, 1, N), rng.integers(20, 60, N)
-    words = base_words + rng.normal(longer, 12, N).round().astype(int)
-    base_reward = quality + by_length * base_words + rng.normal(0, 0.3, N)
-    reward = quality + better + by_length * words + rng.normal(0, 0.3, N)
-    truth = [rng.random(N) < share for share in gold] if gold else [None, None]
+    quality, base_words = rng.normal(0, 1, n), rng.integers(20, 60, n)
+    words = base_words + rng.normal(longer, 12, n).round().astype(int)
+    base_reward = quality + by_length * base_words + rng.normal(0, 0.3, n)
+    reward = quality + better + by_length * words + rng.normal(0, 0.3, n)
+    truth = [rng.random(n) < share for share in gold] if gold else [None, None]
     return compared(responses(base_reward, base_words, truth[0]), responses(reward, words, truth[1]))
 
 
@@ -71,48 +80,59 @@ def made_up(better: float, by_length: float, longer: float, seed: int = 0, gold:
         ({"better": 0.3, "by_length": 0.0, "longer": 8}, "better", "gained at equal length"),
         ({"better": 0.0, "by_length": 0.1, "longer": 8}, "better", "only longer"),
         ({"better": -0.3, "by_length": 0.0, "longer": 0}, "worse", "lost at equal length"),
-        ({"better": -1.0, "by_length": 0.2, "longer": 5}, "no evidence of a difference", "lost at equal length"),
-        ({"better": 0.0, "by_length": 0.1, "longer": -8}, "worse", "no evidence at equal length"),
-        ({"better": 0.0, "by_length": 0.0, "longer": 0}, "no evidence of a difference", "no evidence at equal length"),
+        ({"better": -1.0, "by_length": 0.2, "longer": 5}, "as good", None),
+        ({"better": 0.0, "by_length": 0.1, "longer": -8}, "worse", "not shown at equal length"),
+        ({"better": 0.0, "by_length": 0.0, "longer": 0}, "as good", None),
+        ({"better": 0.0, "by_length": 0.0, "longer": 0, "n": 40}, "inconclusive", None),
+        ({"better": 0.1, "by_length": 0.0, "longer": 0, "n": 60}, "inconclusive", None),
     ],
 )
 def test_each_verdict_is_reached_where_it_is_true(case, reward, length):
     comparison = made_up(**case)["dpo"]["against_base"]
     verdict = comparison["verdict"]
     assert (verdict["reward"], verdict["length"], verdict["gold"]) == (reward, length, None)
-    assert decimal(comparison["win_rate"]["value"]) in verdict["sentence"] and f"n = {N}" in verdict["sentence"]
+    assert decimal(comparison["win_rate"]["value"]) in verdict["sentence"] and f"n = {case.get('n', N)}" in verdict["sentence"]
 
 
 @pytest.mark.parametrize(
     ("gold", "expected"),
-    [((0.4, 0.7), "better"), ((0.7, 0.4), "worse"), ((0.5, 0.5), "no evidence of a difference")],
+    [((0.4, 0.7), "better"), ((0.7, 0.4), "worse"), ((0.5, 0.5), "as good")],
 )
 def test_the_truth_may_contradict_the_reward_model(gold, expected):
     verdict = made_up(better=0.5, by_length=0, longer=0, gold=gold)["dpo"]["against_base"]["verdict"]
     assert verdict["reward"] == "better" and verdict["gold"] == expected
-    assert {"better": "better: more of", "worse": "worse: fewer of"}.get(expected, "no evidence that") in verdict["sentence"]
+    assert {"better": "better: more of", "worse": "worse: fewer of"}.get(expected, "In truth DPO is as good as base") in verdict[
+        "sentence"
+    ]
 
 
 def test_no_verdict_without_correction():
-    """Among many tests of nothing, a raw p just below 0.05 must not become a verdict."""
+    """Of several verdicts on nothing, a raw p just below 0.05 must not become one."""
     base, policy = responses(np.zeros(N), np.full(N, 30)), responses(np.repeat([1.0, -1.0], [115, 85]), np.full(N, 30))
     comparison = compared(base, policy)["dpo"]["against_base"]
     sign = next(row for row in comparison["tests"] if (row["outcome"], row["test"]) == ("reward", "sign"))
     assert sign["n"] == N
     assert 0.03 < sign["p"] < 0.05 < sign["p_holm"]
-    assert comparison["verdict"]["reward"] == "no evidence of a difference"
+    assert comparison["verdict"]["reward"] == "inconclusive"
 
 
 def test_the_family_is_corrected_once_over_all_policies():
     base = made_up(0, 0, 0)
     rng = np.random.default_rng(3)
     tables = {p: responses(rng.normal(size=N), rng.integers(20, 40, N)) for p in ("base", "dpo", "ipo")}
-    metrics = compare_policies(tables, {"base": logps(0), "dpo": logps(1), "ipo": logps(2)}, {"dpo": 0.1, "ipo": 0.1}, 0)
+    likely, betas = {"base": logps(0), "dpo": logps(1), "ipo": logps(2)}, {"dpo": 0.1, "ipo": 0.1}
+    metrics = compare_policies(tables, likely, betas, 0, SMALLEST, RIGHT)
     rows = [row for m in ("dpo", "ipo") for row in metrics[m]["against_base"]["tests"] if row["p_holm"] is not None]
-    expected = multipletests([row["p"] for row in rows], method="holm")[1]
-    assert [row["p_holm"] for row in rows] == pytest.approx(list(expected))
-    assert {row["outcome"] for row in rows} >= {"reward", "words", "implicit accuracy", "likelihood accuracy", "finished"}
-    assert holm([row["p"] for row in rows]) == pytest.approx(list(expected))
+    of_verdicts = [row for row in rows if (row["outcome"], row["test"]) in VERDICT_TESTS]
+    described = [row for row in rows if row not in of_verdicts]
+    assert [row["outcome"] for row in of_verdicts] == ["reward", "reward at equal length"] * 2
+    for family in (of_verdicts, described):
+        expected = multipletests([row["p"] for row in family], method="holm")[1]
+        assert [row["p_holm"] for row in family] == pytest.approx(list(expected))
+    assert {row["outcome"] for row in described} >= {"reward", "words", "implicit accuracy", "likelihood accuracy", "finished"}
+    same = [metrics[m]["against_base"]["evidence"]["reward"] for m in ("dpo", "ipo")]
+    assert [row["p_equivalent_holm"] for row in same] == pytest.approx(holm([row["p_equivalent"] for row in same]))
+    assert [metrics[m]["against_base"]["tests_of_verdicts"] for m in ("dpo", "ipo")] == [4, 4]
     assert "against_base" not in base["base"]
 
 
@@ -151,7 +171,7 @@ def test_equal_policies_are_no_error():
     table = responses(np.ones(5), np.full(5, 10), np.ones(5, bool), reading_grade=np.nan)
     metrics = compared(table, table)
     against = metrics["dpo"]["against_base"]
-    assert against["verdict"]["reward"] == "no evidence of a difference" and against["ties"] == 5
+    assert against["verdict"]["reward"] == against["verdict"]["gold"] == "inconclusive" and against["ties"] == 5
     assert metrics["dpo"]["reading_grade_mean"] is None and against["reading_grade_difference"] is None
     assert not any(isinstance(row["p"], float) and math.isnan(row["p"]) for row in against["tests"])
 
@@ -203,6 +223,7 @@ def test_every_number_of_a_policy_comes_from_its_own_column():
         "likelihood_accuracy": share([1, 1, 0, 1], OF_PAIRS),
         "gold_rate": share([1, 1, 1, 0, 1, 0], CLUSTERS),
         "letter_rate": share([1, 1, 1, 1, 1, 1], CLUSTERS),
+        "reward_tells_gold": telling_gold(OTHER, SEED),
     }
     assert describe_policy(BASE, BASE_LOGPS, BASE_LOGPS, 1.0, SEED)["likelihood_accuracy"] == share([1, 0, 1, 1], OF_PAIRS)
 
@@ -227,6 +248,7 @@ def test_every_number_against_base_comes_from_its_own_column():
     found = policy_against_base(BASE, OTHER, BASE_LOGPS, LOGPS, SEED)
     tests = found.pop("tests")
     likelihood = mcnemar([True, False, True, True], [True, True, False, True], OF_PAIRS)
+    equal_length = even_at_equal_features_p([1, 0.5, 1, 1, 0, 1], length_feature(words)[:, None], CLUSTERS)
     gold, letter = (mcnemar(BASE[truth], OTHER[truth], CLUSTERS) for truth in ("gold", "letter"))
     assert found == {
         "wins": 4,
@@ -246,6 +268,7 @@ def test_every_number_against_base_comes_from_its_own_column():
     assert (gold["gained"], gold["lost"]) == (3, 1) and (letter["gained"], letter["lost"]) == (3, 0)
     wanted = {
         ("reward", "sign"): (sign_test(reward, CLUSTERS), 5, 3),
+        ("reward at equal length", "score"): ({"p": equal_length}, 6, 3),
         ("reward", "paired t"): (paired_tests(reward, CLUSTERS)["paired_t"], 6, 3),
         ("reward", "Wilcoxon"): (paired_tests(reward, CLUSTERS)["wilcoxon"], 6, 3),
         ("words", "Wilcoxon"): (paired_tests(words, CLUSTERS)["wilcoxon"], 6, 3),
@@ -275,13 +298,19 @@ def test_every_number_against_base_comes_from_its_own_column():
     )
 
 
-def test_the_family_has_twelve_tests_a_policy_and_the_unpaired_one_is_none_of_them():
+def test_the_family_has_thirteen_tests_a_policy_and_the_unpaired_one_is_none_of_them():
     tables = {"base": BASE, "dpo": OTHER, "simpo": OTHER.assign(reward=OTHER["reward"] + 1)}
-    found = compare_policies(tables, dict.fromkeys(tables, LOGPS) | {"base": BASE_LOGPS}, {"dpo": 0.5, "simpo": None}, SEED)
+    likely, betas = dict.fromkeys(tables, LOGPS) | {"base": BASE_LOGPS}, {"dpo": 0.5, "simpo": None}
+    found = compare_policies(tables, likely, betas, SEED, SMALLEST, RIGHT)
     tests = [test for method in ("dpo", "simpo") for test in found[method]["against_base"]["tests"]]
-    assert len(tests) == 2 * 13
-    family = [test for test in tests if test["test"] != "unpaired t"]
-    assert [test["p_holm"] for test in family] == holm([test["p"] for test in family])
+    assert len(tests) == 2 * 14
+    against = found["dpo"]["against_base"]
+    assert against["evidence"] == {
+        outcome: row | {"p_equivalent_holm": against["evidence"][outcome]["p_equivalent_holm"]}
+        for outcome, row in evidence(BASE, OTHER, SMALLEST).items()
+    }
+    assert [row["smallest"] for row in against["evidence"].values()] == [0.1, 0.15]
+    assert against["judge_agrees_with_gold"] == agreement_with_gold(BASE, OTHER)
     for method, shift in (("dpo", 0), ("simpo", 1)):
         last = found[method]["against_base"]["tests"][-1]
         unpaired = unpaired_t(OTHER["reward"] + shift, BASE["reward"])
@@ -301,5 +330,5 @@ def test_the_family_has_twelve_tests_a_policy_and_the_unpaired_one_is_none_of_th
 def test_without_a_known_truth_the_family_is_two_smaller():
     base, other = (table.drop(columns=["gold", "letter"]) for table in (BASE, OTHER))
     found = policy_against_base(base, other, BASE_LOGPS, LOGPS, SEED)
-    assert not {"gold", "letter"} & set(found) and len(found["tests"]) == 10
+    assert not {"gold", "letter"} & set(found) and len(found["tests"]) == 11
     assert not {"gold_rate", "letter_rate"} & set(describe_policy(other, LOGPS, BASE_LOGPS, 0.5, SEED))

@@ -48,7 +48,8 @@ def test_it_is_finite_where_every_prompt_was_won():
 
 
 def responses(words, headings=0, list_items=0, bold=0) -> pd.DataFrame:
-    return pd.DataFrame(dict(zip(STYLE, np.broadcast_arrays(words, headings, list_items, bold), strict=True)))
+    table = pd.DataFrame(dict(zip(STYLE, np.broadcast_arrays(words, headings, list_items, bold), strict=True)))
+    return table.assign(cluster=range(len(table)))
 
 
 def test_differences_are_shares_of_the_sum_in_root_mean_squares():

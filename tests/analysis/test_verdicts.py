@@ -2,13 +2,15 @@
 
 import pytest
 
-from preference_study.analysis.verdicts import FEW, at_equal_length, direction, verdict
+from preference_study.analysis.evidence import detectable, needed
+from preference_study.analysis.verdicts import at_equal_length, could_have_been_seen, direction, judged, verdict
 
-BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence of a difference"
+BETTER, WORSE, NO_EVIDENCE, AS_GOOD, INCONCLUSIVE = "better", "worse", "no evidence of a difference", "as good", "inconclusive"
+RIGHT = {"holds": True, "reasons": []}
 
 
-def estimate(low: float | None, high: float | None, value: float = 0.5, n: int = 200) -> dict:
-    return {"value": value, "low": low, "high": high, "n": n}
+def estimate(low: float | None, high: float | None, value: float = 0.5, n: int = 200, clusters: int | None = None) -> dict:
+    return {"value": value, "low": low, "high": high, "n": n, "clusters": clusters or n}
 
 
 @pytest.mark.parametrize(
@@ -25,87 +27,136 @@ def estimate(low: float | None, high: float | None, value: float = 0.5, n: int =
 )
 def test_the_corrected_p_decides_and_the_sign_says_which_way(p, difference, expected):
     assert direction(p, difference) == expected
+    assert judged(p, difference, 0.05) == (INCONCLUSIVE if expected == NO_EVIDENCE else expected)
+    assert judged(p, difference, 0.0499) == AS_GOOD  # a difference that is smaller than matters
 
 
 @pytest.mark.parametrize(
-    ("reward", "win_rate", "words", "expected"),
+    ("reward", "p", "win_rate", "words", "expected"),
     [
-        (BETTER, (0.5001, 0.6), (1, 2), "gained at equal length"),
-        (BETTER, (0.5, 0.6), (-1, 2), "no evidence at equal length"),  # the interval's end on one half shows nothing
-        (BETTER, (0.4, 0.4999), (1, 2), "lost at equal length"),
-        (BETTER, (0.4, 0.5), (-1, 2), "no evidence at equal length"),
-        (BETTER, (0.4, 0.6), (0.0001, 2), "only longer"),
-        (BETTER, (0.4, 0.6), (0, 2), "no evidence at equal length"),
-        (BETTER, (0.4, 0.6), (None, None), "no evidence at equal length"),
-        (NO_EVIDENCE, (0.4, 0.6), (1, 2), "no evidence at equal length"),  # only longer needs better
-        (WORSE, (0.4, 0.6), (1, 2), "no evidence at equal length"),
-        (WORSE, (0.51, 0.6), (1, 2), "gained at equal length"),
-        (BETTER, (None, None), (1, 2), "only longer"),
+        (BETTER, 0.0499, 0.55, (1, 2), "gained at equal length"),
+        (BETTER, 0.05, 0.55, (-1, 2), "not shown at equal length"),
+        (BETTER, 0.0499, 0.45, (1, 2), "lost at equal length"),
+        (BETTER, 0.05, 0.45, (0.0001, 2), "only longer"),
+        (BETTER, None, 0.55, (0.0001, 2), "only longer"),
+        (BETTER, 0.05, 0.55, (0, 2), "not shown at equal length"),
+        (BETTER, 0.05, 0.55, (None, None), "not shown at equal length"),
+        (WORSE, 0.05, 0.55, (1, 2), "not shown at equal length"),  # only longer needs better
+        (WORSE, 0.01, 0.55, (1, 2), "gained at equal length"),
+        (WORSE, 0.01, 0.45, (1, 2), "lost at equal length"),
+        (INCONCLUSIVE, 0.01, 0.55, (1, 2), None),  # said only where reward differs
+        (AS_GOOD, 0.01, 0.55, (1, 2), None),
     ],
 )
-def test_what_is_left_at_equal_length(reward, win_rate, words, expected):
-    assert at_equal_length(reward, estimate(*win_rate), estimate(*words)) == expected
+def test_what_is_left_at_equal_length(reward, p, win_rate, words, expected):
+    assert at_equal_length(reward, p, estimate(0.4, 0.6, win_rate), estimate(*words)) == expected
 
 
-def comparison(p=0.01, wins=120, losses=70, controlled=(0.52, 0.66, 0.59), words=(-1, 1), n=200, gold=None) -> dict:
+def comparison(
+    p=0.01, wins=120, losses=70, length=(0.02, 0.59), words=(-1, 1), n=200, clusters=None, gold=None, same=1.0, gold_same=1.0,
+    error=0.03,
+) -> dict:  # fmt: skip
     tests = [
         {"outcome": "reward", "test": "sign", "p_holm": p, "p": 0.9},
         {"outcome": "reward", "test": "paired t", "p_holm": 0.8, "p": 0.7},
+        {"outcome": "reward at equal length", "test": "score", "p_holm": length[0], "p": 0.5},
         {"outcome": "gold", "test": "McNemar", "p_holm": gold and gold[0], "p": 0.6},
     ]
-    found = {"tests": tests, "wins": wins, "losses": losses, "words_difference": estimate(*words, value=0.0)}
-    found["win_rate"] = estimate(0.55, 0.69, 0.625, n)
-    found["win_rate_length_controlled"] = estimate(*controlled)
-    return found | ({"gold": {"difference": estimate(*gold[1])}} if gold else {})
+    found = {"tests": tests, "tests_of_verdicts": 3, "wins": wins, "losses": losses}
+    found |= {"words_difference": estimate(*words, value=0.0), "win_rate": estimate(0.55, 0.69, 0.625, n, clusters)}
+    found["win_rate_length_controlled"] = estimate(0.52, 0.66, length[1])
+    size = {"n": n, "clusters": clusters or n}
+    found["evidence"] = {"reward": {"smallest": 0.1, "p_equivalent_holm": same, "error": error, **size}}
+    if gold:
+        found["evidence"]["gold"] = {"smallest": 0.2, "p_equivalent_holm": gold_same, "error": 2 * error, **size}
+        found["gold"] = {"difference": estimate(*gold[1])}
+    return found
 
 
 def test_each_part_comes_from_its_own_test_and_number():
-    found = verdict("kto", comparison(gold=(0.04, (0.03, 0.2, 0.12))))
+    case = comparison(gold=(0.04, (0.03, 0.2, 0.12)))
+    found = verdict("kto", case, RIGHT)
+    seen = found.pop("seen")
     assert found == {
         "reward": BETTER,
+        "reward_would_be": None,
         "length": "gained at equal length",
         "gold": BETTER,
         "sentence": "The reward model prefers KTO's responses to base's (win rate 0.63 [0.55, 0.69], n = 200 prompts, corrected "
-        "p = 0.010); at equal length it still prefers them (0.59 [0.52, 0.66]). In truth it is better: more of "
-        "KTO's responses are gold than of base's (+0.12 [0.03, 0.20], corrected p = 0.040).",
+        "p = 0.010); at equal length it still prefers them (0.59 [0.52, 0.66], corrected p = 0.020). In truth it is better: more "
+        "of KTO's responses are gold than of base's (+0.12 [0.03, 0.20], corrected p = 0.040).",
     }
+    assert seen == {outcome: could_have_been_seen(case["evidence"][outcome], 3) for outcome in ("reward", "gold")}
+    assert seen["gold"]["difference"] == pytest.approx(2 * seen["reward"]["difference"])
+
+
+LENGTH = (0.5, 0.5)
 
 
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ({"p": 0.2, "controlled": (0.4, 0.6, 0.5)}, "shows no evidence of a difference between DPO and base"),
-        ({"p": 0.2, "controlled": (0.4, 0.6, 0.5)}, "at equal length there is none either (0.50 [0.40, 0.60])."),
-        ({"wins": 70, "losses": 120, "controlled": (0.3, 0.4, 0.35)}, "prefers base's responses to DPO's (win rate"),
-        ({"wins": 70, "losses": 120, "controlled": (0.3, 0.4, 0.35)}, "at equal length it prefers base's responses to DPO's"),
-        ({"wins": 70, "losses": 120}, "at equal length it prefers DPO's (0.59"),
+        ({"p": 0.2}, "By the reward model it is inconclusive whether DPO is better or worse than base (win rate 0.63 ["),
+        ({"p": 0.2, "same": 0.01}, "By the reward model DPO is as good as base, to within 0.10 (win rate 0.63"),
+        ({"wins": 70, "losses": 120, "length": (0.01, 0.35)}, "The reward model prefers base's responses to DPO's (win rate"),
+        ({"wins": 70, "losses": 120, "length": (0.01, 0.35)}, "; at equal length it still prefers them (0.35 ["),
+        ({"wins": 70, "losses": 120}, "; at equal length it prefers DPO's (0.59"),
+        ({"length": (0.01, 0.35)}, "; at equal length it prefers base's responses to DPO's (0.35"),
         (
-            {"controlled": (0.4, 0.6, 0.5), "words": (2, 5)},
-            "; at equal length no difference is left to be seen: what can be shown is that the responses are longer (0.50 [",
+            {"length": LENGTH, "words": (2, 5)},
+            "; at equal length no difference is shown: what is shown is that the responses are longer (0.50 [",
         ),
-        ({"controlled": (0.4, 0.6, 0.5)}, "; at equal length no difference can be shown (0.50 ["),
-        ({"p": None, "controlled": (0.4, 0.6, 0.5)}, "n = 200 prompts, no test possible)"),
+        ({"length": LENGTH}, "; at equal length no difference is shown (0.50 ["),
+        ({"p": None}, "n = 200 prompts, no test possible)"),
         ({"p": 0.0009}, "corrected p < 0.001)"),
         ({"p": 0.001}, "corrected p = 0.001)"),
-        (
-            {"gold": (0.04, (-0.2, -0.03, -0.12))},
-            "In truth it is worse: fewer of DPO's responses are gold than of base's (-0.12 [",
-        ),
-        ({"gold": (0.06, (-0.2, -0.03, -0.12))}, "In truth there is no evidence that more or fewer of DPO's responses are gold"),
+        ({"n": 600, "clusters": 150}, "n = 600 prompts in 150 clusters, corrected"),
+        ({"gold": (0.04, (-0.2, -0.03, -0.12))}, "In truth it is worse: fewer of DPO's responses are gold than of base's (-0.12"),
+        ({"gold": (0.06, (-0.2, -0.03, -0.12))}, "In truth it is inconclusive whether DPO is better or worse than base (-0.12"),
+        ({"gold": (0.06, (-0.1, 0.03, -0.02)), "gold_same": 0.01}, "In truth DPO is as good as base, to within 0.20 (-0.02"),
     ],
 )
 def test_the_sentence_says_what_was_found(case, said):
-    assert said in verdict("dpo", comparison(**case))["sentence"]
+    assert said in verdict("dpo", comparison(**case), RIGHT)["sentence"]
+
+
+def test_too_few_prompts_read_otherwise_than_no_difference_that_matters():
+    few = verdict("dpo", comparison(p=0.2, error=0.05, n=100), RIGHT)
+    seen, takes = detectable(0.05, 100, 3), needed(0.05, 100, 0.1, 3)
+    assert seen > 0.1 and few["seen"]["reward"] == {
+        "power": 0.8,
+        "difference": pytest.approx(seen),
+        "smallest": 0.1,
+        "prompts": takes,
+        "clusters": takes,
+    }
+    assert few["sentence"].endswith(
+        f"): too few prompts to tell, for only a difference of {seen:.2f} from one half could have been seen with 80% power; to "
+        f"see one of 0.10 takes {takes} prompts."
+    )
+    enough = verdict("dpo", comparison(p=0.2, error=0.02, n=600, clusters=150), RIGHT)
+    assert "too few" not in enough["sentence"] and enough["sentence"].endswith(
+        "a win rate that differs by 0.10 from one half would have been seen with 80% power, and the interval still reaches both "
+        "none and that much."
+    )
+    assert verdict("dpo", comparison(p=0.2, error=None), RIGHT)["sentence"].endswith("tell nothing of others.")
+    clustered = verdict("dpo", comparison(p=0.2, error=0.05, n=600, clusters=150), RIGHT)["seen"]["reward"]
+    assert clustered["prompts"] == 4 * clustered["clusters"]
+    same = verdict("dpo", comparison(p=0.2, same=0.01, error=0.05), RIGHT)["sentence"]
+    assert "too few" not in same and "as good" in same
+
+
+def test_a_judge_without_the_right_to_it_gives_no_verdict():
+    why = {"holds": False, "reasons": ["it is a length meter", "it is wrong"]}
+    found = verdict("dpo", comparison(gold=(0.04, (0.03, 0.2, 0.12))), why)
+    assert (found["reward"], found["reward_would_be"], found["length"], found["gold"]) == ("withheld", BETTER, None, BETTER)
+    assert found["sentence"].startswith(
+        "The verdict by reward is withheld, for the reward model has not earned it: it is a length meter; it is wrong. What it "
+        "would have said: the reward model prefers DPO's responses to base's (win rate 0.63"
+    )
+    assert " In truth it is better:" in found["sentence"]
 
 
 def test_without_a_known_truth_there_is_no_word_about_it():
-    found = verdict("dpo", comparison())
-    assert found["gold"] is None and "truth" not in found["sentence"] and found["sentence"].endswith("0.66]).")
-
-
-def test_few_prompts_are_a_first_look():
-    enough, few = (verdict("dpo", comparison(n=n, gold=(0.04, (0.03, 0.2, 0.12)))) for n in (FEW, FEW - 1))
-    assert "first look" not in enough["sentence"]
-    first_look = " With n = 99 prompts this is a first look: too few to tell."
-    assert few["sentence"] == enough["sentence"].replace("n = 100", "n = 99") + first_look
-    assert {key: few[key] for key in ("reward", "length", "gold")} == {key: enough[key] for key in ("reward", "length", "gold")}
+    found = verdict("dpo", comparison(), RIGHT)
+    assert found["gold"] is None and "truth" not in found["sentence"] and set(found["seen"]) == {"reward"}

@@ -1,0 +1,112 @@
+"""What a study of a planned size could see, before it is run; the smallest differences that matter are those of params.yaml.
+
+python -m preference_study.power --prompts 300
+python -m preference_study.power --prompts 600 --rows-per-cluster 4 --alike 0.2 --methods 2 --differ 0.3
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+
+from preference_study.analysis.evidence import POWER, detectable, needed
+from preference_study.numbers import decimal
+from preference_study.params import load_params
+
+TESTS = {"with gold": 3, "without": 2}  # of verdicts, a method: reward, the same at equal length, gold
+
+
+def standard_errors(prompts: int, rows_per_cluster: float, alike: float, differ: float) -> dict[str, float]:
+    """Of a win rate near one half without ties, and of a difference of gold rates near none.
+
+    Args:
+        prompts: how many are answered.
+        rows_per_cluster: prompts drawn together, 1 where each is drawn by itself.
+        alike: the correlation of such prompts' outcomes, the intra-cluster correlation.
+        differ: the share of prompts on which one policy is gold and the other is not.
+    """
+    design_effect = 1 + (rows_per_cluster - 1) * alike
+    return {
+        "win_rate": 0.5 * math.sqrt(design_effect / prompts),
+        "gold_rate": math.sqrt(differ * design_effect / prompts),
+    }
+
+
+def table(
+    prompts: int, rows_per_cluster: float, alike: float, differ: float, methods: int, gold: bool, smallest: dict[str, float]
+) -> list[dict]:
+    """What could be seen, and what it takes, by outcome.
+
+    Returns:
+        {outcome, detectable, smallest, prompts, clusters} each: the smallest difference seen with 80% power, corrected for as
+        many verdicts; the one that matters; how many prompts, in how many clusters, it takes to see that.
+
+    Args:
+        prompts, rows_per_cluster, alike, differ: as `standard_errors` takes them.
+        methods: how many policies are held against base.
+        gold: whether the truth is known.
+        smallest: win_rate and gold_rate.
+    """
+    clusters, tests = max(1, round(prompts / rows_per_cluster)), methods * TESTS["with gold" if gold else "without"]
+    rows = []
+    for outcome, error in standard_errors(prompts, rows_per_cluster, alike, differ).items():
+        if outcome == "win_rate" or gold:
+            enough = needed(error, clusters, smallest[outcome], tests)
+            row = {"outcome": outcome, "detectable": detectable(error, clusters, tests), "smallest": smallest[outcome]}
+            rows.append(row | {"prompts": math.ceil(enough * prompts / clusters), "clusters": enough})
+    return rows
+
+
+def in_words(rows: list[dict]) -> list[str]:
+    """A line an outcome."""
+    told = []
+    for row in rows:
+        what = {"win_rate": "a win rate that differs from one half", "gold_rate": "a gold rate that differs from base's"}
+        seen = "nothing: it takes two clusters at least" if row["detectable"] is None else f"by {decimal(row['detectable'], 3)}"
+        clusters = "" if row["clusters"] == row["prompts"] else f" in {row['clusters']:,} clusters"
+        told.append(
+            f"{what[row['outcome']]}: seen with {POWER:.0%} power {seen}; {decimal(row['smallest'], 3)}, which matters, takes "
+            f"{row['prompts']:,} prompts{clusters}"
+        )
+    return told
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
+    return value
+
+
+def _at_least_one(kind: type) -> type:
+    def checked(text: str):
+        value = kind(text)
+        if not 1 <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+        return value
+
+    checked.__name__ = "number"
+    return checked
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=_at_least_one(int), help="how many are answered (generate.max_prompts of params.yaml)")
+    parser.add_argument("--rows-per-cluster", type=_at_least_one(float), default=1.0, help="prompts drawn together (%(default)s)")
+    parser.add_argument("--alike", type=_share, default=0.2, help="correlation of their outcomes, from 0 to 1 (%(default)s)")
+    parser.add_argument("--differ", type=_share, default=0.4, help="share of prompts where gold is another (%(default)s)")
+    parser.add_argument("--methods", type=_at_least_one(int), help="policies held against base (as many as policy.methods)")
+    parser.add_argument("--no-gold", action="store_true", help="there is no truth that code can check")
+    given, params = parser.parse_args(arguments), load_params()
+    prompts = given.prompts or params.generate.max_prompts
+    if prompts is None:
+        parser.error("generate.max_prompts is null, all there are: say how many with --prompts")
+    smallest = params.verdict.smallest_difference.model_dump()
+    methods = given.methods or len(params.policy.methods)
+    rows = table(prompts, given.rows_per_cluster, given.alike, given.differ, methods, not given.no_gold, smallest)
+    clusters = max(1, round(prompts / given.rows_per_cluster))
+    print(f"{prompts:,} prompts in {clusters:,} clusters, {methods} against base, corrected at 0.05:")
+    print("\n".join(in_words(rows)))
+
+
+if __name__ == "__main__":
+    main()
