@@ -8,15 +8,17 @@ from pathlib import Path
 import pandas as pd
 
 from preference_study.analysis.policies import compare_policies
-from preference_study.analysis.price import correct_prices, policy_price
+from preference_study.analysis.price import add_to_verdict, correct_prices, policy_price
 from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
 from preference_study.boundary import run
+from preference_study.methods import display_name
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.gold import loops, with_truth
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.readability import reading_grades
 from preference_study.texts.responses import echoes, refuses, repetition
+from preference_study.texts.style import style
 from preference_study.texts.words import words
 
 PLOTS = Path("plots/policies")
@@ -24,8 +26,8 @@ MOST_DIFFERENT = 20
 
 
 def measured(responses: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """One policy's scored responses with words, reading_grade, repetition, loops, echoes and refuses; on the sandbox also letter,
-    gold and flaw.
+    """One policy's scored responses with words, headings, list_items, bold, reading_grade, repetition, loops, echoes and refuses;
+    on the sandbox also letter, gold and flaw.
 
     Returns:
         The table, and how many responses have no reading grade, by reason.
@@ -34,6 +36,7 @@ def measured(responses: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
     grades, left_out = reading_grades(texts)
     responses = responses.assign(
         words=[len(words(text)) for text in texts],
+        **pd.DataFrame([style(text) for text in texts], texts.index),
         reading_grade=grades,
         repetition=[repetition(text) for text in texts],
         loops=[loops(text) for text in texts],
@@ -87,7 +90,14 @@ def policies_row(metrics: dict, methods: list[str]) -> dict:
     rows = {}
     for method in methods:
         found = metrics[method] | metrics[method]["against_base"]
-        measures = ("win_rate", "win_rate_length_controlled", "gold_rate", "letter_rate", "words_difference")
+        measures = (
+            "win_rate",
+            "win_rate_length_controlled",
+            "win_rate_style_controlled",
+            "gold_rate",
+            "letter_rate",
+            "words_difference",
+        )
         rows[method] = {measure: found[measure]["value"] for measure in measures if measure in found}
         rows[method] |= {f"verdict_by_{by}": found["verdict"][by] for by in ("reward", "gold") if found["verdict"][by]}
     return rows
@@ -116,6 +126,7 @@ def main() -> None:
     correct_prices(prices)
     for method, price in prices.items():
         metrics[method]["price"] = price
+        add_to_verdict(metrics[method]["against_base"]["verdict"], price, display_name(method))
     for policy, reasons in left_out.items():
         metrics[policy]["reading_grade_left_out"] = reasons
         metrics[policy]["prompts_truncated"] = int(responses[policy]["prompt_truncated"].sum())

@@ -21,7 +21,7 @@ from preference_study.analysis.statistics import (
     standard_deviation,
     unpaired_t,
 )
-from preference_study.analysis.style import even_at_equal_features_p
+from preference_study.analysis.style import even_at_equal_features_p, style_controlled
 from preference_study.analysis.verdicts import EQUAL_LENGTH, VERDICT_TESTS, verdict
 
 TRUTHS = ("gold", "letter")  # of a response on the sandbox: preference_study.texts.gold
@@ -32,8 +32,8 @@ def describe_policy(responses: pd.DataFrame, logps: pd.DataFrame, reference: pd.
     """One policy on its own.
 
     Args:
-        responses: its scored responses: cluster, reward, words, finished, reading_grade (NaN where left out), repetition,
-            refuses and, on the sandbox, letter and gold.
+        responses: its scored responses: cluster, reward, words, headings, list_items, bold, finished, reading_grade (NaN where
+            left out), repetition, refuses and, on the sandbox, letter and gold.
         logps: cluster, chosen_logp and rejected_logp per validation pair under the policy. Both responses of a pair are one
             observation.
         reference: the same under the base model.
@@ -98,6 +98,9 @@ def policy_against_base(
         "repetition_difference": mean(repetition, clusters),
         "likelihood": mcnemar(base_ranked, ranked, of_pairs),
     }
+    style = style_controlled(half_ties(difference), base, policy, seed)
+    comparison["win_rate_style_controlled"] = style["win_rate"]
+    comparison |= {"style_coefficients": style["coefficients"], "style_left_out": style["left_out"]}
     found = {
         ("reward", "sign"): sign_test(difference, clusters),
         EQUAL_LENGTH: {"p": even_at_equal_features_p(half_ties(difference), length_feature(words)[:, None], clusters)},

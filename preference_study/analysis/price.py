@@ -16,6 +16,7 @@ from preference_study.analysis.statistics import (
     share,
     sign_test,
 )
+from preference_study.analysis.verdicts import BETTER
 from preference_study.numbers import with_interval
 
 LEVEL = 0.05
@@ -180,3 +181,21 @@ def prices_in_words(price: dict) -> list[str]:
             places = 2 if OUTCOMES[row["outcome"]].rate else 1
             told.append(f"{OUTCOMES[row['outcome']].says} ({with_interval(row['change'], places, signed=True)})")
     return told
+
+
+def add_to_verdict(verdict: dict, price: dict, name: str) -> None:
+    """Add, in place, to a verdict what it was paid with: `price`, an entry each, and a sentence.
+
+    Better, by the truth where it is known and else by the reward model, becomes better at a price.
+
+    Args:
+        verdict: from `preference_study.analysis.verdicts.verdict`.
+        price: of the same policy, corrected.
+        name: the policy's, as people read it.
+    """
+    verdict["price"] = prices_in_words(price)
+    if verdict["price"]:
+        better = (verdict["gold"] or verdict["reward"]) == BETTER
+        verdict["sentence"] += (
+            f" {f'{name} is better, at a price' if better else 'What got worse'}: {'; '.join(verdict['price'])}."
+        )

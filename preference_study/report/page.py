@@ -13,7 +13,6 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from preference_study.analysis.methods import flat, pair_matrix
-from preference_study.analysis.price import prices_in_words
 from preference_study.analysis.statistics import proportion
 from preference_study.data.pairs import REASONS
 from preference_study.methods import display_name
@@ -236,7 +235,6 @@ def render(study: dict, params: dict, made_on: dict[str, str]) -> str:
         with_reference=[policy for policy in study["methods"] if study["train_policy"][policy]["needs_reference"]],
         spelling={policy: display_name(policy) for policy in policies},
         matrices={outcome: pair_matrix(pairs, policies, outcome) for outcome in outcomes},
-        prices={method: prices_in_words(study["policies"][method]["price"]) for method in study["methods"]},
         cases=cases(study["responses"]),
         reasons=REASONS,
         original=beside_original(original, metrics | {"params": params}),

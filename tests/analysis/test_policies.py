@@ -24,7 +24,7 @@ from preference_study.analysis.statistics import (
     standard_deviation,
     unpaired_t,
 )
-from preference_study.analysis.style import even_at_equal_features_p
+from preference_study.analysis.style import even_at_equal_features_p, style_controlled
 from preference_study.analysis.verdicts import VERDICT_TESTS
 from preference_study.numbers import decimal
 
@@ -39,6 +39,9 @@ def responses(reward, words, gold=None, **columns) -> pd.DataFrame:
             "cluster": range(len(reward)),
             "reward": reward,
             "words": words,
+            "headings": 0,
+            "list_items": 0,
+            "bold": 0,
             "reading_grade": np.linspace(3, 9, len(reward)),
             "repetition": 0.0,
             "finished": True,
@@ -196,6 +199,8 @@ OTHER = responses(
     finished=[True, False, True, True, True, True],
     refuses=[True, False, True, True, True, False],
     cluster=list("uvwuvw"),
+    headings=[0, 0, 1, 0, 2, 0],
+    bold=[3, 0, 0, 1, 0, 1],
 ).assign(letter=[True, True, True, True, True, True])
 CLUSTERS, OF_PAIRS = list("uvwuvw"), list("ghig")
 BASE_LOGPS = pd.DataFrame(
@@ -250,12 +255,17 @@ def test_every_number_against_base_comes_from_its_own_column():
     likelihood = mcnemar([True, False, True, True], [True, True, False, True], OF_PAIRS)
     equal_length = even_at_equal_features_p([1, 0.5, 1, 1, 0, 1], length_feature(words)[:, None], CLUSTERS)
     gold, letter = (mcnemar(BASE[truth], OTHER[truth], CLUSTERS) for truth in ("gold", "letter"))
+    style = style_controlled([1, 0.5, 1, 1, 0, 1], BASE, OTHER, SEED)
+    assert list(style["coefficients"]) == ["words", "headings", "bold"]
     assert found == {
         "wins": 4,
         "losses": 1,
         "ties": 1,
         "win_rate": share([1, 0.5, 1, 1, 0, 1], CLUSTERS),
         "win_rate_length_controlled": length_controlled_win_rate([1, 0.5, 1, 1, 0, 1], words, SEED, CLUSTERS),
+        "win_rate_style_controlled": style["win_rate"],
+        "style_coefficients": style["coefficients"],
+        "style_left_out": ["list_items"],
         "reward_difference": mean(reward, CLUSTERS),
         "effect_size": effect_size(reward, SEED, CLUSTERS),
         "words_difference": mean(words, CLUSTERS),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from preference_study.analysis.price import (
+    add_to_verdict,
     correct_prices,
     form_changes,
     kl_from_base,
@@ -177,3 +178,32 @@ def test_a_change_for_the_better_is_no_price():
         "more of its responses are cut off (+0.63 [0.43, 0.75])",
         f"its responses have more words (+30.0 [{words['low']:.1f}, {words['high']:.1f}])",
     ]
+
+
+@pytest.mark.parametrize(
+    ("reward", "gold", "told"),
+    [
+        ("better", "better", "DPO is better, at a price"),
+        ("better", "worse", "What got worse"),  # the truth goes before the judge
+        ("worse", "better", "DPO is better, at a price"),
+        ("better", None, "DPO is better, at a price"),
+        ("worse", None, "What got worse"),
+        ("inconclusive", "inconclusive", "What got worse"),
+    ],
+)
+def test_better_is_said_to_be_at_a_price(reward, gold, told):
+    prices = {"dpo": price(loops=20, echoes=30)}
+    correct_prices(prices)
+    verdict = {"reward": reward, "gold": gold, "sentence": "It is so."}
+    add_to_verdict(verdict, prices["dpo"], "DPO")
+    one, other = verdict["price"] = prices_in_words(prices["dpo"])
+    assert one.startswith("more of its responses loop (") and other.startswith("more of its responses say the prompt back (")
+    assert verdict["sentence"] == f"It is so. {told}: {one}; {other}."
+
+
+def test_where_nothing_got_worse_the_verdict_stands():
+    prices = {"dpo": price()}
+    correct_prices(prices)
+    verdict = {"reward": "better", "gold": None, "sentence": "It is so."}
+    add_to_verdict(verdict, prices["dpo"], "DPO")
+    assert verdict == {"reward": "better", "gold": None, "sentence": "It is so.", "price": []}

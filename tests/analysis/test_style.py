@@ -83,3 +83,14 @@ def test_without_any_difference_in_style_the_win_rate_is_left():
     assert found["coefficients"] == {} and found["left_out"] == list(STYLE)
     # A win and a loss of half a weight are added: 3.5 of 5.
     assert found["win_rate"]["value"] == pytest.approx(3.5 / 5)
+
+
+def test_coefficients_of_clusters_are_those_of_statsmodels():
+    wins, features = drawn(9000, [0.4, -0.6, 0.3])
+    clusters = np.arange(9000) // 9
+    fitted = sm.Logit(wins, sm.add_constant(features)).fit(disp=0, cov_type="cluster", cov_kwds={"groups": clusters})
+    intervals = coefficient_intervals(wins, features, at_equal_features(wins, features), clusters)
+    assert [[row["low"], row["high"]] for row in intervals] == [
+        pytest.approx(list(ends), abs=3e-3) for ends in fitted.conf_int()[1:]
+    ]
+    assert [(row["n"], row["clusters"]) for row in intervals] == [(9000, 1000)] * 2

@@ -14,13 +14,14 @@ from preference_study.analysis.best_of_n import compare_best_of_n
 from preference_study.analysis.groups import compare_groups
 from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
 from preference_study.analysis.policies import compare_policies
-from preference_study.analysis.price import correct_prices, policy_price
+from preference_study.analysis.price import add_to_verdict, correct_prices, policy_price
 from preference_study.analysis.reward import analyse_reward, favoured_and_other
 from preference_study.analysis.scorers import members, scorers
 from preference_study.analysis.statistics import mean, proportion
 from preference_study.analysis.stress import compare_stress, ensemble_on_perturbations
 from preference_study.analysis.variants import compare_variants
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.methods import display_name
 from preference_study.report import figures
 from preference_study.texts.gold import with_truth
 from preference_study.texts.instructions import INSTRUCTIONS
@@ -79,6 +80,7 @@ def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Genera
     """metrics/policies.json of such responses."""
     table = pd.DataFrame(rows)
     table["words"] = [len(words(text)) for text in table["response"]]
+    table["headings"], table["list_items"], table["bold"] = 0, rng.integers(0, 3, len(table)), rng.integers(0, 2, len(table))
     table["reading_grade"] = np.where(table["words"] > 5, rng.normal(6, 2, len(table)), np.nan)
     table["repetition"], table["refuses"] = rng.uniform(0, 0.3, len(table)), rng.random(len(table)) < 0.05
     table["loops"], table["echoes"] = rng.random(len(table)) < 0.1 * (table["policy"] != "base"), rng.random(len(table)) < 0.05
@@ -94,6 +96,8 @@ def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Genera
         kl = [{"cluster": i, "policy_logps": [-1.0] * 9, "base_logps": (-1 - rng.random(9) * place).tolist()} for i in range(30)]
         metrics[method]["price"] = policy_price(by_policy["base"], by_policy[method], pairs["base"], pairs[method], kl, seed=1)
     correct_prices({method: metrics[method]["price"] for method in methods})
+    for method in methods:
+        add_to_verdict(metrics[method]["against_base"]["verdict"], metrics[method]["price"], display_name(method))
     return metrics
 
 
@@ -135,7 +139,7 @@ def methods_outputs(folder: Path, methods: list[str], rows: list[dict]) -> None:
     plots = folder / "plots/methods"
     write_png(plots / "methods.png", figures.method_shares(figures.method_rows(policies, methods)))
     steps = pd.DataFrame({"examples": range(60), "value": np.linspace(0, -9, 60)})
-    write_png(plots / "training_logps.png", figures.logps(figures.logps_rows({("dpo", "chosen"): steps}, methods)))
+    write_png(plots / "training_logps.png", figures.logps(figures.logps_rows({(methods[0], "chosen"): steps}, methods)))
     write_png(plots / "plane.png", figures.plane(figures.plane_rows(policies, {}, {}, methods)))
     write_png(plots / "pairwise.png", figures.win_matrix(pair_matrix(made["pairs"], ["base", *methods], "reward")))
 

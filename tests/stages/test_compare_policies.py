@@ -8,7 +8,7 @@ import pytest
 
 import stages.compare_policies
 from preference_study.analysis.policies import compare_policies
-from preference_study.analysis.price import correct_prices, policy_price
+from preference_study.analysis.price import correct_prices, policy_price, prices_in_words
 from preference_study.artifacts import read_json, write_json, write_table
 from preference_study.report import figures
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
@@ -97,6 +97,7 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
             assert found[method]["against_base"][measure] == pytest.approx(wanted[method]["against_base"][measure])
     told = [[prices_of(found[method]["price"]), prices_of(prices[method])] for method in METHODS]
     assert told[0][0] == told[0][1] != told[1][0] == told[1][1]
+    assert all(found[m]["against_base"]["verdict"]["price"] == prices_in_words(found[m]["price"]) for m in METHODS)
     assert [found[method]["price"]["kl"] for method in METHODS] == [prices[method]["kl"] for method in METHODS]
     assert prices["dpo"]["kl"] != prices["simpo"]["kl"]
     assert [found["dpo"][name]["clusters"] for name in ("words_mean", "implicit_accuracy")] == [6, 4]
@@ -109,11 +110,15 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
 def test_the_few_numbers_of_a_row_are_those():
     one = {"value": 0.1, "low": 0.0, "high": 0.2}
     against = {"win_rate": one, "win_rate_length_controlled": one | {"value": 0.2}, "words_difference": one | {"value": 0.3}}
+    against["win_rate_style_controlled"] = one | {"value": 0.6}
     truth = {"gold_rate": one | {"value": 0.4}, "letter_rate": one | {"value": 0.5}}
     metrics = {"dpo": truth | {"words_mean": one | {"value": 9.0}, "against_base": against}}
     assert policies_row(metrics, ["dpo"]) == {
-        "dpo": {"win_rate": 0.1, "win_rate_length_controlled": 0.2, "gold_rate": 0.4, "letter_rate": 0.5, "words_difference": 0.3}
-    }
+        "dpo": {
+            "win_rate": 0.1, "win_rate_length_controlled": 0.2, "win_rate_style_controlled": 0.6, "gold_rate": 0.4,
+            "letter_rate": 0.5, "words_difference": 0.3,
+        }
+    }  # fmt: skip
     del metrics["dpo"]["gold_rate"], metrics["dpo"]["letter_rate"]
     assert policies_row(metrics, ["dpo"])["dpo"].keys() == against.keys()
 
@@ -129,6 +134,7 @@ def test_each_number_of_a_response_is_its_own():
     assert found["reading_grade"].isna().tolist() == np.isnan(reading_grades(texts)[0]).tolist() == [False, True, False]
     assert left_out == {"empty": 1, "code": 0, "not English": 0, "too short": 0} and list(found.index) == list("abc")
     assert found["flaw"].tolist() == ["not about the topic", "does not obey", "loops"] and not found["gold"].any()
+    assert (measured(table.assign(response="# A **b**\n- c"))[0][["headings", "list_items", "bold"]] == 1).all(axis=None)
     assert found["loops"].tolist() == [False, False, True] and not found["echoes"].any()
     assert not {"letter", "gold"} & set(measured(table[["response", "prompt"]])[0])
     asked_twice = [[*asked("Who cannot help?"), *asked("so it is about cats")]] * 3
