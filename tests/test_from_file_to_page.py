@@ -20,8 +20,8 @@ from tests.workspace import change, tiny_params
 STAGES = (
     "check", "prepare_data", "prepare_model", "frozen_layers", "train_reward standard", "score_pairs", "analyse_reward",
     "compare_stress", "compare_variants", "sample_responses", "compare_best_of_n", "reference_logps", "judge_for dpo",
-    "train_policy dpo", "generate base", "generate dpo", "measure_kl dpo", "score_responses", "compare_policies", "compare_groups",
-    "compare_methods", "report",
+    "train_policy dpo", "generate base", "generate dpo", "measure_kl dpo", "score_responses", "compare_policies",
+    "compare_groups", "compare_methods", "report",
 )  # fmt: skip
 
 

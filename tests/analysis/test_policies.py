@@ -87,7 +87,7 @@ def made_up(
         ({"better": 0.0, "by_length": 0.1, "longer": -8}, "worse", "not shown at equal length"),
         ({"better": 0.0, "by_length": 0.0, "longer": 0}, "as good", None),
         ({"better": 0.0, "by_length": 0.0, "longer": 0, "n": 40}, "inconclusive", None),
-        ({"better": 0.1, "by_length": 0.0, "longer": 0, "n": 60}, "inconclusive", None),
+        ({"better": 0.02, "by_length": 0.0, "longer": 0, "n": 60}, "inconclusive", None),
     ],
 )
 def test_each_verdict_is_reached_where_it_is_true(case, reward, length):
@@ -104,9 +104,8 @@ def test_each_verdict_is_reached_where_it_is_true(case, reward, length):
 def test_the_truth_may_contradict_the_reward_model(gold, expected):
     verdict = made_up(better=0.5, by_length=0, longer=0, gold=gold)["dpo"]["against_base"]["verdict"]
     assert verdict["reward"] == "better" and verdict["gold"] == expected
-    assert {"better": "better: more of", "worse": "worse: fewer of"}.get(expected, "In truth DPO is as good as base") in verdict[
-        "sentence"
-    ]
+    said = {"better": "better: more of", "worse": "worse: fewer of", "as good": "In truth DPO is as good as base"}
+    assert said[expected] in verdict["sentence"]
 
 
 def test_no_verdict_without_correction():

@@ -161,16 +161,19 @@ def test_a_baseline_is_right_where_it_is(baseline, value):
 def test_a_subset_without_pairs_is_null():
     found = reward_metrics(BY_HAND.assign(rejected_words=0), BASELINES, SEED)
     assert found["accuracy_shorter_chosen"] is None and found["accuracy_longer_chosen"] == found["accuracy"]
-    assert reward_row(found).keys() == {"accuracy", "accuracy_low", "accuracy_high"}
+    row = reward_row(found | {"right_to_judge": {"holds": True}})
+    assert row.keys() == {"accuracy", "accuracy_low", "accuracy_high", "right_to_judge"}
 
 
 def test_the_few_numbers_of_a_row_are_those():
     metrics = {
         "accuracy": {"value": 0.5, "low": 0.4, "high": 0.6},
         "accuracy_shorter_chosen": {"value": 0.3, "low": 0, "high": 1},
+        "right_to_judge": {"holds": False},
     }
     wanted = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "accuracy_shorter_chosen": 0.3}
-    assert reward_row(metrics) == wanted
+    assert reward_row(metrics) == wanted | {"right_to_judge": "does not hold"}
+    assert reward_row(metrics | {"right_to_judge": {"holds": True}})["right_to_judge"] == "holds"
 
 
 def test_every_number_of_the_analysis_comes_from_its_own_column():

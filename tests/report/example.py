@@ -12,6 +12,7 @@ import pandas as pd
 
 from preference_study.analysis.best_of_n import compare_best_of_n
 from preference_study.analysis.groups import compare_groups
+from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
 from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.price import add_to_verdict, correct_prices, policy_price
@@ -89,7 +90,8 @@ def policies_metrics(rows: list[dict], methods: list[str], rng: np.random.Genera
     by_policy = {policy: table[table["policy"] == policy].set_index("id") for policy in policies}
     logps = {policy: pd.DataFrame(rng.normal(-50, 9, (40, 2)), columns=["chosen_logp", "rejected_logp"]) for policy in policies}
     logps = {policy: rows.assign(cluster=np.arange(40) // 2) for policy, rows in logps.items()}
-    metrics = compare_policies(by_policy, logps, dict.fromkeys(methods, 0.1), seed=1)
+    smallest, right = {"win_rate": 0.1, "gold_rate": 0.1}, {"holds": True, "reasons": []}
+    metrics = compare_policies(by_policy, logps, dict.fromkeys(methods, 0.1), 1, smallest, right)
     for place, method in enumerate(methods, start=1):
         pairs = {policy: rows.assign(chosen_tokens=20, rejected_tokens=25) for policy, rows in logps.items()}
         pairs[method]["chosen_logp"] -= 15
@@ -246,7 +248,9 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
     write_json(folder / "metrics/data.json", {"train": split, "val": split, "shared_prompts": 0})
     write_json(
         folder / "metrics/reward.json",
-        reward | {"accuracy_shorter_chosen": None, "baselines": dict.fromkeys(("longer", "tfidf", "probe"), share)},
+        reward
+        | {"accuracy_shorter_chosen": None, "baselines": dict.fromkeys(("longer", "tfidf", "probe"), share)}
+        | {"right_to_judge": right_to_judge(scored, {"tfidf": -scored["chosen_words"].to_numpy(), "probe": np.zeros(40)})},
     )
     write_json(folder / "metrics/train_reward/standard.json", training)
     write_json(folder / "metrics/reward_training.json", {"standard": {"untrained_accuracy": share}})

@@ -6,6 +6,7 @@ import pytest
 
 import stages.analyse_reward
 from preference_study.analysis.baselines import tfidf_margins
+from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.reward import reward_metrics, reward_row
 from preference_study.analysis.statistics import mean
 from preference_study.artifacts import read_json, write_array, write_json, write_table
@@ -69,7 +70,8 @@ def drawn(tmp_path, monkeypatch) -> dict[str, str]:
 def test_the_metrics_of_correctness_and_their_row(drawn):
     seed = 1
     probe = np.array([0.5, -0.25, 0.25, -0.5, -2.5])  # any weight above 0 gives the same accuracy
-    wanted = reward_metrics(SCORED, {"tfidf": tfidf_margins(TRAIN, SCORED, seed), "probe": probe}, seed)
+    baselines = {"tfidf": tfidf_margins(TRAIN, SCORED, seed), "probe": probe}
+    wanted = reward_metrics(SCORED, baselines, seed) | {"right_to_judge": right_to_judge(SCORED, baselines)}
     assert read_json("metrics/reward.json") == wanted
     assert read_json("metrics/summary/reward.json") == reward_row(wanted)
     assert wanted["baselines"]["tfidf"]["value"] == 0.7  # the third pair is the wrong way about, the fourth a tie

@@ -1,5 +1,6 @@
 """The stage's wiring: rows joined by id and not by place, each policy's own files, the few numbers of a row."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,13 +20,15 @@ from tests.conftest import asked
 from tests.workspace import change, tiny_params
 
 METHODS = ["dpo", "simpo"]
+SMALLEST, RIGHT = {"win_rate": 0.2, "gold_rate": 0.3}, {"holds": False, "reasons": ["it is a coin"]}
 VAL = pd.DataFrame({"id": [str(i) for i in range(8)], "cluster": list("pqrspqpp")})
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     tiny_params(tmp_path)
-    change(tmp_path, policy={"methods": METHODS})
+    change(tmp_path, policy={"methods": METHODS}, verdict={"smallest_difference": SMALLEST})
+    write_json(tmp_path / "metrics/reward.json", {"right_to_judge": RIGHT})
     rng = np.random.default_rng(1)
     rows = [
         {
@@ -80,7 +83,7 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
     kl = {method: read_json(f"data/kl/{method}.json") for method in METHODS}
     prices = {m: policy_price(responses["base"], responses[m], logps["base"], logps[m], kl[m], seed=1) for m in METHODS}
     correct_prices(prices)
-    wanted = compare_policies(responses, logps, {"dpo": 0.3, "simpo": None}, seed=1)
+    wanted = compare_policies(responses, logps, {"dpo": 0.3, "simpo": None}, 1, SMALLEST, RIGHT)
     found = read_json("metrics/policies.json")
     for policy in responses:
         for measure in (
@@ -101,6 +104,14 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
     assert [found[method]["price"]["kl"] for method in METHODS] == [prices[method]["kl"] for method in METHODS]
     assert prices["dpo"]["kl"] != prices["simpo"]["kl"]
     assert [found["dpo"][name]["clusters"] for name in ("words_mean", "implicit_accuracy")] == [6, 4]
+    for method in METHODS:
+        verdict = found[method]["against_base"]["verdict"]
+        assert verdict["reward"] == "withheld" and "it is a coin" in verdict["sentence"]
+        assert verdict["seen"]["reward"]["smallest"] == 0.2
+        plain = wanted[method]["against_base"]["verdict"]
+        sentences = [re.sub(r"p = [0-9.]+", "p", sentence) for sentence in (verdict["sentence"], plain["sentence"])]
+        assert sentences[0].startswith(sentences[1])  # p hangs on the order of rows, as drawn; the price comes after
+        assert verdict == plain | {"sentence": verdict["sentence"], "price": verdict["price"]}
     assert found["simpo"]["implicit_reward_mean"] is None
     assert [found[policy]["prompts_truncated"] for policy in ("base", *METHODS)] == [3, 4, 5]
     assert found["base"]["reading_grade_left_out"].keys() == {"empty", "code", "not English", "too short"}
@@ -112,15 +123,17 @@ def test_the_few_numbers_of_a_row_are_those():
     against = {"win_rate": one, "win_rate_length_controlled": one | {"value": 0.2}, "words_difference": one | {"value": 0.3}}
     against["win_rate_style_controlled"] = one | {"value": 0.6}
     truth = {"gold_rate": one | {"value": 0.4}, "letter_rate": one | {"value": 0.5}}
-    metrics = {"dpo": truth | {"words_mean": one | {"value": 9.0}, "against_base": against}}
+    verdict = {"verdict": {"reward": "withheld", "gold": "better", "sentence": "..."}}
+    metrics = {"dpo": truth | {"words_mean": one | {"value": 9.0}, "against_base": against | verdict}}
     assert policies_row(metrics, ["dpo"]) == {
         "dpo": {
             "win_rate": 0.1, "win_rate_length_controlled": 0.2, "win_rate_style_controlled": 0.6, "gold_rate": 0.4,
-            "letter_rate": 0.5, "words_difference": 0.3,
+            "letter_rate": 0.5, "words_difference": 0.3, "verdict_by_reward": "withheld", "verdict_by_gold": "better",
         }
     }  # fmt: skip
+    metrics["dpo"]["against_base"]["verdict"]["gold"] = None
     del metrics["dpo"]["gold_rate"], metrics["dpo"]["letter_rate"]
-    assert policies_row(metrics, ["dpo"])["dpo"].keys() == against.keys()
+    assert policies_row(metrics, ["dpo"])["dpo"].keys() == {*against, "verdict_by_reward"}
 
 
 def test_each_number_of_a_response_is_its_own():

@@ -1,0 +1,53 @@
+import pytest
+
+from preference_study.analysis.evidence import detectable, needed
+from preference_study.power import main, standard_errors, table
+from tests.workspace import change, tiny_params
+
+SMALLEST = {"win_rate": 0.05, "gold_rate": 0.1}
+
+
+def test_standard_errors_by_hand():
+    """Of 400 prompts a win rate has 0.5 / 20; four much alike ones in a cluster tell half as much: 1 + 3 / 3 = 2."""
+    assert standard_errors(400, 1, 0.2, 0.36) == pytest.approx({"win_rate": 0.025, "gold_rate": 0.6 / 20})
+    alike = standard_errors(400, 4, 1 / 3, 0.36)
+    assert alike["win_rate"] == pytest.approx(0.025 * 2**0.5) and alike["gold_rate"] == pytest.approx(0.03 * 2**0.5)
+
+
+def test_each_outcome_is_held_against_its_own_difference_at_the_corrected_level():
+    reward, gold = table(400, 4, 1 / 3, 0.36, 2, True, SMALLEST)
+    error = 0.025 * 2**0.5
+    assert reward == {
+        "outcome": "win_rate",
+        "detectable": detectable(error, 100, tests=6),
+        "smallest": 0.05,
+        "prompts": 4 * needed(error, 100, 0.05, 6),
+        "clusters": needed(error, 100, 0.05, 6),
+    }
+    assert gold["smallest"] == 0.1 and gold["clusters"] == needed(0.03 * 2**0.5, 100, 0.1, 6)
+    [alone] = table(400, 1, 0, 0.36, 1, False, SMALLEST)
+    assert alone["detectable"] == detectable(0.025, 400, tests=2) and alone["prompts"] == alone["clusters"]
+
+
+def test_it_reads_the_plan_from_the_parameters_and_says_it_in_words(tmp_path, monkeypatch, capsys):
+    tiny_params(tmp_path)
+    change(tmp_path, verdict={"smallest_difference": SMALLEST}, generate={"max_prompts": 250}, policy={"methods": ["dpo", "ipo"]})
+    monkeypatch.chdir(tmp_path)
+    main([])
+    first, reward, gold = capsys.readouterr().out.strip().split("\n")
+    assert first == "250 prompts in 250 clusters, 2 against base, corrected at 0.05:"
+    found = table(250, 1, 0.2, 0.4, 2, True, SMALLEST)
+    assert f"by {found[0]['detectable']:.3f}; 0.050, which matters, takes {found[0]['prompts']:,} prompts" in reward
+    assert f"by {found[1]['detectable']:.3f}; 0.100" in gold
+    main(["--prompts", "600", "--rows-per-cluster", "4", "--no-gold", "--methods", "1"])
+    first, reward = capsys.readouterr().out.strip().split("\n")
+    assert "600 prompts in 150 clusters, 1 against base" in first and " clusters" in reward
+    main(["--prompts", "3", "--rows-per-cluster", "9"])
+    assert "nothing: it takes two clusters" in capsys.readouterr().out
+    change(tmp_path, generate={"max_prompts": None})
+    with pytest.raises(SystemExit):
+        main([])
+    assert "say how many with --prompts" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--alike", "2"])
+    assert "2 is not a share" in capsys.readouterr().err
