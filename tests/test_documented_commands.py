@@ -17,7 +17,8 @@ def test_comparing_parameters_as_readme_does(finished):
     experiment, show, metrics, plots = commands("README.md")[6:]
     ran = stages_run(type_in(folder, activate, experiment))
     # What comes after `generate` runs again only where the responses changed.
-    trained, after = {"train_policy@dpo", "generate@dpo"}, {"score_responses", "compare_policies", "compare_methods", "report"}
+    trained = {"train_policy@dpo", "measure_kl@dpo", "generate@dpo"}
+    after = {"score_responses", "compare_policies", "compare_methods", "compare_groups", "report"}
     assert trained <= ran <= trained | after | {"check"}
     table = csv.DictReader(io.StringIO(type_in(folder, activate, f"{show.split('#')[0]} --csv").split("\n\n")[0]))
     shown = list(table)[-1]
@@ -27,7 +28,7 @@ def test_comparing_parameters_as_readme_does(finished):
     assert "index.html" in type_in(folder, activate, plots) and (folder / "dvc_plots/index.html").exists()
     # Going back is looked up, not computed, but for stages of seconds: the same inputs gave these outputs before.
     ran = stages_run(type_in(folder, activate, "git checkout -q params.yaml", "dvc repro"))
-    assert ran <= {"compare_policies", "compare_methods"}
+    assert ran <= {"compare_policies", "compare_methods", "compare_groups"}
     assert type_in(folder, "git status --porcelain") == ""
 
 

@@ -57,7 +57,7 @@ def test_the_whole_pipeline(finished, repository):
 def estimates_are_whole(value: object) -> None:
     if isinstance(value, dict):
         if "value" in value:
-            assert set(value) == {"value", "low", "high", "n"}
+            assert set(value) == {"value", "low", "high", "n", "clusters"} and value["clusters"] <= value["n"]
             if value["low"] is not None:
                 assert value["low"] - 1e-9 <= value["value"] <= value["high"] + 1e-9
         else:

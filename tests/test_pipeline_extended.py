@@ -40,9 +40,16 @@ def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(finished):
     measured = ["standard", "twins"]
     change(repository, reward={"variants": measured, "twins": {}}, stress={"variants": measured})
     ran = stages_run(run(repository, "dvc", "repro"))
-    alone = {f"{stage}@{method}" for stage in ("judge_for", "train_policy", "generate") for method in ("rloo", "hinge")}
+    alone = {
+        f"{stage}@{method}" for stage in ("judge_for", "train_policy", "measure_kl", "generate") for method in ("rloo", "hinge")
+    }
     alone |= {"check", "train_reward@twins", "stress_reward@twins", "compare_stress", "compare_variants", "score_responses"}
-    assert ran == alone | {"compare_policies", "compare_methods", "report"}  # and no model that was there is trained again
+    assert ran == alone | {
+        "compare_policies",
+        "compare_methods",
+        "compare_groups",
+        "report",
+    }  # and no model that was there is trained again
     table = json.loads((repository / "metrics/methods.json").read_text())
     assert list(table["methods"]) == ["dpo", "rloo", "hinge"] and len(table["pairs"]) == 6
     assert table["methods"]["rloo"]["needs_reward_model"] and not table["methods"]["dpo"]["needs_reward_model"]

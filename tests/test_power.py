@@ -19,14 +19,14 @@ def test_each_outcome_is_held_against_its_own_difference_at_the_corrected_level(
     error = 0.025 * 2**0.5
     assert reward == {
         "outcome": "win_rate",
-        "detectable": detectable(error, 100, tests=6),
+        "detectable": pytest.approx(detectable(error, 100, tests=6)),
         "smallest": 0.05,
         "prompts": 4 * needed(error, 100, 0.05, 6),
         "clusters": needed(error, 100, 0.05, 6),
     }
     assert gold["smallest"] == 0.1 and gold["clusters"] == needed(0.03 * 2**0.5, 100, 0.1, 6)
     [alone] = table(400, 1, 0, 0.36, 1, False, SMALLEST)
-    assert alone["detectable"] == detectable(0.025, 400, tests=2) and alone["prompts"] == alone["clusters"]
+    assert alone["detectable"] == pytest.approx(detectable(0.025, 400, tests=2)) and alone["prompts"] == alone["clusters"]
 
 
 def test_it_reads_the_plan_from_the_parameters_and_says_it_in_words(tmp_path, monkeypatch, capsys):

@@ -5,6 +5,7 @@ from math import ceil
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import brentq
 
 from preference_study.analysis.statistics import Clusters, cluster_numbers, paired_difference, share, standard_error
 
@@ -27,19 +28,14 @@ def equivalence_p(interval: Callable[[float], dict], centre: float, margin: floa
         The smallest such alpha, 0.5 at most where the value itself lies within; 1 where it does not, or has no interval.
     """
 
-    def within(alpha: float) -> bool:
+    def room(alpha: float) -> float:
         found = interval(1 - 2 * alpha)
-        return found["low"] is not None and found["low"] > centre - margin and found["high"] < centre + margin
+        return -np.inf if found["low"] is None else min(found["low"] - (centre - margin), centre + margin - found["high"])
 
-    outside, inside = 1e-6, 0.4999
-    if not within(inside):
+    widest, narrowest = 1e-6, 0.4999
+    if room(narrowest) <= 0:
         return 1.0
-    if within(outside):
-        return outside
-    while inside - outside > 1e-6:
-        middle = (outside + inside) / 2
-        outside, inside = (outside, middle) if within(middle) else (middle, inside)
-    return inside
+    return widest if room(widest) > 0 else brentq(room, widest, narrowest, xtol=1e-6)
 
 
 def detectable(error: float, clusters: int, tests: int = 1, power: float = POWER) -> float | None:

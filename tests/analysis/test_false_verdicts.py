@@ -1,5 +1,7 @@
 """How often verdicts are wrong where nothing differs, and how often they are reached where something does: simulated."""
 
+import gc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,9 +27,13 @@ CLAIMED = {"better", "worse", "gained at equal length", "lost at equal length", 
 
 
 @pytest.fixture(autouse=True)
-def fewer_signs_at_random(monkeypatch):
-    """They are valid tests with any number of them; 999 are enough to be below 0.05 over a few tests."""
+def thousands_of_comparisons_in_minutes(monkeypatch):
+    """Signs at random are a valid test with any number of them: 999 are enough to be below 0.05 over a few tests.
+
+    statsmodels collects garbage at every correction, which in a process as large as a test run's takes longer than all the rest.
+    """
     monkeypatch.setattr(statistics, "FLIPS", 999)
+    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
 def drawn(rng, prompts: int, rows: int, better: float = 0.0, gold: float = 0.0, by_length: float = 0.05) -> list[pd.DataFrame]:

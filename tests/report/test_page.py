@@ -220,8 +220,8 @@ def test_six_methods_side_by_side(tmp_path):
     came = starting(found, "What came of it")
     assert [row[0] for row in came[1:]] == names and {len(row) for row in came} == {12}
     gold = made["methods"]["dpo"]["gold_rate"]
-    assert came[1][1] == f"{with_interval(gold)} n = 40 prompts"
-    assert came[1][4] == f"{with_interval(made['methods']['dpo']['letter_rate'])} n = 40 prompts"
+    assert came[1][1] == f"{with_interval(gold)} n = 40 prompts in 20 clusters"
+    assert came[1][4] == f"{with_interval(made['methods']['dpo']['letter_rate'])} n = 40 prompts in 20 clusters"
     spread = starting(found, "Spread over seeds")
     assert spread[1][1] == "0.550 ± 0.050 0.500 to 0.600, 3 seeds" and spread[2][1] == "not measured for these parameters"
     ranked = starting(found, "Ranking by the reward model")
