@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import math
 import re
@@ -11,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
 from preference_study.analysis.methods import flat, pair_matrix
 from preference_study.analysis.statistics import proportion
@@ -77,8 +79,10 @@ def scale(estimate: dict, share: bool) -> dict[str, float]:
 
 
 def data_uri(png: bytes) -> str:
-    """A picture as an address that holds it."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    """A picture as an address that holds it, in 128 colours: drawings look the same, and the page is half as large."""
+    small = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(small.getvalue()).decode("ascii")
 
 
 def lookup(metrics: Any, path: str) -> Any:
@@ -203,7 +207,9 @@ def check_one_run(study: dict) -> None:
 
 
 def render(study: dict, params: dict, made_on: dict[str, str]) -> str:
-    """The
+    """The page as HTML.
+
+    Every text of a model or of the data is escaped, and no script but the page's own can run.
 
     Args:
         study: from `gather`.
