@@ -168,6 +168,11 @@ class Launch(Section):
     machines: Count
     accelerate_config: str | None
 
+    @property
+    def spread(self) -> bool:
+        """Whether the model, or the processes that run it, are in several places."""
+        return self.machines > 1 or self.accelerate_config is not None
+
 
 class Params(Section):
     """All of params.yaml; see the comments there."""

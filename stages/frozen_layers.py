@@ -14,7 +14,7 @@ from preference_study.boundary import run
 from preference_study.models.frozen import keep_hidden_states, last_features
 from preference_study.models.language_models import load_causal, load_tokenizer
 from preference_study.models.layers import frozen_layers
-from preference_study.models.tokens import encode_pairs
+from preference_study.models.tokens import both_sides, encode_pairs
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 
@@ -22,16 +22,15 @@ from preference_study.processes import check_processes
 def main() -> None:
     params = load_params()
     section = params.reward
-    launch = params.launch
-    state = check_processes(launch.processes)
+    state = check_processes(params.launch.processes)
     tokenizer, model = load_tokenizer("models/base"), load_causal("models/base")
     tables = {split: read_table(f"data/prepared/{split}.parquet") for split in ("train", "val")}
     pairs = [pair for table in tables.values() for pair in encode_pairs(tokenizer, table, section.max_length)]
-    sequences = [pair.prompt_ids + ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+    texts = both_sides(pairs)
     depth = frozen_layers(model, section.lora_rank, section.lora_layers)
-    spread = launch.machines > 1 or launch.accelerate_config is not None
-    with keep_hidden_states(model, sequences, depth, "data/frozen/reward", max_gib=params.frozen.max_gib, spread=spread):
-        features = last_features(model, sequences, **params.scoring.model_dump(), description="base on all pairs")
+    kept = {"max_gib": params.frozen.max_gib, "spread": params.launch.spread}
+    with keep_hidden_states(model, texts, depth, "data/frozen/reward", **kept):
+        features = last_features(model, texts, **params.scoring.model_dump(), description="base on all pairs")
     if state.is_main_process:
         of_pairs = features.reshape(len(pairs), 2, -1)
         for split, found in zip(tables, np.split(of_pairs, [len(tables["train"])]), strict=True):

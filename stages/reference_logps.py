@@ -1,12 +1,17 @@
 """The base model's log-probabilities of all responses -> data/logps/base/{train,val}.json: DPO's reference, computed once.
 
 python -m stages.reference_logps
+
+In the same pass the hidden states under the lowest layer that LoRA trains are kept in data/frozen/policy, from which every
+training of a policy starts, in place of running the layers under it again.
 """
 
 from preference_study.artifacts import read_table, write_json
 from preference_study.boundary import run
+from preference_study.models.frozen import keep_hidden_states
 from preference_study.models.language_models import load_causal, load_tokenizer, pair_logps
-from preference_study.models.tokens import encode_pairs
+from preference_study.models.layers import frozen_layers
+from preference_study.models.tokens import both_sides, encode_pairs
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 
@@ -15,12 +20,23 @@ def main() -> None:
     params = load_params()
     state = check_processes(params.launch.processes)
     tokenizer, model = load_tokenizer("models/base"), load_causal("models/base")
-    for split, limit in (("train", params.policy.max_train), ("val", None)):
-        pairs = read_table(f"data/prepared/{split}.parquet")[:limit]
-        encoded = encode_pairs(tokenizer, pairs, params.policy.max_length)
-        logps = pair_logps(model, encoded, **params.scoring.model_dump(), description=f"base on {split}")
-        if state.is_main_process:
-            write_json(f"data/logps/base/{split}.json", [{"id": id} | row for id, row in zip(pairs["id"], logps, strict=True)])
+    section = params.policy
+    tables = {
+        split: read_table(f"data/prepared/{split}.parquet")[:limit]
+        for split, limit in (("train", section.max_train), ("val", None))
+    }
+    encoded = {split: encode_pairs(tokenizer, table, section.max_length) for split, table in tables.items()}
+    depth = frozen_layers(model, section.lora_rank, section.lora_layers)
+    kept = {"max_gib": params.frozen.max_gib, "spread": params.launch.spread}
+    with keep_hidden_states(model, both_sides([*encoded["train"], *encoded["val"]]), depth, "data/frozen/policy", **kept):
+        logps = {
+            split: pair_logps(model, pairs, **params.scoring.model_dump(), description=f"base on {split}")
+            for split, pairs in encoded.items()
+        }
+    if state.is_main_process:
+        for split, table in tables.items():
+            rows = [{"id": id} | row for id, row in zip(table["id"], logps[split], strict=True)]
+            write_json(f"data/logps/base/{split}.json", rows)
 
 
 if __name__ == "__main__":

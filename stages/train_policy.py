@@ -14,6 +14,7 @@ from transformers import Trainer
 from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.boundary import run
 from preference_study.methods import METHODS, Method, Recipe
+from preference_study.models.frozen import kept_in, use_kept
 from preference_study.models.language_models import device, load_causal, load_tokenizer, pair_logps
 from preference_study.models.reward_models import load_judge
 from preference_study.models.tokens import TokenPair, encode_pairs
@@ -71,6 +72,8 @@ def main(name: str) -> None:
     start = time.perf_counter()
     # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
     model = load_causal("models/base", dtype="float32" if section.lora_rank == 0 else "bfloat16")
+    kept = kept_in("data/frozen/policy")
+    use_kept(model, kept)
     models, rewarded, judged = [model], {}, {}
     if method.needs_reward_model:
         models.append(load_judge("models/base", f"models/judge_for/{name}"))
@@ -98,6 +101,7 @@ def main(name: str) -> None:
 
     # The policy as it was written, not the one in memory: what is measured is what is used later.
     policy = load_causal("models/base", target)
+    use_kept(policy, kept)
     logps = pair_logps(policy, encoded["val"], **params.scoring.model_dump(), description=f"{name} on validation")
     if state.is_main_process:
         ids = pairs["val"]["id"]

@@ -22,7 +22,7 @@ from preference_study.artifacts import made_by, read_json
 from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
 from preference_study.models.checks import HEAD, check_files, check_loaded
-from preference_study.models.tokens import TokenPair
+from preference_study.models.tokens import TokenPair, both_sides
 
 ADAPTER = "adapter_config.json"
 
@@ -223,8 +223,7 @@ def pair_rewards(
     model: PreTrainedModel, pairs: list[TokenPair], *, max_batch: int, max_padded: int, description: str
 ) -> list[tuple[float, float]]:
     """A reward model's (chosen, rejected) rewards of each pair, in the order given."""
-    sequences = [pair.prompt_ids + ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
-    scores = rewards(model, sequences, max_batch=max_batch, max_padded=max_padded, description=description)
+    scores = rewards(model, both_sides(pairs), max_batch=max_batch, max_padded=max_padded, description=description)
     return list(zip(scores[::2], scores[1::2], strict=True))
 
 

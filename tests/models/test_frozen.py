@@ -64,12 +64,13 @@ def llama(tmp_path, monkeypatch) -> None:
     made("llama", tmp_path, monkeypatch)
 
 
-def trained_model(dtype=torch.float32, checkpointing: bool = False) -> PreTrainedModel:
-    """A reward model with LoRA on its top layers, drawn at random throughout."""
-    model = new_reward_model("models/base", 1, dtype)
+def trained_model(policy: bool = False, checkpointing: bool = False) -> PreTrainedModel:
+    """A reward model, or a policy, with LoRA on its top layers, drawn at random throughout."""
+    model = load_causal("models/base", dtype=torch.float32) if policy else new_reward_model("models/base", 1, torch.float32)
     disable_dropout_in_model(model)  # as TRL's trainers do
-    adapted = get_peft_model(model, lora(model, 4, TOP, task_type="SEQ_CLS", modules_to_save=["score"]))
+    task = {"task_type": "CAUSAL_LM"} if policy else {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
     torch.manual_seed(3)
+    adapted = get_peft_model(model, lora(model, 4, TOP, **task))
     with torch.no_grad():
         for name, weight in adapted.named_parameters():
             if "lora_B" in name:
@@ -89,21 +90,26 @@ def spoil(model: PreTrainedModel) -> None:
 
 
 def loss_and_gradients(model: PreTrainedModel, sequences: list[list[int]]) -> tuple[float, dict[str, torch.Tensor]]:
-    """Bradley-Terry's loss, the first half of the sequences chosen over the second."""
+    """Bradley-Terry's loss on rewards, or on a policy's log-probabilities: the first half of the sequences are chosen."""
     ids, mask = padded(sequences, model.config.pad_token_id, model.device)
-    found = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.squeeze(-1)
-    loss = -logsigmoid(found[: len(found) // 2] - found[len(found) // 2 :]).mean()
+    found = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    if found.dim() == 3:
+        logps = found[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(-1)
+        found = (logps * mask[:, 1:]).sum(dim=1, keepdim=True)
+    found = found.squeeze(-1)
+    loss = -logsigmoid(0.1 * (found[: len(found) // 2] - found[len(found) // 2 :])).mean()
     loss.backward()
     return loss.item(), {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("policy", [False, True])
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_losses_and_gradients_are_those_without_the_store(tmp_path, monkeypatch, name, checkpointing):
+def test_losses_and_gradients_are_those_without_the_store(tmp_path, monkeypatch, name, policy, checkpointing):
     made(name, tmp_path, monkeypatch)
     kept = keep()
-    wanted, gradients = loss_and_gradients(trained_model(checkpointing=checkpointing), SEQUENCES)
-    model = trained_model(checkpointing=checkpointing)
+    wanted, gradients = loss_and_gradients(trained_model(policy, checkpointing), SEQUENCES)
+    model = trained_model(policy, checkpointing)
     assert skip_frozen_layers(model.get_base_model(), kept)
     spoil(model)
     found, from_kept = loss_and_gradients(model, SEQUENCES)

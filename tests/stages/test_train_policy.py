@@ -3,10 +3,13 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from datasets import Dataset
 
+import stages.reference_logps
 import stages.train_policy
 from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.methods import METHODS
@@ -25,6 +28,7 @@ POLICY = alternative_params("tiny").policy
 @pytest.fixture
 def referenced(folder):
     """With made-up log-probabilities of the reference, in an order that is not that of the pairs."""
+    stages.reference_logps.main()
     for place, split in enumerate(("train", "val")):
         ids = list(read_table(f"data/prepared/{split}.parquet")["id"])[:24]
         rows = [
@@ -136,6 +140,7 @@ def test_what_an_offline_method_is_trained_with(referenced, monkeypatch, whole):
 
 def test_what_an_online_method_is_trained_with(folder, monkeypatch):
     change(folder, policy={"lora_rank": 0})
+    write_json("data/frozen/policy/about.json", {"left_out": "every layer is trained"})
     runs = without_training(monkeypatch, stages.train_policy)
     judge, asked = new_reward_model("models/base", 3), []
     ends = read_json("models/base/generation_config.json") | {"eos_token_id": [1, 9]}
@@ -164,3 +169,22 @@ def test_without_evaluations_validation_stays_out_of_training(referenced, monkey
     runs = without_training(monkeypatch, stages.train_policy)
     stages.train_policy.main("ipo")
     assert runs[0].trainer.eval_dataset is None and runs[0].trainer.args.loss_type == ["ipo"]
+
+
+@pytest.mark.parametrize("name", ["dpo", "ipo", "simpo", "orpo"])
+def test_training_starts_from_kept_states(referenced, monkeypatch, name):
+    """Every batch of pairs, and the log-probabilities afterwards: a layer of NaN under the trained one is not seen."""
+    spoilt, use_kept = [], stages.train_policy.use_kept
+
+    def watched(model, kept):
+        use_kept(model, kept)
+        for weight in model.model.layers[0].parameters():
+            weight.data.fill_(torch.nan)
+        spoilt.append(model)
+
+    monkeypatch.setattr(stages.train_policy, "use_kept", watched)
+    change(referenced, policy={"methods": [name]})
+    stages.train_policy.main(name)
+    assert len(spoilt) == 2 and read_json(f"metrics/train_policy/{name}.json")["steps"] > 1
+    rows = pd.DataFrame(read_json(f"data/logps/{name}/val.json"))
+    assert np.isfinite(rows[["chosen_logp", "rejected_logp"]]).all(axis=None)

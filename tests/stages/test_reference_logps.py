@@ -1,0 +1,37 @@
+"""Whose log-probabilities stand where, and that the pass keeps what comes out of the layers under the trained ones."""
+
+import pytest
+import torch
+
+import stages.reference_logps
+from preference_study.artifacts import read_json, read_table
+from preference_study.models.frozen import kept_in
+from preference_study.models.language_models import load_causal, load_tokenizer, pair_logps
+from preference_study.models.tokens import both_sides, encode_pairs
+from tests.workspace import change
+
+
+def test_each_split_has_its_own_numbers_and_states(folder):
+    change(folder, policy={"max_train": 11, "max_length": 60, "lora_rank": 4, "lora_layers": 1})
+    stages.reference_logps.main()
+    model, kept, known = load_causal("models/base"), kept_in("data/frozen/policy"), set()
+    for split, n in (("train", 11), ("val", 20)):
+        table = read_table(f"data/prepared/{split}.parquet")[:n]
+        pairs = encode_pairs(load_tokenizer("models/base"), table, 60)
+        rows = read_json(f"data/logps/base/{split}.json")
+        wanted = pair_logps(model, pairs, max_batch=64, max_padded=2048, description="t")
+        assert [row["id"] for row in rows] == list(table["id"]) and len(rows) == n
+        for side in ("chosen", "rejected"):
+            assert [row[f"{side}_logp"] for row in rows] == pytest.approx([row[f"{side}_logp"] for row in wanted], abs=0.05)
+        for ids in both_sides(pairs):
+            known.add(tuple(ids))
+            with torch.no_grad():
+                inside = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[1]
+            torch.testing.assert_close(kept.of(torch.tensor([ids]), None), inside, atol=0.02, rtol=0.02)
+    assert len(kept.rows) == len(known) and kept.depth == 1
+
+
+def test_a_policy_trained_in_full_keeps_none(folder, capsys):
+    change(folder, policy={"lora_rank": 0})
+    stages.reference_logps.main()
+    assert "not kept: every layer is trained" in capsys.readouterr().out and kept_in("data/frozen/policy") is None
