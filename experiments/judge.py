@@ -3,7 +3,7 @@
 python -m experiments.judge              after dvc repro frozen_layers
 python -m experiments.judge --chosen "4 pairs a step"
 
-Settings are compared on training pairs alone: trained on four fifths of their prompts, they are judged on the pairs of the rest,
+Settings are compared on training pairs alone: trained on four fifths of their clusters, they are judged on the pairs of the rest,
 each with one seed, and the best two and the default with more. The chosen one, which is the default unless told, is trained on
 all training pairs, with six seeds, and judged on validation, which nothing was chosen by. Models are trained in this process,
 from the hidden states of the stage frozen_layers. What was measured before, on the same pairs with the same parameters, is taken
@@ -28,7 +28,6 @@ from transformers import PreTrainedModel, ProgressCallback, TrainerCallback
 from preference_study.analysis.baselines import tfidf_margins
 from preference_study.analysis.statistics import mean, pairwise_accuracy
 from preference_study.artifacts import read_array, read_table, write_json
-from preference_study.data.conversations import prompt_key
 from preference_study.models.frozen import HiddenStates, kept_in, use_kept
 from preference_study.models.language_models import load_reward, load_tokenizer, new_reward_model, pair_rewards
 from preference_study.models.tokens import TokenPair, encode_pairs
@@ -54,14 +53,14 @@ SCRATCH = Path("checkpoints/judge")
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs as a model takes them, with the base model's features [pairs, 2, hidden size] and the prompts as text."""
+    """Pairs as a model takes them, with the base model's features [pairs, 2, hidden size] and clusters."""
 
     encoded: list[TokenPair]
     features: np.ndarray
-    prompts: list[str]
+    clusters: list[str]
 
     def part(self, places: np.ndarray) -> "Pairs":
-        return Pairs([self.encoded[i] for i in places], self.features[places], [self.prompts[i] for i in places])
+        return Pairs([self.encoded[i] for i in places], self.features[places], [self.clusters[i] for i in places])
 
 
 class MeanWeights(TrainerCallback):
@@ -103,7 +102,7 @@ def trained(
     tokenizer = load_tokenizer("models/base")
     model = new_reward_model("models/base", seed)
     if section.head == "probe":
-        head, _ = linear_probe(train.features, train.prompts)
+        head, _ = linear_probe(train.features, train.clusters)
         model.score.weight.data.copy_(torch.from_numpy(head)[None])
     use_kept(model, kept)
     rows = Dataset.from_list(reward_rows(train.encoded))
@@ -208,10 +207,9 @@ def main() -> None:
     for split in ("train", "val"):
         tables[split] = read_table(f"data/prepared/{split}.parquet")
         encoded = encode_pairs(tokenizer, tables[split], section.max_length)
-        prompts = [prompt_key(prompt) for prompt in tables[split]["prompt"]]
-        splits[split] = Pairs(encoded, read_array(f"data/features/{split}.npy"), prompts)
+        splits[split] = Pairs(encoded, read_array(f"data/features/{split}.npy"), list(tables[split]["cluster"]))
     train, judged, kept = splits["train"], splits["val"], kept_in("data/frozen/reward")
-    [(seen, unseen)] = GroupShuffleSplit(1, test_size=HELD_OUT, random_state=0).split(train.prompts, groups=train.prompts)
+    [(seen, unseen)] = GroupShuffleSplit(1, test_size=HELD_OUT, random_state=0).split(train.clusters, groups=train.clusters)
     most, rest = train.part(seen), train.part(unseen)
     held_out, val, folders = {name: {} for name in SETTINGS}, {}, {}
     for seed in tqdm(MORE_SEEDS, desc=f"{chosen}, on all training pairs"):
@@ -225,7 +223,7 @@ def main() -> None:
         held_out[name][seed], _ = once(changed(section, SETTINGS[name]), seed, most, rest, kept, limits)
     for group in groups(MORE_SEEDS):
         val[group] = {"weights": with_mean_weights([folders[seed] for seed in group], judged, kept, limits)}
-    weights, _ = linear_probe(train.features, train.prompts)
+    weights, _ = linear_probe(train.features, train.clusters)
     baselines = {
         "longer": (tables["val"]["chosen_words"] - tables["val"]["rejected_words"]).to_numpy(),
         "tfidf": tfidf_margins(tables["train"], tables["val"], params.seed),

@@ -15,7 +15,6 @@ from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.reward import analyse_reward, favoured_and_other, reward_metrics, reward_row
 from preference_study.artifacts import read_array, read_json, read_table, write_csv, write_json, write_png
 from preference_study.boundary import run
-from preference_study.data.conversations import Turns, prompt_key
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
@@ -60,10 +59,10 @@ def write_keywords(sides: pd.DataFrame, training: list[str]) -> dict:
     return {"favoured": found["favoured"], "training": found["training set"], "shared": shared}
 
 
-def probe_margins(prompts: list[Turns]) -> np.ndarray:
-    """Per validation pair the margin of a linear probe of the base model's features; the prompts are the training pairs'."""
+def probe_margins(clusters: pd.Series) -> np.ndarray:
+    """Per validation pair the margin of a linear probe of the base model's features; the clusters are the training pairs'."""
     train, val = (read_array(f"data/features/{split}.npy") for split in ("train", "val"))
-    weights, _ = linear_probe(train, [prompt_key(prompt) for prompt in prompts])
+    weights, _ = linear_probe(train, list(clusters))
     return (val[:, 0] - val[:, 1]) @ weights
 
 
@@ -71,7 +70,7 @@ def main() -> None:
     params = load_params()
     scored = pd.DataFrame(read_json("data/scores/Rm_model_mark_on_val_1k.json"))
     train, val = (read_table(f"data/prepared/{split}.parquet") for split in ("train", "val"))
-    baselines = {"tfidf": tfidf_margins(train, val, params.seed), "probe": probe_margins(train["prompt"])}
+    baselines = {"tfidf": tfidf_margins(train, val, params.seed), "probe": probe_margins(train["cluster"])}
     reward = reward_metrics(scored, baselines, params.seed) | {"right_to_judge": right_to_judge(scored, baselines)}
     write_json("metrics/reward.json", reward)
     write_json("metrics/summary/reward.json", reward_row(reward))

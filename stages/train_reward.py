@@ -19,7 +19,6 @@ from transformers import PreTrainedTokenizerBase
 from preference_study.aggregates import MEMBERS
 from preference_study.artifacts import read_array, read_table, write_json
 from preference_study.boundary import run
-from preference_study.data.conversations import prompt_key
 from preference_study.models.frozen import HiddenStates, kept_in, use_kept
 from preference_study.models.language_models import device, load_reward, load_tokenizer, new_reward_model, pair_rewards
 from preference_study.models.reward_models import drop_bias_only
@@ -53,7 +52,7 @@ def probe_on(turned: np.ndarray) -> tuple[np.ndarray, float]:
     """The linear probe, as `linear_probe` returns it, on the training pairs; of those that are `turned` the sides are swapped."""
     features = read_array("data/features/train.npy")
     features[turned] = features[turned][:, ::-1]
-    return linear_probe(features, [prompt_key(prompt) for prompt in read_table("data/prepared/train.parquet")["prompt"]])
+    return linear_probe(features, list(read_table("data/prepared/train.parquet")["cluster"]))
 
 
 def bias_only_rows(bias_only: BiasOnly, pairs: list[TokenPair]) -> list[dict]:

@@ -12,15 +12,15 @@ from sklearn.model_selection import GroupKFold
 
 STRENGTHS = np.logspace(-6, -1, 11)  # C, of which cross-validation chooses
 FOLDS = 5
-FEW = 1e-3  # C where there are too few prompts to choose one by
+FEW = 1e-3  # C where there are too few clusters to choose one by
 
 
-def linear_probe(features: np.ndarray, prompts: Sequence[str]) -> tuple[np.ndarray, float]:
+def linear_probe(features: np.ndarray, clusters: Sequence[str]) -> tuple[np.ndarray, float]:
     """Logistic regression through the origin on the differences of both responses' features, each divided by its spread.
 
     Args:
         features: [pairs, 2, features], of the chosen and the rejected response's last tokens.
-        prompts: what each pair's prompt is known by; pairs of one prompt stay together in cross-validation.
+        clusters: of each pair; those of one cluster stay together in cross-validation.
 
     Returns:
         Weights [features] for features as they come: weights · (chosen - rejected) is the log-odds that chosen is preferred; and
@@ -32,9 +32,9 @@ def linear_probe(features: np.ndarray, prompts: Sequence[str]) -> tuple[np.ndarr
     spread = np.sqrt((differences**2).mean(axis=0))
     spread[spread == 0] = 1.0
     both = np.vstack([differences, -differences]) / spread
-    labels, groups = np.repeat([1, 0], len(differences)), np.tile(np.asarray(prompts, dtype=object), 2)
+    labels, groups = np.repeat([1, 0], len(differences)), np.tile(np.asarray(clusters, dtype=object), 2)
     options = {"fit_intercept": False, "max_iter": 1000}
-    if len(set(prompts)) < 2 * FOLDS:
+    if len(set(clusters)) < 2 * FOLDS:
         return LogisticRegression(C=FEW, **options).fit(both, labels).coef_[0] / spread, FEW
     folds = list(GroupKFold(FOLDS, shuffle=True, random_state=0).split(both, groups=groups))
     # l1_ratios: of the elastic net none, which is the default by another name.

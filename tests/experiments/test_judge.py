@@ -95,7 +95,7 @@ def test_the_program_measures_once_and_leaves_validation_alone(folder, monkeypat
         if number < 3:
             assert np.array_equal(train.features, features["train"]) and np.array_equal(judged.features, features["val"])
         else:
-            assert len(train.encoded) + len(judged.encoded) == 40 and not set(train.prompts) & set(judged.prompts)
+            assert len(train.encoded) + len(judged.encoded) == 40 and not set(train.clusters) & set(judged.clusters)
             assert len(judged.encoded) == found["n_held_out"] == 8
     assert found["n_val"] == 20 and found["val"]["groups"] == [[1, 2, 3]] and found["val"]["baselines"].keys() == {
         "longer", "tfidf", "probe"

@@ -39,7 +39,7 @@ OTHER = [*SCORED["rejected"].iloc[:2], SCORED["chosen"][2], SCORED["rejected"][4
 FAVOURED_WORDS, OTHER_WORDS = [22, 2, 23, 13], [13, 22, 12, 24]
 TRAIN = pd.DataFrame(
     {
-        "prompt": [asked("one"), asked("two"), asked("two")],
+        "cluster": ["one", "two", "two"],
         "chosen": ["good cats", "good tea", "cats tea"],
         "rejected": ["bad dogs", "bad sand", "dogs sand"],
     }
@@ -78,15 +78,15 @@ def test_the_metrics_of_correctness_and_their_row(drawn):
     assert wanted["baselines"]["probe"]["value"] == 0.4
 
 
-def test_the_probe_keeps_pairs_of_one_prompt_together(drawn, monkeypatch):
+def test_the_probe_keeps_pairs_of_one_cluster_together(drawn, monkeypatch):
     asked_for = []
     monkeypatch.setattr(
         stages.analyse_reward, "linear_probe", lambda *told: asked_for.append(told) or (np.array([1.0, 10.0]), 0.1)
     )
-    found = stages.analyse_reward.probe_margins(list(TRAIN["prompt"]))
+    found = stages.analyse_reward.probe_margins(TRAIN["cluster"])
     assert found.tolist() == [0.5 - 40, -0.25 - 40, 0.25 - 40, -0.5 - 40, -2.5 - 40]
-    [(features, prompts)] = asked_for
-    assert np.array_equal(features, FEATURES["train"]) and prompts == ["one", "two", "two"]
+    [(features, clusters)] = asked_for
+    assert np.array_equal(features, FEATURES["train"]) and clusters == ["one", "two", "two"]
 
 
 def test_grades_and_words_are_of_their_own_side(drawn):

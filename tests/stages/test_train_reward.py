@@ -77,7 +77,7 @@ def probe(share: float = 0.0, seed: int = 1) -> tuple[np.ndarray, float]:
     for number, (one, other) in enumerate(zip(before, flipped(before, share, seed), strict=True)):
         if one is not other:
             features[number] = features[number][::-1]
-    return linear_probe(features, [prompt[-1]["content"] for prompt in table["prompt"]])
+    return linear_probe(features, list(table["cluster"]))
 
 
 LORA = {"lora_rank": 6, "lora_layers": 1}

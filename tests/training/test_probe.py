@@ -50,7 +50,7 @@ def test_strength_and_weights_are_those_of_a_search_by_scikit_learn():
     assert differences @ weights == pytest.approx(found.decision_function(differences), abs=1e-2)
 
 
-def test_pairs_of_one_prompt_stay_together():
+def test_pairs_of_one_cluster_stay_together():
     """Ten equal pairs a prompt, and nothing to learn: only folds that know the prompt find that a weak penalty is better."""
     rng = np.random.default_rng(1)
     features = np.repeat(rng.normal(size=(20, 2, 60)), 10, axis=0)
