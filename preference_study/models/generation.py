@@ -1,6 +1,7 @@
 """Letting a language model answer prompts."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -8,6 +9,8 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from preference_study.models.batching import batches_by_length, map_batches
 from preference_study.models.language_models import positions_of
 from preference_study.models.tokens import Turns, encode_prompts
+
+STRETCH = 16  # tokens written before the rows that have ended leave the batch
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,41 @@ class Response:
     prompt_truncated: bool
     prompt_ids: list[int]
     ids: list[int]
+
+
+@torch.inference_mode()
+def _written(
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, limit: int, options: dict[str, Any]
+) -> list[list[int]]:
+    """The tokens that the model writes after each row, up to the one that ends it, or to the limit.
+
+    `generate` goes on with all rows until the last one has ended. Here it writes a stretch at a time, from the cache of the one
+    before, and the rows that have ended leave.
+
+    Args:
+        ids, mask: [rows, tokens], padded on the left.
+        options: of `GenerationConfig`.
+    """
+    read, rows, cache = ids.shape[1], list(range(len(ids))), None
+    written: list[list[int]] = [[] for _ in rows]
+    ends = torch.tensor(options["eos_token_id"], device=model.device)
+    while rows:
+        limited = {"max_new_tokens": min(STRETCH, read + limit - ids.shape[1]), "return_dict_in_generate": True}
+        output = model.generate(
+            ids, attention_mask=mask, past_key_values=cache, generation_config=GenerationConfig(**options, **limited)
+        )
+        ids, cache = output.sequences, output.past_key_values
+        is_end = torch.isin(ids[:, read:], ends)
+        lengths = torch.where(is_end.any(dim=1), is_end.int().argmax(dim=1) + 1, ids.shape[1] - read).tolist()
+        going = ~is_end.any(dim=1) & (ids.shape[1] - read < limit)
+        for row, new, length in zip(rows, ids[:, read:].tolist(), lengths, strict=True):
+            written[row] = new[:length]
+        rows = [row for row, on in zip(rows, going.tolist(), strict=True) if on]
+        mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)[going]
+        ids = ids[going]
+        if not going.all():
+            cache.batch_select_indices(going.nonzero().squeeze(1))
+    return written
 
 
 def respond(
@@ -70,34 +108,20 @@ def respond(
     positions = positions_of(model)
     encoded = encode_prompts(tokenizer, prompts, None if positions is None else positions - max_new_tokens)
     stop = model.generation_config.eos_token_id or tokenizer.eos_token_id
-    stops = torch.tensor(stop if isinstance(stop, list) else [stop], device=model.device)
+    ends = stop if isinstance(stop, list) else [stop]
     sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k} if temperature > 0 else {}
-    config = GenerationConfig(
-        do_sample=temperature > 0,
-        max_new_tokens=max_new_tokens,
-        num_return_sequences=samples,
-        eos_token_id=stop,
-        pad_token_id=tokenizer.pad_token_id,
-        **sampling,
-    )
+    options = {"do_sample": temperature > 0, "eos_token_id": ends, "pad_token_id": tokenizer.pad_token_id, **sampling}
 
     def run(number: int, indices: list[int]) -> list[list[Response]]:
-        batch = tokenizer.pad({"input_ids": [encoded[i][0] for i in indices]}, return_tensors="pt")
-        batch = batch.to(model.device)
-        torch.manual_seed(seed * 1_000_003 + number)
-        with torch.inference_mode():
-            output = model.generate(
-                input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], generation_config=config
-            )
-        new = output[:, batch["input_ids"].shape[1] :]
-        ends = torch.isin(new, stops)
-        finished = ends.any(dim=1)
-        tokens = torch.where(finished, ends.int().argmax(dim=1), new.shape[1]).tolist()
         asked = [encoded[i] for i in indices for _ in range(samples)]
+        batch = tokenizer.pad({"input_ids": [ids for ids, _ in asked]}, return_tensors="pt").to(model.device)
+        torch.manual_seed(seed * 1_000_003 + number)
+        written = _written(model, batch["input_ids"], batch["attention_mask"], max_new_tokens, options)
         responses = []
-        for ids, length, done, (prompt, short) in zip(new.tolist(), tokens, finished.tolist(), asked, strict=True):
-            text = tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
-            responses.append(Response(text, length, done, short, prompt, ids[: length + done]))
+        for ids, (prompt, short) in zip(written, asked, strict=True):
+            done = ids[-1] in ends
+            text = tokenizer.decode(ids[: len(ids) - done], skip_special_tokens=True).strip()
+            responses.append(Response(text, len(ids) - done, done, short, prompt, ids))
         return [responses[i : i + samples] for i in range(0, len(responses), samples)]
 
     return map_batches(run, batches_by_length([len(ids) for ids, _ in encoded], batch_size), description=description)

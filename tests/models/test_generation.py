@@ -2,11 +2,13 @@ import copy
 import math
 from collections import Counter
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from transformers import LlamaConfig
 
+from preference_study.models import generation
 from preference_study.models.generation import respond
 from preference_study.models.language_models import load_causal
 from preference_study.models.tokens import prompt_text
@@ -169,6 +171,41 @@ def test_responses_of_one_batch_end_each_at_their_own_place(model, tokenizer):
     }  # fmt: skip
 
 
+class Watched:
+    """A model that notes how many rows it is given at a time, and how many tokens it may write after them."""
+
+    def __init__(self, model):
+        self.model, self.calls = model, []
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def generate(self, input_ids, *, generation_config, **others):
+        self.calls.append((len(input_ids), generation_config.max_new_tokens))
+        return self.model.generate(input_ids, generation_config=generation_config, **others)
+
+
+@pytest.mark.parametrize("stretch", [1, 3, 100])
+def test_rows_that_have_ended_leave_the_batch_and_change_nothing(model, tokenizer, monkeypatch, stretch):
+    chain = says(model, tokenizer, {ASSISTANT: {"a": 0.9, "b": 0.1}, "a": {"a": 0.6, END: 0.4}, "b": {"b": 1.0}})
+    monkeypatch.setattr(generation, "STRETCH", stretch)
+    watched = Watched(chain)
+    settings = {"max_new_tokens": 7, "batch_size": 40, "temperature": 1.0, "samples": 40}
+    [responses] = respond(watched, tokenizer, [asked("Hi")], **settings)
+    assert all(r.text in {"a" * r.tokens, "b" * 7} and r.finished == (r.tokens < 7) for r in responses)
+    assert [limit for _, limit in watched.calls] == {1: [1] * 7, 3: [3, 3, 1], 100: [7]}[stretch]
+    going = [sum(r.tokens >= written for r in responses) for written in range(0, 7, stretch)]
+    assert [rows for rows, _ in watched.calls] == going and going == sorted(going, reverse=True)
+
+
+def test_stretches_write_what_one_piece_does(model, tokenizer, monkeypatch):
+    found = []
+    for stretch in (1, 5, 100):
+        monkeypatch.setattr(generation, "STRETCH", stretch)
+        found.append(respond(model, tokenizer, PROMPTS, max_new_tokens=12, batch_size=4))
+    assert found[0] == found[1] == found[2]
+
+
 def test_every_batch_draws_from_a_stream_of_its_own(model, tokenizer):
     even = says(model, tokenizer, {token: dict.fromkeys("abcd", 0.25) for token in (ASSISTANT, *"abcd")})
     settings = {"max_new_tokens": 20, "batch_size": 1, "temperature": 1.0}
@@ -195,15 +232,17 @@ class Echo:
         self.config = LlamaConfig(max_position_embeddings=60)
         self.batches = []
 
-    def generate(self, input_ids, attention_mask, generation_config):
+    def generate(self, input_ids, attention_mask, past_key_values, generation_config):
+        assert past_key_values is None and generation_config.return_dict_in_generate
         texts = [self.tokenizer.decode(ids[mask.bool()]) for ids, mask in zip(input_ids, attention_mask, strict=True)]
         assert all(text.startswith("<|user|>") and text.endswith(ASSISTANT) for text in texts)  # padded on the left
-        self.batches.append([text.removeprefix("<|user|>").removesuffix(END + ASSISTANT) for text in texts])
+        said = [text.removeprefix("<|user|>").removesuffix(END + ASSISTANT) for text in texts]
+        self.batches.append(list(dict.fromkeys(said)))
         rows = []
-        for prompt, text in zip(input_ids.tolist(), self.batches[-1], strict=True):
-            for sample in range(generation_config.num_return_sequences):
-                rows.append(prompt + self.tokenizer(f" {text[0]}{sample} ")["input_ids"] + [self.tokenizer.eos_token_id, 0])
-        return torch.tensor(rows)
+        for row, (prompt, text) in enumerate(zip(input_ids.tolist(), said, strict=True)):
+            sample = said[:row].count(text)
+            rows.append(prompt + self.tokenizer(f" {text[0]}{sample} ")["input_ids"] + [self.tokenizer.eos_token_id, 0])
+        return SimpleNamespace(sequences=torch.tensor(rows), past_key_values=Mock())
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 9])
