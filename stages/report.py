@@ -3,6 +3,7 @@
 python -m stages.report
 """
 
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -12,10 +13,11 @@ from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import page
 from preference_study.report.machine import machine
+from preference_study.report.origin import origin
 
 
 def gather(folder: Path, methods: list[str], variant: str) -> dict:
-    """Everything the page shows of a study, but its parameters and the machine.
+    """Everything the page shows of a study, but its parameters, the machine and the run.
 
     Args:
         folder: the project's root. The reward model's analysis, the methods' table, the perturbed responses',
@@ -66,7 +68,9 @@ def main() -> None:
     params = load_params()
     study = gather(Path(), params.policy.methods, params.reward.judge)
     page.check_one_run(study)
-    html = page.render(study, params.model_dump(), machine())
+    data = {"training pairs": params.data.train, "validation pairs": params.data.val, "prompts": params.generate.prompts}
+    run_of = origin(Path(), data, params.seed, datetime.now().astimezone())
+    html = page.render(study, params.model_dump(), machine(), run_of)
     with whole_file("reports/index.html") as path:
         path.write_text(html, encoding="utf-8")
 

@@ -206,7 +206,7 @@ def check_one_run(study: dict) -> None:
             )
 
 
-def render(study: dict, params: dict, made_on: dict[str, str]) -> str:
+def render(study: dict, params: dict, made_on: dict[str, str], run_of: dict) -> str:
     """The page as HTML.
 
     Every text of a model or of the data is escaped, and no script but the page's own can run.
@@ -215,6 +215,7 @@ def render(study: dict, params: dict, made_on: dict[str, str]) -> str:
         study: from `gather`.
         params: all parameters, by section.
         made_on: from `machine`.
+        run_of: from `origin`.
     """
     original = json.loads((HERE / "original_study.json").read_text(encoding="utf-8"))
     environment = Environment(
@@ -237,6 +238,7 @@ def render(study: dict, params: dict, made_on: dict[str, str]) -> str:
         settings={"all stages": {k: v for k, v in params.items() if not isinstance(v, dict)}}
         | {section: flat(values) for section, values in params.items() if isinstance(values, dict)},
         machine=made_on,
+        origin=run_of,
         colours={policy: colour(policy, study["methods"]) for policy in policies},
         with_reference=[policy for policy in study["methods"] if study["train_policy"][policy]["needs_reference"]],
         spelling={policy: display_name(policy) for policy in policies},

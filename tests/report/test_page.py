@@ -32,6 +32,16 @@ from tests.workspace import alternative_params, tiny_params
 
 PARAMS = alternative_params("tiny")
 MADE_ON = {"processor": "one <made up>"}
+RUN_OF = {
+    "code": "commit 0123456789ab with uncommitted changes: <b>params.yaml",
+    "experiment": "sharp-bast",
+    "made": "2026-02-03 04:05:06 CET (UTC+0100)",
+    "seed": "17",
+    "data": [
+        {"what": "training pairs", "file": "data/train.parquet", "md5": "d41d8cd98f00b204e9800998ecf8427e"},
+        {"what": "prompts", "file": "data/prompts.parquet", "md5": None},
+    ],
+}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -40,7 +50,7 @@ ARGUMENTS = (
 
 
 def page_of(folder: Path, methods: list[str]) -> str:
-    return render(gather(folder, methods, "standard"), PARAMS.model_dump(), MADE_ON)
+    return render(gather(folder, methods, "standard"), PARAMS.model_dump(), MADE_ON, RUN_OF)
 
 
 def estimate(value, low, high):
@@ -125,8 +135,22 @@ def test_the_stage_writes_the_page(tmp_path, monkeypatch):
     page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     verdict = read_json("metrics/policies.json")["dpo"]["against_base"]["verdict"]
     assert f"Reward: {verdict['reward']}" in page and "A new picture" in page and "transformers" in page
+    assert "from code of an unknown commit: this folder is not a git repository" in page
     assert page.count("<img ") == 12 and "<img src=x" not in page
     assert not re.search(r"(?:src|href|url)\W{1,2}(?:https?:)?//", page)
+
+
+def test_the_page_says_which_run_it_is_of(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    page = page_of(tmp_path, ["dpo"])
+    top = page.split('<section id="summary"')[0]
+    assert "Experiment <b>sharp-bast</b>, made 2026-02-03 04:05:06 CET (UTC+0100) from commit 0123456789ab" in top
+    assert "&lt;b&gt;params.yaml; seed 17" in top
+    _, *rows = starting(tables(page, "settings"), "The data files")
+    assert rows == [
+        ["training pairs", "data/train.parquet", "d41d8cd98f00b204e9800998ecf8427e"],
+        ["prompts", "data/prompts.parquet", "was not there"],
+    ]
 
 
 def test_every_parameter_is_shown_with_its_value(tmp_path):
@@ -595,7 +619,7 @@ def test_five_thousand_prompts_stay_fast(browser, tmp_path):
         for copy in range(125)
         for row in study["responses"]
     ]
-    (tmp_path / "large.html").write_text(render(study, PARAMS.model_dump(), MADE_ON), encoding="utf-8")
+    (tmp_path / "large.html").write_text(render(study, PARAMS.model_dump(), MADE_ON, RUN_OF), encoding="utf-8")
     opened = browser.new_page()
     opened.goto((tmp_path / "large.html").as_uri())
     assert opened.get_by_role("status").inner_text().startswith("5000 of 5000")
