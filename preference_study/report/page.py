@@ -20,7 +20,8 @@ from preference_study.data.pairs import REASONS
 from preference_study.methods import display_name
 from preference_study.numbers import decimal
 from preference_study.report.figures import colour
-from preference_study.texts.gold import with_truth
+from preference_study.texts.gold import loops, with_truth
+from preference_study.texts.responses import echoes, repetition
 from preference_study.texts.words import words
 
 HERE = Path(__file__).parent
@@ -163,15 +164,27 @@ def cases(rows: list[dict]) -> list[dict]:
         rows: the scored responses; with an `instruction` that can be checked, each response also says letter, gold and flaw.
 
     Returns:
-        Per prompt {prompt, responses}: its turns, {role, content} each, and by policy the response with what is shown beside it.
+        Per prompt {prompt, category, responses}: its turns, {role, content} each, its category or else its instruction as a text,
+        None where it has neither, and by policy the response with what is shown beside it.
     """
     responses: dict[str, dict[str, dict]] = defaultdict(dict)
     for row in with_truth(pd.DataFrame(rows)).to_dict("records"):
-        response = {"text": row["response"], "words": len(words(row["response"]))}
+        text = row["response"]
+        response = {"text": text, "words": len(words(text)), "repetition": round(repetition(text), 4), "loops": loops(text)}
+        response["echoes"] = echoes(text, "\n".join(turn["content"] for turn in row["prompt"]))
         responses[row["id"]][row["policy"]] = response | {
             key: row[key] for key in ("reward", "finished", "letter", "gold", "flaw") if key in row
         }
-    return [{"prompt": row["prompt"], "responses": responses[row["id"]]} for row in rows if row["policy"] == "base"]
+    return [
+        {"prompt": row["prompt"], "category": _category(row), "responses": responses[row["id"]]}
+        for row in rows
+        if row["policy"] == "base"
+    ]
+
+
+def _category(row: dict) -> str | None:
+    found = row.get("category", row.get("instruction"))
+    return None if found is None or found != found else str(found)
 
 
 def check_one_run(study: dict) -> None:

@@ -52,7 +52,7 @@ EARLIER = [
 def responses(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -> list[dict]:
     """Scored responses to made-up prompts; the second policy's first responses are `HOSTILE`, and every seventh is a tie.
 
-    Every third response is an answer, as far as its instruction goes.
+    Every third response is an answer, as far as its instruction goes; some of a policy's loop, and some echo their prompt.
     """
     rng = random.Random(seed)
     kinds = list(INSTRUCTIONS)
@@ -61,7 +61,11 @@ def responses(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -
     for place, policy in enumerate(policies):
         for i, (topic, kind) in enumerate(questions):
             text = " ".join(rng.choices(FILLER, k=rng.randint(4, 30) + 3 * place)).capitalize() + "."
-            if (i + place) % 3 == 0:
+            if place and i % 11 == 3:
+                text = "because " * 20
+            elif place and i % 11 == 5:
+                text = f"Say something about {topic}, number {i}."
+            elif (i + place) % 3 == 0:
                 text = f"I like {topic} because it is as calm as you are."
             reward = rng.gauss(1 + 0.6 * place, 1.5)
             if place == 0:

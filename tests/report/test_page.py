@@ -1,5 +1,7 @@
 """The report: what its parts make of their inputs, and the page in Chromium; where there is none, that half is skipped."""
 
+import csv
+import io
 import re
 import shutil
 from pathlib import Path
@@ -27,7 +29,7 @@ from preference_study.report.page import (
 from preference_study.texts.perturbations import PERTURBATIONS
 from stages.report import gather, main
 from tests.conftest import ROOT, asked
-from tests.report.example import EARLIER, HOSTILE, write_example
+from tests.report.example import EARLIER, FILLER, HOSTILE, write_example
 from tests.workspace import alternative_params, tiny_params
 
 PARAMS = alternative_params("tiny")
@@ -121,10 +123,29 @@ def test_cases_pair_the_responses_by_prompt():
     shared = {"prompt": asked("p"), "id": "1", "tokens": 1, "finished": True, "reward": 1.0}
     rows = [shared | {"policy": "dpo", "response": "Two words?"}, shared | {"policy": "base", "response": "", "reward": 2.0}]
     (case,) = cases(rows)
-    assert case["responses"]["base"] == {"text": "", "words": 0, "reward": 2.0, "finished": True}
+    wanted = {"text": "", "words": 0, "repetition": 0, "loops": False, "echoes": False, "reward": 2.0, "finished": True}
+    assert case["responses"]["base"] == wanted and case["category"] is None
     (case,) = cases([row | {"instruction": "ends_with_question"} for row in rows])
+    assert case["category"] == "ends_with_question"
+    (case,) = cases([row | {"category": float("nan"), "instruction": "x"} for row in rows])
+    assert case["category"] is None
+    (case,) = cases([row | {"category": 3, "instruction": "ends_with_question"} for row in rows])
+    assert case["category"] == "3"
     truth = [[case["responses"][policy][name] for name in ("letter", "gold", "flaw")] for policy in ("base", "dpo")]
     assert truth == [[False, False, "does not obey"], [True, False, "says nothing"]]
+
+
+def test_cases_say_what_loops_and_what_echoes():
+    shared = {"id": "1", "policy": "base", "finished": True, "reward": 1.0}
+    asked_for = asked("Tell me all about the old town hall of Sheffield")
+    for text, wanted in (
+        ("because because because because because", (1 - 1 / 3, True, False)),
+        ("All about the old town hall of Sheffield.", (0, False, True)),
+        ("It has a tall tower.", (0, False, False)),
+    ):
+        (case,) = cases([shared | {"prompt": asked_for, "response": text}])
+        found = case["responses"]["base"]
+        assert (found["repetition"], found["loops"], found["echoes"]) == (pytest.approx(wanted[0], abs=1e-4), *wanted[1:])
 
 
 def test_the_stage_writes_the_page(tmp_path, monkeypatch):
@@ -421,7 +442,9 @@ def page(browser, address):
     wrong = []
     opened.on("console", lambda message: wrong.append(f"console: {message.text}"))
     opened.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    opened.on("request", lambda request: request.url.startswith(("file:", "data:")) or wrong.append(f"request: {request.url}"))
+    opened.on(
+        "request", lambda request: request.url.startswith(("file:", "data:", "blob:")) or wrong.append(f"request: {request.url}")
+    )
     opened.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     opened.goto(address)
     yield opened
@@ -435,22 +458,31 @@ def differences(page, what: str) -> list[float]:
     return [float(re.search(rf"{what} ([+−\d.]+)", text)[1].replace("−", "-")) for text in texts]
 
 
+def data(page, what: str) -> list:
+    """Of each case of the page's data what the JavaScript expression says of `c`."""
+    return page.evaluate(f"() => JSON.parse(document.getElementById('case-data').textContent).cases.map((c) => {what})")
+
+
 def numbers(page) -> list[int]:
     return [int(re.search(r"Prompt (\d+)", text)[1]) for text in page.locator(".where").all_inner_texts()]
 
 
 def test_cases_are_sorted(page):
     assert numbers(page) == list(range(1, 11))
-    order = page.get_by_label("Order")
-    for value, what, sign in (
-        ("reward-down", "reward", -1),
-        ("reward-up", "reward", 1),
-        ("words-down", "words", -1),
-        ("words-up", "words", 1),
-    ):
-        order.select_option(value)
-        shown = differences(page, what)
-        assert shown == sorted(shown, key=lambda x: sign * x) and len(set(shown)) > 5, value
+    order, direction = page.get_by_label("Order"), page.get_by_label("Direction")
+    for measure in ("reward", "words", "repetition"):
+        order.select_option(f"difference {measure}")
+        for way in ("down", "up"):
+            direction.select_option(way)
+            shown = differences(page, measure)
+            assert shown == sorted(shown, reverse=way == "down"), (measure, way)
+        for whose, policy in (("policy", "dpo"), ("base", "base")):
+            order.select_option(f"{whose} {measure}")
+            values = data(page, f"c.responses.{policy}.{measure}")
+            assert [values[i - 1] for i in numbers(page)] == sorted(values)[:10], (measure, whose)
+            direction.select_option("down")
+            assert [values[i - 1] for i in numbers(page)] == sorted(values, reverse=True)[:10], (measure, whose)
+            direction.select_option("up")
     order.select_option("original")
     assert numbers(page) == list(range(1, 11))
 
@@ -472,6 +504,122 @@ def test_quick_filters(page):
         assert numbers(page) == [i for i, (_, b, a) in enumerate(everything, 1) if (b, a) == (before, after)][:10] != []
 
 
+def test_filters_for_what_a_judge_is_fooled_by(page):
+    everything = page.evaluate(
+        """() => JSON.parse(document.getElementById("case-data").textContent).cases.map((c) => c.responses)"""
+    )
+    page.get_by_role("button", name="Judge says better, truth does not").click()
+    wanted = [r for r in everything if r["dpo"]["reward"] > r["base"]["reward"] and not r["dpo"]["gold"]]
+    assert page.get_by_role("status").inner_text().startswith(f"{len(wanted)} of 40 prompts") and len(wanted) > 3
+    assert differences(page, "reward")[0] == pytest.approx(
+        max(r["dpo"]["reward"] - r["base"]["reward"] for r in wanted), abs=0.006
+    )
+    for name in ("loops", "echoes"):
+        page.get_by_role("button", name=name.capitalize()).click()
+        wanted = [i for i, r in enumerate(everything, 1) if r["dpo"][name]]
+        assert numbers(page) == wanted[:10] != [] and len(wanted) < 20
+        assert all(name in text for text in page.locator(".response:nth-child(2) .facts").all_inner_texts())
+
+
+def test_one_category_alone(page):
+    categories = page.evaluate(
+        """() => JSON.parse(document.getElementById("case-data").textContent).cases.map((c) => c.category)"""
+    )
+    chosen = page.locator("#case-category")
+    assert chosen.locator("option").all_inner_texts()[0] == "all"
+    assert chosen.locator("option").all_inner_texts()[1:] == [f"{c} ({categories.count(c)})" for c in sorted(set(categories))]
+    chosen.select_option(categories[3])
+    assert numbers(page) == [i for i, c in enumerate(categories, 1) if c == categories[3]]
+    assert all(f"· {categories[3]}" in text for text in page.locator(".where").all_inner_texts())
+
+
+def test_a_link_opens_its_case(browser, address):
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.goto(f"{address}#case-23-ipo")
+
+    def focused() -> str:
+        return opened.evaluate("document.activeElement.id")
+
+    assert focused() == "case-23" and opened.locator(".page-number").first.inner_text() == "page 3 of 4"
+    assert opened.locator("#case-method").input_value() == "ipo"
+    top = opened.evaluate("document.activeElement.getBoundingClientRect().top")
+    assert 0 <= top < 600
+    opened.get_by_role("button", name="Ties").click()
+    assert "case-5" not in opened.locator(".case").evaluate_all("found => found.map((e) => e.id)")
+    opened.evaluate("location.hash = '#case-5'")
+    opened.wait_for_function("document.activeElement.id === 'case-5'")
+    assert opened.locator("[data-filter=all]").get_attribute("aria-pressed") == "true"
+    assert opened.locator("#case-method").input_value() == "ipo"
+    opened.locator("#case-7 .where a").click()
+    opened.wait_for_function("document.activeElement.id === 'case-7'")
+    assert opened.url.endswith("#case-7-ipo")
+    for nonsense in ("#case-0", "#case-41", "#case-3-other", "#case-1e1"):
+        opened.evaluate(f"location.hash = '{nonsense}'")
+        opened.wait_for_function(f"location.hash === '{nonsense}'")
+        assert focused() == "case-7"
+    opened.close()
+
+
+def saved(page, button) -> list[list[str]]:
+    """The rows of the CSV file that a button saves."""
+    with page.expect_download() as download:
+        button.click()
+    raw = Path(download.value.path()).read_bytes()
+    assert raw.startswith(b"\xef\xbb\xbf") and raw.endswith(b"\r\n")
+    return list(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")))
+
+
+def test_the_cases_shown_as_csv(page):
+    everything = data(page, "c")
+    header, *rows = saved(page, page.get_by_role("button", name="CSV of these prompts"))
+    assert len(rows) == 40 and {len(row) for row in rows} == {len(header)}
+    column = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    assert column["number"] == [str(i) for i in range(1, 41)] and column["category"] == [c["category"] for c in everything]
+    assert column["dpo response"] == [c["responses"]["dpo"]["text"] for c in everything]
+    assert [float(x) for x in column["base reward"]] == [c["responses"]["base"]["reward"] for c in everything]
+    assert set(column["dpo gold"]) == {"true", "false"} and "does not obey" in column["base flaw"]
+    assert column["prompt"][0] == everything[0]["prompt"][0]["content"]
+    assert column["prompt"][4].startswith("system: Be <b>brief</b>.\n\nuser: Do hedgehogs knit?\n\nassistant: <img")
+    page.get_by_role("button", name="Ties").click()
+    _, *ties = saved(page, page.get_by_role("button", name="CSV of these prompts"))
+    assert [int(row[0]) for row in ties] == numbers(page)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", " =1", "\t=1", "\r1", "\n1", "＝1", "-"])
+def test_no_cell_becomes_a_formula(page, text):
+    cell = page.evaluate("(text) => spreadsheet.cell(text)", text)
+    assert next(csv.reader(io.StringIO(cell, newline=""))) == [f"'{text}"]
+
+
+def test_other_cells_stay_what_they_are(page):
+    for value, cell in (
+        ("a", '"a"'), ('say "x, y"', '"say ""x, y"""'), (-1.5, "-1.5"), ("-1.5", "-1.5"), (None, '""'), (False, '"false"'),
+        (1e-7, "1e-7"), ("a=1", '"a=1"'),
+    ):  # fmt: skip
+        assert page.evaluate("(value) => spreadsheet.cell(value)", value) == cell
+
+
+def test_every_table_as_csv(page):
+    captions = page.locator(".scroll").evaluate_all("found => found.map((e) => e.dataset.caption)")
+    buttons = page.get_by_role("button", name=re.compile("^CSV of the table: "))
+    assert buttons.count() == len(captions) > 15
+    names = buttons.evaluate_all("found => found.map((e) => e.getAttribute('aria-label'))")
+    assert names == [f"CSV of the table: {caption}" for caption in captions]
+    widths = page.locator(".scroll table").evaluate_all("""found => found.map((table) =>
+        [...table.rows].map((row) => [...row.cells].reduce((sum, cell) => sum + cell.colSpan, 0)))""")
+    for place in (0, len(captions) // 2, len(captions) - 1):
+        assert [len(row) for row in saved(page, buttons.nth(place))] == widths[place]
+    header, *rows = saved(page, page.get_by_role("button", name="CSV of the table: Data card"))
+    assert header == ["Rows", "Training", "Validation"] and ["Rows read", "44", "44"] in rows
+    ranked = saved(page, page.get_by_role("button", name="CSV of the table: What became of the responses of DPO"))
+    shown = page.locator("[data-caption^='What became of the responses of DPO'] tbody tr").all()
+    for row, cells in zip(ranked[1:], shown, strict=True):
+        told = cells.locator("th, td").all_inner_texts()
+        assert row[0].split()[0] == told[0].split()[0] and "▼" not in row[0] and row[2] == " ".join(told[2].split())
+    spread = saved(page, page.get_by_role("button", name="CSV of the table: What each method needs"))
+    assert spread[1][:2] == ["DPO", "needed"] and spread[1][4] == "1234"
+
+
 def test_a_response_says_letter_gold_and_why_it_is_not(page):
     given = page.evaluate("""() => JSON.parse(document.getElementById("case-data").textContent).cases.slice(0, 10).flatMap(
         (c) => ["base", "dpo"].map((p) => [c.responses[p].letter, c.responses[p].gold, c.responses[p].flaw]))""")
@@ -479,8 +627,8 @@ def test_a_response_says_letter_gold_and_why_it_is_not(page):
     for letter, gold, flaw in given:
         refused = f"✗ not gold: {flaw}" if letter else "✗ not gold"
         wanted.append(["✓ letter" if letter else "✗ letter", "✓ gold" if gold else refused])
-    facts = [box.locator("li").all_inner_texts()[3:] for box in page.locator("#case-list .facts").all()]
-    assert facts == wanted
+    facts = [box.locator("li").all_inner_texts() for box in page.locator("#case-list .facts").all()]
+    assert [[text for text in found if text[0] in "✓✗"] for found in facts] == wanted
     assert {gold for _, gold, _ in given} == {True, False} and any(letter and flaw for letter, _, flaw in given)
 
 
@@ -495,6 +643,21 @@ def test_search_needs_all_words_and_takes_them_literally(page):
     assert {mark.lower() for mark in page.locator("mark").all_inner_texts()} == {"chickens", "number"}
     search.fill('onerror="window.injected (.*')
     expect(status).to_have_text("0 of 40 prompts")
+    everything = data(page, "[...c.prompt.map((turn) => turn.content), c.responses.base.text, c.responses.dpo.text]")
+
+    def holding(*terms: str) -> int:
+        return sum(all(any(term in text.lower() for text in texts) for term in terms) for texts in everything)
+
+    first, second = next((a, b) for a in FILLER for b in FILLER if 0 < holding(f"{a} {b}") < holding(a, b))
+    phrase = f"{first} {second}"
+    for typed in (f'"{first.upper()}  {second}"', f"“{phrase}”", f'"{phrase}'):
+        search.fill("")
+        expect(status).to_have_text(re.compile("^40 of 40 prompts"))
+        search.fill(typed)
+        expect(status).to_have_text(re.compile(f"^{holding(phrase)} of 40 prompts"))
+        assert phrase in {mark.lower() for mark in page.locator("mark").all_inner_texts()}
+    search.fill(f'"{phrase}" number ""')
+    expect(status).to_have_text(re.compile(f"^{holding(phrase, 'number')} of 40 prompts"))
     search.fill("</script>")
     expect(status).to_have_text(re.compile("^1 of 40 prompts"))
     search.fill("")
@@ -508,7 +671,9 @@ def test_pages_and_methods_by_keyboard(page):
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     page.keyboard.press("i")
     assert outline == "solid" and "IPO" in page.locator(".response h4").all_inner_texts()
-    page.keyboard.press("Tab")
+    for expected in ("case-category", "case-order", "case-direction"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == expected
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -595,7 +760,7 @@ def test_print_has_what_is_shown_and_no_controls(page):
     on_screen = page.evaluate(colour)
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate(colour) == on_screen  # ink for white paper, whatever the screen's scheme
-    for hidden in ("nav", "#case-controls", ".pager >> nth=0"):
+    for hidden in ("nav", "#case-controls", ".pager >> nth=0", "button.csv >> nth=0"):
         assert not page.locator(hidden).is_visible(), hidden
     assert page.locator(".case").count() == page.locator(".case:visible").count() > 0
     assert page.locator(".case").count() == int(page.get_by_role("status").inner_text().split()[0])
