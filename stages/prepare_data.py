@@ -5,7 +5,7 @@ python -m stages.prepare_data
 
 import pandas as pd
 
-from preference_study.analysis.statistics import mean, pairwise_accuracy
+from preference_study.analysis.statistics import mean, median, pairwise_accuracy
 from preference_study.artifacts import write_json, write_table
 from preference_study.boundary import run
 from preference_study.data.conversations import prompt_key
@@ -27,7 +27,9 @@ def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], read: Pair
         "rows_out": len(pairs),
         "clusters": pairs["cluster"].nunique(),
         "chosen_words": mean(pairs["chosen_words"], pairs["cluster"]),
+        "chosen_words_median": median(pairs["chosen_words"], pairs["cluster"]),
         "rejected_words": mean(pairs["rejected_words"], pairs["cluster"]),
+        "rejected_words_median": median(pairs["rejected_words"], pairs["cluster"]),
         "longer_wins": pairwise_accuracy(pairs["chosen_words"], pairs["rejected_words"], pairs["cluster"]),
     }
 

@@ -13,6 +13,7 @@ from preference_study.analysis.statistics import (
     length_feature,
     mcnemar,
     mean,
+    median,
     paired_standard_deviation,
     paired_tests,
     pairwise_accuracy,
@@ -48,9 +49,12 @@ def describe_policy(responses: pd.DataFrame, logps: pd.DataFrame, reference: pd.
     clusters, of_pairs = responses["cluster"], logps["cluster"]
     description = {
         "reward_mean": mean(responses["reward"], clusters),
+        "reward_median": median(responses["reward"], clusters),
         "reward_std": standard_deviation(responses["reward"], seed, clusters),
         "words_mean": mean(responses["words"], clusters),
+        "words_median": median(responses["words"], clusters),
         "reading_grade_mean": mean(grades, clusters[grades.index]) if len(grades) else None,
+        "reading_grade_median": median(grades, clusters[grades.index]) if len(grades) else None,
         "repetition_mean": mean(responses["repetition"], clusters),
         "finished": share(responses["finished"], clusters),
         "refusals": share(responses["refuses"], clusters),
@@ -92,9 +96,12 @@ def policy_against_base(
         "win_rate": pairwise_accuracy(policy["reward"], base["reward"], clusters),
         "win_rate_length_controlled": length_controlled_win_rate(half_ties(difference), words, seed, clusters),
         "reward_difference": mean(difference, clusters),
+        "reward_difference_median": median(difference, clusters),
         "effect_size": effect_size(difference, seed, clusters),
         "words_difference": mean(words, clusters),
+        "words_difference_median": median(words, clusters),
         "reading_grade_difference": mean(grades, of_grades) if len(grades) else None,
+        "reading_grade_difference_median": median(grades, of_grades) if len(grades) else None,
         "repetition_difference": mean(repetition, clusters),
         "likelihood": mcnemar(base_ranked, ranked, of_pairs),
     }

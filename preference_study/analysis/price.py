@@ -12,6 +12,7 @@ from preference_study.analysis.statistics import (
     holm_in_place,
     mcnemar,
     mean,
+    median,
     paired_tests,
     share,
     sign_test,
@@ -63,14 +64,15 @@ def logps_change(base: pd.DataFrame, policy: pd.DataFrame, seed: int) -> dict:
         base, policy: cluster, chosen_logp, rejected_logp, chosen_tokens and rejected_tokens per pair, in the same order of pairs.
 
     Returns:
-        Per side {nats_per_response, nats_per_token, p, fell, fell_p}: the mean change with Wilcoxon's p, and the share of pairs
-        in which the change is below zero, with the sign test's p. A p is None where nothing changed.
+        Per side {nats_per_response, nats_per_response_median, nats_per_token, p, fell, fell_p}: the mean and median change with
+        Wilcoxon's p, and the share of pairs in which it is below zero, with the sign test's p. A p is None where nothing changed.
     """
     found = {}
     for side in SIDES:
         change = (policy[f"{side}_logp"] - base[f"{side}_logp"]).to_numpy()
         found[side] = {
             "nats_per_response": mean(change, base["cluster"]),
+            "nats_per_response_median": median(change, base["cluster"]),
             "nats_per_token": per_token(change, base[f"{side}_tokens"], seed, base["cluster"]),
             "p": (paired_tests(change, base["cluster"])["wilcoxon"] or {"p": None})["p"],
             "fell": share(change < 0, base["cluster"]),
@@ -90,7 +92,7 @@ def kl_from_base(rows: list[dict], seed: int) -> dict | None:
         rows: per response, sampled from the policy at temperature 1: cluster, policy_logps and base_logps, one a token.
 
     Returns:
-        {nats_per_response, nats_per_token} by k3, and under `k1` the same by k1; None without responses.
+        {nats_per_response, nats_per_response_median, nats_per_token} by k3, and under `k1` the same by k1; None without any.
     """
     if not rows:
         return None
@@ -98,7 +100,11 @@ def kl_from_base(rows: list[dict], seed: int) -> dict | None:
     tokens, clusters = [len(ratio) for ratio in ratios], [row["cluster"] for row in rows]
     sums = {"k3": [(np.expm1(ratio) - ratio).sum() for ratio in ratios], "k1": [-ratio.sum() for ratio in ratios]}
     found = {
-        name: {"nats_per_response": mean(nats, clusters), "nats_per_token": per_token(nats, tokens, seed, clusters)}
+        name: {
+            "nats_per_response": mean(nats, clusters),
+            "nats_per_response_median": median(nats, clusters),
+            "nats_per_token": per_token(nats, tokens, seed, clusters),
+        }
         for name, nats in sums.items()
     }
     return found["k3"] | {"k1": found["k1"]}

@@ -9,6 +9,7 @@ from preference_study.analysis.statistics import (
     effect_size,
     explained_share,
     mean,
+    median,
     paired_rank_correlation,
     paired_standard_deviation,
     paired_tests,
@@ -57,7 +58,11 @@ def analyse_reward(scored: pd.DataFrame, sides: pd.DataFrame, left_out: dict[str
         "n": len(scored),
         "clusters": len(set(clusters)),
         "correct_against_wrong": correct_against_wrong(chosen, rejected, clusters),
-        "margin": {"mean": mean(margins, clusters), "effect_size": effect_size(margins, seed, clusters)}
+        "margin": {
+            "mean": mean(margins, clusters),
+            "median": median(margins, clusters),
+            "effect_size": effect_size(margins, seed, clusters),
+        }
         | paired_tests(margins, clusters),
         "calibration": {
             "brier": brier_score(margins, clusters),
@@ -73,9 +78,9 @@ def analyse_reward(scored: pd.DataFrame, sides: pd.DataFrame, left_out: dict[str
         },
         "length": length(scored, sides, margins, seed),
         "readability": {
-            "favoured": _mean_or_null(favoured, sides["cluster"][favoured.index]),
-            "other": _mean_or_null(other, sides["cluster"][other.index]),
-            "difference": _mean_or_null(grades, sides["cluster"][grades.index]),
+            **_centre("favoured", favoured, sides["cluster"][favoured.index]),
+            **_centre("other", other, sides["cluster"][other.index]),
+            **_centre("difference", grades, sides["cluster"][grades.index]),
             "left_out": left_out,
         }
         | paired_tests(grades, sides["cluster"][grades.index]),
@@ -87,8 +92,8 @@ def correct_against_wrong(chosen: np.ndarray, rejected: np.ndarray, clusters: np
     winning, right = np.maximum(chosen, rejected), chosen > rejected
     correct, wrong = winning[right], winning[~right]
     return {
-        "correct": _mean_or_null(correct, subset(clusters, right)),
-        "wrong": _mean_or_null(wrong, subset(clusters, ~right)),
+        **_centre("correct", correct, subset(clusters, right)),
+        **_centre("wrong", wrong, subset(clusters, ~right)),
         "unpaired_t": unpaired_t(correct, wrong),
         "note": NOTE,
     }
@@ -108,9 +113,9 @@ def length(scored: pd.DataFrame, sides: pd.DataFrame, margins: np.ndarray, seed:
     words_difference = sides["favoured_words"] - sides["other_words"]
     clusters = scored["cluster"].to_numpy()
     return {
-        "favoured_words": mean(sides["favoured_words"], sides["cluster"]),
-        "other_words": mean(sides["other_words"], sides["cluster"]),
-        "difference": mean(words_difference, sides["cluster"]),
+        **_centre("favoured_words", sides["favoured_words"], sides["cluster"]),
+        **_centre("other_words", sides["other_words"], sides["cluster"]),
+        **_centre("difference", words_difference, sides["cluster"]),
         "tests": paired_tests(words_difference, sides["cluster"]),
         "correlation": paired_rank_correlation(rewards, words, seed, clusters),
         "correlation_within_pairs": rank_correlation(margins, difference, seed, clusters),
@@ -130,8 +135,9 @@ def grouping_columns(scored: pd.DataFrame) -> list[str]:
     ]
 
 
-def _mean_or_null(values: pd.Series | np.ndarray, clusters: pd.Series | np.ndarray) -> dict | None:
-    return mean(values, clusters) if len(values) else None
+def _centre(name: str, values: pd.Series | np.ndarray, clusters: pd.Series | np.ndarray) -> dict[str, dict | None]:
+    """A mean by its name and the median beside it, null without values."""
+    return {key: of(values, clusters) if len(values) else None for key, of in ((name, mean), (f"{name}_median", median))}
 
 
 def reward_metrics(scored: pd.DataFrame, baselines: dict[str, np.ndarray], seed: int) -> dict:
@@ -141,8 +147,8 @@ def reward_metrics(scored: pd.DataFrame, baselines: dict[str, np.ndarray], seed:
         scored: cluster, chosen_reward, rejected_reward, chosen_words, rejected_words per pair.
         baselines: by name, a baseline's margin per pair, beside that of length.
 
-    `reward_mean` and `reward_std` are of all rewards, chosen and rejected; `length_correlation` is Spearman's of reward
-    and words over all responses; both responses of a pair are one observation. A subset without pairs is null.
+    `reward_mean`, `reward_median` and `reward_std` are of all rewards, chosen and rejected; `length_correlation` is Spearman's of
+    reward and words over all responses; both responses of a pair are one observation. A subset without pairs is null.
     """
     longer = scored["chosen_words"] > scored["rejected_words"]
     shorter = scored["chosen_words"] < scored["rejected_words"]
@@ -157,6 +163,7 @@ def reward_metrics(scored: pd.DataFrame, baselines: dict[str, np.ndarray], seed:
         "accuracy_longer_chosen": accuracy(scored[longer]),
         "accuracy_shorter_chosen": accuracy(scored[shorter]),
         "reward_mean": mean(np.mean(rewards, axis=0), clusters),
+        "reward_median": median(np.concatenate(rewards), np.tile(clusters, 2)) | {"n": len(scored)},
         "reward_std": paired_standard_deviation(tuple(rewards), seed, clusters),
         "length_correlation": paired_rank_correlation(rewards, words, seed, clusters),
         "baselines": {

@@ -151,6 +151,21 @@ def mean(values: Sequence[float], clusters: Clusters = None) -> dict:
     return estimate(centre, centre - half, centre + half, len(values), units)
 
 
+def median(values: Sequence[float], clusters: Clusters = None) -> dict:
+    """A median with Woodruff's interval, which few extreme values do not move.
+
+    Wilson's interval of the share of rows below the median, at the effective number of rows, is read off the rows themselves
+    (Woodruff 1952, JASA 47:635): its ends are those quantiles, at Weibull's plotting positions. Null where nothing varies.
+    """
+    values, numbers = np.asarray(values, dtype=float), cluster_numbers(clusters)
+    units = len(values) if numbers is None else _groups(numbers)
+    centre, ends = np.median(values), (np.nan, np.nan)
+    if units > 1 and np.ptp(values) > 0:
+        rows = effective_rows(half_ties(values - centre), clusters)
+        ends = np.quantile(values, wilson(rows / 2, rows), method="weibull")
+    return estimate(centre, *ends, len(values), units)
+
+
 def bootstrapped(statistic: Callable[..., Any], *columns: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
     """A statistic with a bootstrap interval, resampling whole rows, or whole clusters.
 

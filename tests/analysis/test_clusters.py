@@ -22,6 +22,7 @@ from preference_study.analysis.statistics import (
     length_controlled_win_rate,
     mcnemar,
     mean,
+    median,
     paired_difference,
     paired_mean_change,
     paired_rank_correlation,
@@ -49,6 +50,7 @@ EVERY = {
     "share": lambda x, y, a, b, c: share(a, c),
     "accuracy": lambda x, y, a, b, c: pairwise_accuracy(x, y, c),
     "mean": lambda x, y, a, b, c: mean(x, c),
+    "median": lambda x, y, a, b, c: median(x, c),
     "deviation": lambda x, y, a, b, c: standard_deviation(x, 0, c),
     "paired deviation": lambda x, y, a, b, c: paired_standard_deviation((x, y), 0, c),
     "correlation": lambda x, y, a, b, c: rank_correlation(x, y, 0, c),
@@ -88,7 +90,19 @@ def test_the_order_and_the_names_of_clusters_do_not_matter(name, monkeypatch):
 
 
 # What a number is drawn by, in estimates and in tests.
-COUNTED = {"deviation", "paired deviation", "correlation", "mean", "share", "accuracy", "d_z", "brier", "explained", "change"}
+COUNTED = {
+    "deviation",
+    "paired deviation",
+    "correlation",
+    "mean",
+    "median",
+    "share",
+    "accuracy",
+    "d_z",
+    "brier",
+    "explained",
+    "change",
+}
 
 
 @pytest.mark.parametrize("name", sorted(COUNTED))
@@ -244,6 +258,7 @@ QUICK = {  # an interval of columns and clusters, what draws the columns, the tr
     "share of one half": (share, lambda rng, c: [yes(rng, c, 0.5)], 0.5),
     "share of 0.15": (share, lambda rng, c: [yes(rng, c, 0.15)], 0.15),
     "mean": (mean, lambda rng, c: [normal(rng, c)], 0.0),
+    "median": (lambda x, c: median(np.exp(x), c), lambda rng, c: [normal(rng, c)], 1.0),
     "mean of 0 and 1": (mean, lambda rng, c: [yes(rng, c, 0.5)], 0.5),
     "difference near one half": (paired_difference, lambda rng, c: before_and_after(rng, c, 0.45, 0.55), 0.1),
     "difference near 0.15": (paired_difference, lambda rng, c: before_and_after(rng, c, 0.15, 0.2), 0.05),

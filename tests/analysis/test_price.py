@@ -38,6 +38,7 @@ LOGPS = BASE_LOGPS.assign(
 def test_chosen_and_rejected_apart_by_hand():
     found = logps_change(BASE_LOGPS, LOGPS, seed=1)
     assert [found[side]["nats_per_response"]["value"] for side in ("chosen", "rejected")] == [-15 / 6, -15 / 6]
+    assert [found[side]["nats_per_response_median"]["value"] for side in ("chosen", "rejected")] == [-2.5, -2]
     assert found["chosen"]["nats_per_token"]["value"] == pytest.approx(-15 / 50)
     assert found["rejected"]["nats_per_token"]["value"] == pytest.approx(-15 / 52)
     assert [found[side]["fell"]["value"] for side in ("chosen", "rejected")] == [5 / 6, 4 / 6]
@@ -62,6 +63,13 @@ def test_nats_a_token_are_all_nats_over_all_tokens():
     # The interval is about that of a ratio's linearisation (Cochran 1977, eq. 2.39).
     half = 1.96 * (nats - found["value"] * tokens).std(ddof=1) / math.sqrt(400) / tokens.mean()
     assert found["high"] - found["low"] == pytest.approx(2 * half, rel=0.1)
+
+
+def test_one_response_that_went_far_moves_the_mean_and_not_the_median():
+    rows = [{"cluster": i, "policy_logps": [-1.0], "base_logps": [-1.0 - far]} for i, far in enumerate([1, 2, 3, 4, 900])]
+    found = kl_from_base(rows, seed=1)
+    for name, far in (("k3", found), ("k1", found["k1"])):
+        assert far["nats_per_response"]["value"] > 180 and 2 <= far["nats_per_response_median"]["value"] <= 3, name
 
 
 def test_the_kl_divergence_by_hand():

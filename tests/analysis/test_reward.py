@@ -18,6 +18,7 @@ from preference_study.analysis.statistics import (
     explained_share,
     half_ties,
     mean,
+    median,
     paired_rank_correlation,
     paired_standard_deviation,
     paired_tests,
@@ -134,6 +135,7 @@ def test_every_number_of_the_reward_model_comes_from_its_own_column():
         "accuracy_longer_chosen": pairwise_accuracy(chosen[longer], rejected[longer], CLUSTERS[longer]),
         "accuracy_shorter_chosen": pairwise_accuracy(chosen[shorter], rejected[shorter], CLUSTERS[shorter]),
         "reward_mean": mean((chosen + rejected) / 2, CLUSTERS),
+        "reward_median": median([*chosen, *rejected], [*CLUSTERS, *CLUSTERS]) | {"n": 8},
         "reward_std": paired_standard_deviation((chosen, rejected), SEED, CLUSTERS),
         "length_correlation": paired_rank_correlation((chosen, rejected), (words, other), SEED, CLUSTERS),
         "baselines": {
@@ -147,7 +149,7 @@ def test_every_number_of_the_reward_model_comes_from_its_own_column():
 
 def test_both_responses_of_a_pair_are_one_observation():
     found = reward_metrics(scored(50), {}, SEED)
-    assert [found[name]["n"] for name in ("reward_mean", "reward_std", "length_correlation", "accuracy")] == [50] * 4
+    assert [found[name]["n"] for name in ("reward_mean", "reward_median", "reward_std", "accuracy")] == [50] * 4
 
 
 @pytest.mark.parametrize(("baseline", "value"), [("longer", 6 / 8), ("tfidf", 2.5 / 8), ("probe", 5 / 8)])
@@ -189,11 +191,17 @@ def test_every_number_of_the_analysis_comes_from_its_own_column():
         "clusters": 5,
         "correct_against_wrong": {
             "correct": mean(winning[right], CLUSTERS[right]),
+            "correct_median": median(winning[right], CLUSTERS[right]),
             "wrong": mean(winning[~right], CLUSTERS[~right]),
+            "wrong_median": median(winning[~right], CLUSTERS[~right]),
             "unpaired_t": unpaired_t(winning[right], winning[~right]),
             "note": NOTE,
         },
-        "margin": {"mean": mean(margins, CLUSTERS), "effect_size": effect_size(margins, SEED, CLUSTERS)}
+        "margin": {
+            "mean": mean(margins, CLUSTERS),
+            "median": median(margins, CLUSTERS),
+            "effect_size": effect_size(margins, SEED, CLUSTERS),
+        }
         | paired_tests(margins, CLUSTERS),
         "calibration": {
             "brier": brier_score(margins, CLUSTERS),
@@ -203,8 +211,11 @@ def test_every_number_of_the_analysis_comes_from_its_own_column():
         "by_group": {"topic": {"x": share([1, 0.5, 1, 1], list("prpp")), "y": share([0, 1, 0, 0], list("qsqt"))}},
         "length": {
             "favoured_words": mean(SIDES["favoured_words"], list("pqspqpt")),
+            "favoured_words_median": median(SIDES["favoured_words"], list("pqspqpt")),
             "other_words": mean(SIDES["other_words"], list("pqspqpt")),
+            "other_words_median": median(SIDES["other_words"], list("pqspqpt")),
             "difference": mean(more_words, list("pqspqpt")),
+            "difference_median": median(more_words, list("pqspqpt")),
             "tests": paired_tests(more_words, list("pqspqpt")),
             "correlation": paired_rank_correlation(
                 (BY_HAND["chosen_reward"], BY_HAND["rejected_reward"]), (words, other), SEED, CLUSTERS
@@ -214,8 +225,11 @@ def test_every_number_of_the_analysis_comes_from_its_own_column():
         },
         "readability": {
             "favoured": mean([3.0, 5.0, 7.5, 4.0, 6.0, 2.0], list("pqpqpt")),
+            "favoured_median": median([3.0, 5.0, 7.5, 4.0, 6.0, 2.0], list("pqpqpt")),
             "other": mean([2.5, 8.0, 6.0, 4.5, 3.0, 1.0], list("pspqpt")),
+            "other_median": median([2.5, 8.0, 6.0, 4.5, 3.0, 1.0], list("pspqpt")),
             "difference": mean(grades, list("ppqpt")),
+            "difference_median": median(grades, list("ppqpt")),
             "left_out": {"code": 2},
         }
         | paired_tests(grades, list("ppqpt")),

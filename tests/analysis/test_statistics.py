@@ -16,6 +16,7 @@ from preference_study.analysis.statistics import (
     length_controlled_win_rate,
     mcnemar,
     mean,
+    median,
     paired_rank_correlation,
     paired_tests,
     pairwise_accuracy,
@@ -79,6 +80,17 @@ def test_mean_is_students():
     interval = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert (mean(values)["low"], mean(values)["high"]) == pytest.approx(interval)
     assert mean([3.0]) == {"value": 3.0, "low": None, "high": None, "n": 1, "clusters": 1}
+
+
+def test_a_median_by_hand_and_what_does_not_move_it():
+    """Of 1 to 99 the row at share q is 100 q; Wilson's interval of one half is 0.5 -+ z / (2 sqrt(n + z^2)), 0.403 to 0.597."""
+    values = np.arange(1.0, 100.0)
+    found = median(values)
+    assert (found["value"], found["n"]) == (50.0, 99)
+    assert (found["low"], found["high"]) == pytest.approx((40.336, 59.664), abs=0.001)
+    values[-1] = 1e9
+    assert median(values) == found
+    assert median([3.0])["low"] is median([2.0, 2.0])["high"] is None
 
 
 def test_bootstraps_hold_their_values():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preference_study.analysis.statistics import mean, share
+from preference_study.analysis.statistics import mean, median, share
 from preference_study.data.conversations import prompt_key
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import REASONS, pair_id, sample_pairs, usable_pairs
@@ -187,6 +187,7 @@ def test_what_became_of_a_split_is_counted_in_its_own_place():
         "shape": "study", "columns_left_out": ["tags"], "rows_in": 9,
         "dropped": {"duplicate": 2, "empty_text": 0}, "not_sampled": 3, "rows_out": 4, "clusters": 2,
         "chosen_words": mean([3, 5, 9, 4], list("aaab")), "rejected_words": mean([2, 5, 4, 8], list("aaab")),
+        "chosen_words_median": median([3, 5, 9, 4], list("aaab")), "rejected_words_median": median([2, 5, 4, 8], list("aaab")),
         "longer_wins": share([1, 0.5, 1, 0], list("aaab")),
     }  # fmt: skip
 

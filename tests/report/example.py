@@ -18,7 +18,7 @@ from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.price import add_to_verdict, correct_prices, policy_price
 from preference_study.analysis.reward import analyse_reward, favoured_and_other
 from preference_study.analysis.scorers import members, scorers
-from preference_study.analysis.statistics import mean, proportion
+from preference_study.analysis.statistics import estimate, mean, proportion
 from preference_study.analysis.stress import compare_stress, ensemble_on_perturbations
 from preference_study.analysis.variants import compare_variants
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
@@ -228,6 +228,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
     """
     rng = np.random.default_rng(5)
     share, length = proportion(31, 40), mean(rng.normal(30, 9, 40))
+    half = estimate(27.0, 25.0, 29.0, 40)
     split = {
         "shape": "study",
         "columns_left_out": [],
@@ -238,6 +239,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
         "clusters": 20,
     }
     split |= {"chosen_words": length, "rejected_words": length, "longer_wins": share}
+    split |= {"chosen_words_median": half, "rejected_words_median": half}
     training = {
         "train_pairs": 1234,
         "train_pairs_truncated": 5,
@@ -249,6 +251,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
     }
     rows, scored = responses(["base", *methods], prompts, sandbox), scored_pairs(rng)
     reward = {key: share for key in ("accuracy", "accuracy_longer_chosen", "reward_mean", "reward_std", "length_correlation")}
+    reward["reward_median"] = half
     write_json(folder / "metrics/data.json", {"train": split, "val": split, "shared_prompts": 0})
     write_json(
         folder / "metrics/reward.json",
