@@ -17,6 +17,11 @@ from preference_study.texts.gold import with_truth
 
 PLOTS = Path("plots/methods")
 SIDES = ("chosen", "rejected")
+LABELS = {
+    "reward": "mean reward of samples",
+    "kl": "KL from base (nats a token)",
+    "length": "mean length of samples (tokens)",
+}
 SERIES = {"loss": "loss", "reward": "reward", "kl": "kl", "length": "completions_mean_length"}
 
 
@@ -75,9 +80,13 @@ def main() -> None:
     write_json("metrics/methods_cost.json", training_costs(measured, {method: trained[method]["tokens"] for method in methods}))
     rows = figures.method_rows(policies, methods)
     write_csv(PLOTS / "methods.csv", rows)
-    for name, measure in SERIES.items():
-        steps = figures.training_rows(training(methods, measure), name, methods)
-        write_csv(PLOTS / f"training_{name}.csv", figures.or_not_measured(steps))
+    steps = {name: figures.training_rows(training(methods, measure), name, methods) for name, measure in SERIES.items()}
+    for name, logged in steps.items():
+        write_csv(PLOTS / f"training_{name}.csv", figures.or_not_measured(logged))
+    # Losses have units of their own; rewards, KL and lengths can be read side by side.
+    losses = [(f"loss of {method}", "loss", own) for method, own in steps["loss"].groupby("group", sort=False)]
+    shared = [(label, name, steps[name]) for name, label in LABELS.items()]
+    write_png(PLOTS / "training.png", figures.training([*losses, *shared]))
     logps = figures.logps_rows(likelihoods(methods, {m: trained[m]["implicit_beta"] for m in methods}), methods)
     write_csv(PLOTS / "training_logps.csv", figures.or_not_measured(logps))
     write_png(PLOTS / "training_logps.png", figures.logps(logps))

@@ -53,6 +53,7 @@ def main() -> None:
     write_json("metrics/reward_training.json", trained)
     rows = figures.variant_rows(metrics)
     write_csv(PLOTS / "accuracy.csv", figures.or_not_measured(rows))
+    panels = []
     for name, measure, examples in (
         ("training", "loss", "examples"),
         ("validation", "validation_loss", "validation_examples"),
@@ -60,6 +61,8 @@ def main() -> None:
         losses = logged(params.reward.variants, measure, examples)
         steps = figures.training_rows(losses, "loss", list(losses))
         write_csv(PLOTS / f"{name}_loss.csv", figures.or_not_measured(steps))
+        panels.append((f"{name} loss (nats a pair)", "loss", steps))
+    write_png(PLOTS / "training.png", figures.training(panels))
     if metrics:
         write_png(PLOTS / "accuracy.png", figures.variants(rows))
 

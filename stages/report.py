@@ -55,7 +55,7 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
         "log_odds": {},
     }
     for part in ("reward", "policies", "groups", "methods", "stress", "variants", "best_of_n"):
-        pictures = sorted((folder / "plots" / part).glob("*.png"))
+        pictures = [path for path in sorted((folder / "plots" / part).glob("*.png")) if page.shown(path.stem)]
         study["figures"][part] = {picture.stem: page.data_uri(picture.read_bytes()) for picture in pictures}
         if (keywords := table(f"plots/{part}/keywords.csv")) is not None:
             study["keywords"][part] = page.keyword_columns(keywords)

@@ -24,6 +24,8 @@ BINS, POINTS = 30, 200
 NOT_MEASURED = "not measured"
 DPI = 120
 OVERLAID = 3  # groups that can be read on top of each other
+OUTERMOST = 0.005  # of all values, on either side, those that an axis does not bow to
+FEWEST = 20  # values; of fewer none is left out
 
 
 def colour(group: str, methods: Sequence[str] = ()) -> str:
@@ -31,6 +33,27 @@ def colour(group: str, methods: Sequence[str] = ()) -> str:
     if group == "base":
         return GREY
     return PALETTE[list(methods).index(group) % len(PALETTE)] if group in methods else GROUPS[group]
+
+
+def view(values: np.ndarray) -> tuple[float, float]:
+    """The ends of an axis for finite values, which a few far ones do not stretch.
+
+    They are the lowest and the highest value, unless the outermost half percent on a side, one value at least, would take more of
+    the axis than all others: then it ends where the others do.
+    """
+    ordered = np.sort(values)
+    if len(ordered) < FEWEST:
+        return (float(ordered[0]), float(ordered[-1])) if len(ordered) else (0.0, 1.0)
+    outermost = max(1, int(OUTERMOST * len(ordered)))
+    low, high = ordered[outermost], ordered[-1 - outermost]
+    inner = high - low
+    first = low if ordered[outermost] - ordered[0] > inner > 0 else ordered[0]
+    last = high if ordered[-1] - ordered[-1 - outermost] > inner > 0 else ordered[-1]
+    return float(first), float(last)
+
+
+def _within(values: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    return values[(values >= ends[0]) & (values <= ends[1])]
 
 
 def bin_edges(values: np.ndarray) -> np.ndarray:
@@ -53,31 +76,52 @@ def bin_edges(values: np.ndarray) -> np.ndarray:
 
 
 def histogram_rows(groups: dict[str, Sequence[float]], methods: Sequence[str] = ()) -> pd.DataFrame:
-    """The bins of `bin_edges` over all groups together: {group, low, high, count, share, n, colour} per bin and group."""
+    """The bins of `bin_edges` over all groups together, as far as `view` reaches.
+
+    Returns:
+        {group, low, high, count, share, n, outside, colour} per bin and group: count, and share of the group's n values; of these
+        `outside` lie in no bin.
+    """
     groups = _finite(groups)
-    edges = bin_edges(np.concatenate([*groups.values(), []]))
-    rows = [
-        (group, low, high, count, count / max(1, len(values)), len(values), colour(group, methods))
-        for group, values in groups.items()
-        for low, high, count in zip(edges[:-1], edges[1:], np.histogram(values, edges)[0], strict=True)
-    ]
-    return pd.DataFrame(rows, columns=["group", "low", "high", "count", "share", "n", "colour"])
+    everything = np.concatenate([*groups.values(), []])
+    edges = bin_edges(_within(everything, view(everything)))
+    rows = []
+    for group, values in groups.items():
+        counts = np.histogram(values, edges)[0]
+        n, own = len(values), colour(group, methods)
+        rows += [
+            (group, low, high, count, count / max(1, n), n, n - counts.sum(), own)
+            for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+        ]
+    return pd.DataFrame(rows, columns=["group", "low", "high", "count", "share", "n", "outside", "colour"])
 
 
 def kde_rows(groups: dict[str, Sequence[float]], methods: Sequence[str] = ()) -> pd.DataFrame:
-    """Gaussian kernel density (Scott's rule), 200 points over all groups: {group, x, density, n, colour}.
+    """Gaussian kernel density (Scott's rule), 200 points over all groups, as far as `view` reaches.
 
-    A group whose values do not differ has no density and is left out.
+    What lies outside would widen the kernel: it is left out of it, and counted. A group whose values do not differ has no density
+    and is left out.
+
+    Returns:
+        {group, x, density, n, outside, colour} per point and group; of the n values `outside` lie outside.
     """
     groups = {name: values for name, values in _finite(groups).items() if len(values) > 1 and np.ptp(values) > 0}
-    everything = np.concatenate([*groups.values(), []])
-    points = np.linspace(everything.min(), everything.max(), POINTS) if groups else []
-    rows = [
-        (group, x, y, len(values), colour(group, methods))
-        for group, values in groups.items()
-        for x, y in zip(points, gaussian_kde(values)(points), strict=True)
-    ]
-    return pd.DataFrame(rows, columns=["group", "x", "density", "n", "colour"])
+    ends = view(np.concatenate([*groups.values(), []]))
+    points = np.linspace(*ends, POINTS)
+    rows = []
+    for group, values in groups.items():
+        inside = _within(values, ends)
+        if len(inside) > 1 and np.ptp(inside) > 0:
+            density = gaussian_kde(inside)(points) * (len(inside) / len(values))
+            size = (len(values), len(values) - len(inside), colour(group, methods))
+            rows += [(group, x, y, *size) for x, y in zip(points, density, strict=True)]
+    return pd.DataFrame(rows, columns=["group", "x", "density", "n", "outside", "colour"])
+
+
+def _named(group: str, rows: pd.DataFrame) -> str:
+    """A group with how many values it has, and how many of them the axis does not reach."""
+    outside = rows["outside"].iloc[0]
+    return f"{group} (n = {rows['n'].iloc[0]}{f', {outside} outside' if outside else ''})"
 
 
 def or_not_measured(rows: pd.DataFrame) -> pd.DataFrame:
@@ -113,6 +157,44 @@ def training_rows(series: dict[str, pd.DataFrame], name: str, methods: Sequence[
         for method, steps in series.items()
     ]
     return pd.concat(tables) if tables else pd.DataFrame(columns=["group", "examples", name, "colour"])
+
+
+def training(panels: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
+    """What was logged in training, a panel a measure: each step, and means over a twentieth of the steps.
+
+    Args:
+        panels: (title, column, rows of `training_rows` with that column); those without rows are left out. Where there are none,
+            the figure says so.
+    """
+    panels = [panel for panel in panels if len(panel[2])]
+    if not panels:
+        return _nothing("Training")
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(1 + 3.6 * columns, 0.6 + 2.8 * rows), layout="constrained", dpi=DPI)
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    for (title, column, table), axes in zip(panels, grid, strict=False):
+        for group, own in table.groupby("group", sort=False):
+            _steps(axes, own["examples"], own[column], own["colour"].iloc[0], group)
+        values = _finite({column: table[column]})[column]
+        low, high = view(values)
+        if outside := len(values) - len(_within(values, (low, high))):
+            margin = 0.05 * (high - low)
+            axes.set(ylim=(low - margin, high + margin))
+            title = f"{title}, {outside} outside"
+        axes.set(xlabel="examples seen", title=title)
+        axes.legend()
+    for axes in grid:
+        axes.set_axis_off()
+    return figure
+
+
+def _steps(axes: Axes, examples: pd.Series, values: pd.Series, colour: str, label: str) -> None:
+    """A measure of training steps, which differ by their batches, and its mean over a twentieth of them."""
+    smooth = values.rolling(max(1, len(values) // 20), center=True, min_periods=1).mean()
+    marker = "o" if len(values) < FEWEST else None  # of one point there is no line
+    axes.plot(examples, values, color=colour, linewidth=0.5, alpha=0.3, marker=marker, markersize=3)
+    axes.plot(examples, smooth, color=colour, label=label)
 
 
 LOGPS_COLUMNS = ("group", "method", "side", "examples", "change", "colour")
@@ -151,10 +233,7 @@ def logps(rows: pd.DataFrame) -> Figure:
     for method, axes in zip(methods, figure.subplots(1, len(methods), sharey=True, squeeze=False)[0], strict=True):
         for side in SIDES:
             own = rows[(rows["method"] == method) & (rows["side"] == side)]
-            window = max(1, len(own) // 20)
-            smooth = own["change"].rolling(window, center=True, min_periods=1).mean()
-            axes.plot(own["examples"], own["change"], color=GROUPS[side], linewidth=0.5, alpha=0.3)
-            axes.plot(own["examples"], smooth, color=GROUPS[side], label=side)
+            _steps(axes, own["examples"], own["change"], GROUPS[side], side)
         axes.axhline(0, color="black", linewidth=0.5)
         axes.set(xlabel="examples seen", title=method)
     axes.legend()
@@ -176,7 +255,7 @@ def histogram(bins: pd.DataFrame, title: str, x_label: str, unit: str) -> Figure
     axes = figure.subplots(panels, sharex=True, sharey=True, squeeze=False)[:, 0]
     for place, (group, rows) in enumerate(groups):
         edges = [*rows["low"], rows["high"].iloc[-1]]
-        label, fill = f"{group} (n = {rows['n'].iloc[0]})", rows["colour"].iloc[0]
+        label, fill = _named(group, rows), rows["colour"].iloc[0]
         axes[place % panels].stairs(rows["share"], edges, fill=True, alpha=0.45, color=fill, label=label)
     for panel in axes if groups else []:
         panel.legend()
@@ -191,7 +270,7 @@ def kde(points: pd.DataFrame, title: str, x_label: str) -> Figure:
     figure, axes = _axes()
     groups = list(points.groupby("group", sort=False))
     for group, rows in groups:
-        label, line = f"{group} (n = {rows['n'].iloc[0]})", rows["colour"].iloc[0]
+        label, line = _named(group, rows), rows["colour"].iloc[0]
         axes.plot(rows["x"], rows["density"], color=line, label=label)
         if len(groups) <= OVERLAID:
             axes.fill_between(rows["x"], rows["density"], color=line, alpha=0.15)
@@ -214,8 +293,15 @@ def scatter(base: Sequence[float], others: dict[str, Sequence[float]], methods: 
     rows = -(-len(methods) // columns)
     figure = Figure(figsize=(1 + 3.6 * columns, 1 + 3.6 * rows), layout="constrained", dpi=DPI)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    everything = np.concatenate([base, *others.values()])
+    low, high = view(everything)
+    margin = 0.05 * (high - low)
     for (method, rewards), panel in zip(others.items(), panels, strict=False):
-        panel.scatter(base, rewards, s=12, alpha=0.6, color=colour(method, methods), label=method)
+        outside = sum(not low <= x <= high or not low <= y <= high for x, y in zip(base, rewards, strict=True))
+        label = f"{method}, {outside} outside" if outside else method
+        panel.scatter(base, rewards, s=12, alpha=0.6, color=colour(method, methods), label=label)
+        if (low, high) != (everything.min(), everything.max()):
+            panel.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
         panel.axline((float(np.mean(base)), float(np.mean(base))), slope=1, color="black", linewidth=1)
         panel.set_aspect("equal")
         panel.legend()

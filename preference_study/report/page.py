@@ -79,6 +79,15 @@ def scale(estimate: dict, share: bool) -> dict[str, float]:
     return {key: 0.5 + end / widest / 2 for key, end in ends.items()}
 
 
+def shown(picture: str) -> bool:
+    """Whether a picture of that name is on the page; all are in plots/.
+
+    Of the same values plots/ has a histogram and a density, as the original study has. The page shows the histogram: it counts
+    what is there, while a density smooths over bounds such as zero words, and over the peak where responses are cut off.
+    """
+    return not picture.endswith("_kde")
+
+
 def data_uri(png: bytes) -> str:
     """A picture as an address that holds it, in 128 colours: drawings look the same, and the page is half as large."""
     small = io.BytesIO()

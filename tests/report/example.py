@@ -145,6 +145,8 @@ def methods_outputs(folder: Path, methods: list[str], rows: list[dict]) -> None:
     plots = folder / "plots/methods"
     write_png(plots / "methods.png", figures.method_shares(figures.method_rows(policies, methods)))
     steps = pd.DataFrame({"examples": range(60), "value": np.linspace(0, -9, 60)})
+    losses = figures.training_rows({methods[0]: steps}, "loss", methods)
+    write_png(plots / "training.png", figures.training([("loss", "loss", losses)]))
     write_png(plots / "training_logps.png", figures.logps(figures.logps_rows({(methods[0], "chosen"): steps}, methods)))
     write_png(plots / "plane.png", figures.plane(figures.plane_rows(policies, {}, {}, methods)))
     write_png(plots / "pairwise.png", figures.win_matrix(pair_matrix(made["pairs"], ["base", *methods], "reward")))
@@ -195,6 +197,8 @@ def variants_outputs(folder: Path, scored: pd.DataFrame, rng: np.random.Generato
     metrics = compare_variants({"standard": scored, "product_of_experts": other}, {"product_of_experts": learned}, seed=1)
     write_json(folder / "metrics/variants.json", metrics)
     write_png(folder / "plots/variants/accuracy.png", figures.variants(figures.variant_rows(metrics)))
+    steps = figures.training_rows({"standard": pd.DataFrame({"examples": range(60), "value": 0.5})}, "loss", ["standard"])
+    write_png(folder / "plots/variants/training.png", figures.training([("training loss", "loss", steps)]))
     samples = pd.DataFrame({"id": np.repeat([str(i) for i in range(20)], 8), "sample": list(range(8)) * 20})
     samples["cluster"] = samples["id"]
     samples["words"], samples["gold"] = rng.integers(5, 60, 160), rng.random(160) < 0.4
@@ -277,7 +281,14 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
         word_tables(folder / "plots/reward", ["favoured", "other", "training set"], "favoured against other")
         word_tables(folder / "plots/policies", ["base", *methods, "training set"], f"{methods[0]} against base")
         points = figures.kde_rows({"chosen": scored["chosen_reward"], "rejected": scored["rejected_reward"]})
-        for name in ("reward/score_kde", "reward/words_kde", "reward/reliability", "policies/shares", "policies/a_new_picture"):
+        shown = (
+            "reward/score_histogram",
+            "reward/words_histogram",
+            "reward/reliability",
+            "policies/shares",
+            "policies/a_new_picture",
+        )
+        for name in (*shown, "reward/score_kde", "policies/words_kde"):
             write_png(folder / f"plots/{name}.png", figures.kde(points, "Made up", "reward"))
 
 

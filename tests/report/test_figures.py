@@ -57,6 +57,59 @@ def test_a_density_integrates_to_what_lies_in_view():
     figures.kde(constant, "Nothing to see", "x")
 
 
+def test_an_axis_does_not_bow_to_one_value():
+    values = np.arange(100.0)
+    assert figures.view(values) == (0, 99)
+    assert figures.view(np.array([*values, 1000.0])) == (0, 99) and figures.view(np.array([-1000.0, *values])) == (0, 99)
+    assert figures.view(np.array([-1000.0, *values, 1000.0])) == (0, 99)
+    assert figures.view(np.array([*values, 150.0])) == (0, 150)  # it takes less than half of the axis
+    assert figures.view(np.array([*values, 900.0, 1000.0])) == (0, 1000)  # two of a hundred are no exception
+    assert figures.view(np.array([0.0] * 50 + [7.0])) == (0, 7)  # all others are one value: there is no axis without it
+    assert figures.view(np.array([1.0, 2.0, 900.0])) == (1, 900) and figures.view(np.array([])) == (0, 1)
+    many = np.random.default_rng(0).normal(size=5000)
+    assert figures.view(many) == (many.min(), many.max())
+    far = np.concatenate([many, np.full(20, 500.0)])
+    low, high = figures.view(far)
+    assert low == many.min() and high < 4
+
+
+def test_what_lies_outside_is_counted_and_said():
+    groups = {"base": [*np.arange(100.0), 5000.0], "dpo": [*np.arange(100.0)]}
+    bins = figures.histogram_rows(groups, ["dpo"])
+    assert bins["high"].max() <= 105 and bins.groupby("group")["count"].sum().to_dict() == {"base": 100, "dpo": 100}
+    assert bins.groupby("group")["outside"].first().to_dict() == {"base": 1, "dpo": 0}
+    assert bins.groupby("group")["share"].sum().to_dict() == pytest.approx({"base": 100 / 101, "dpo": 1})
+    points = figures.kde_rows(groups, ["dpo"])
+    assert points["x"].max() == 99 and points.groupby("group")["outside"].first().to_dict() == {"base": 1, "dpo": 0}
+    plain = figures.kde_rows({"dpo": groups["dpo"]}, ["dpo"])  # the far value does not widen the kernel
+    base = points.loc[points["group"] == "base", "density"]
+    assert base.to_numpy() == pytest.approx(plain["density"].to_numpy() * 100 / 101)
+    for figure in (figures.histogram(bins, "Words", "words", "responses"), figures.kde(points, "Words", "words")):
+        told = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        assert told == ["base (n = 101, 1 outside)", "dpo (n = 100)"]
+    base, dpo = np.arange(60.0), np.arange(60.0)
+    dpo[3], base[4] = 4000.0, -4000.0
+    panel = figures.scatter(base, {"dpo": dpo}, ["dpo"]).axes[0]
+    assert panel.get_legend().get_texts()[0].get_text() == "dpo, 2 outside" and panel.get_xlim()[1] < 70
+
+
+def test_training_is_drawn_a_panel_a_measure():
+    steps = {
+        name: pd.DataFrame({"examples": range(40), "value": np.arange(40.0) + place}) for place, name in enumerate(("dpo", "ipo"))
+    }
+    rows = figures.training_rows(steps, "loss", METHODS)
+    nothing = figures.training_rows({}, "kl", METHODS)
+    spike = rows[rows["group"] == "dpo"].rename(columns={"loss": "reward"}).assign(reward=[*range(39), 5000.0])
+    figure = figures.training([("loss", "loss", rows), ("KL", "kl", nothing), ("reward", "reward", spike)])
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title() for axes in shown] == ["loss", "reward, 1 outside"] and shown[1].get_ylim()[1] < 50
+    raw, smooth, other, _ = shown[0].lines
+    assert list(raw.get_ydata()) == list(range(40)) and list(smooth.get_ydata()[:3]) == [0, 0.5, 1.5]  # means of two steps
+    assert list(other.get_ydata()) == list(range(1, 41)) and other.get_color() == figures.colour("ipo", METHODS)
+    assert [text.get_text() for text in shown[0].get_legend().get_texts()] == ["dpo", "ipo"]
+    assert figures.training([("KL", "kl", nothing)]).texts[0].get_text() == "Training: not measured"
+
+
 def test_a_policy_has_one_colour_everywhere():
     methods = ["dpo", "ipo"]
     assert figures.colour("base", methods) == figures.GREY

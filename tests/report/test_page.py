@@ -157,7 +157,7 @@ def test_the_stage_writes_the_page(tmp_path, monkeypatch):
     verdict = read_json("metrics/policies.json")["dpo"]["against_base"]["verdict"]
     assert f"Reward: {verdict['reward']}" in page and "A new picture" in page and "transformers" in page
     assert "from code of an unknown commit: this folder is not a git repository" in page
-    assert page.count("<img ") == 12 and "<img src=x" not in page
+    assert page.count("<img ") == 14 and "density" not in page and "<img src=x" not in page
     assert not re.search(r"(?:src|href|url)\W{1,2}(?:https?:)?//", page)
 
 

@@ -110,7 +110,12 @@ def test_each_file_is_of_its_own_measure(folder, monkeypatch):
     pd.testing.assert_frame_equal(
         shares, method_rows(read_json("metrics/policies.json"), METHODS).reset_index(drop=True), check_dtype=False
     )
-    assert set(pictures) == {"methods", "pairwise", "training_logps", "plane"}
+    assert set(pictures) == {"methods", "pairwise", "training", "training_logps", "plane"}
+    drawn = {axes.get_title(): list(axes.lines[0].get_ydata()) for axes in pictures["training"].axes if axes.axison}
+    assert drawn == {
+        "loss of dpo": [1.5, 1.25], "loss of rloo": [2.5, 2.25], "mean reward of samples": [-1, 2],
+        "KL from base (nats a token)": [0, 0.125, 0.25], "mean length of samples (tokens)": [33, 20],
+    }  # fmt: skip
     ticks = [label.get_text() for label in pictures["pairwise"].axes[0].get_xticklabels()]
     assert [tick.split("\n")[0] for tick in ticks] == ["base", *METHODS]
 
