@@ -25,6 +25,7 @@ NOT_MEASURED = "not measured"
 DPI = 120
 OVERLAID = 3  # groups that can be read on top of each other
 OUTERMOST = 0.005  # of all values, on either side, those that an axis does not bow to
+MIDDLE = (0.025, 0.975)
 FEWEST = 20  # values; of fewer none is left out
 
 
@@ -163,10 +164,10 @@ def training(panels: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
     """What was logged in training, a panel a measure: each step, and means over a twentieth of the steps.
 
     Args:
-        panels: (title, column, rows of `training_rows` with that column); those without rows are left out. Where there are none,
-            the figure says so.
+        panels: (title, column, rows of `training_rows` with that column); those of one step or none are left out. Where there are
+            none, the figure says so.
     """
-    panels = [panel for panel in panels if len(panel[2])]
+    panels = [panel for panel in panels if panel[2]["group"].duplicated().any()]
     if not panels:
         return _nothing("Training")
     columns = min(3, len(panels))
@@ -176,13 +177,14 @@ def training(panels: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
     for (title, column, table), axes in zip(panels, grid, strict=False):
         for group, own in table.groupby("group", sort=False):
             _steps(axes, own["examples"], own[column], own["colour"].iloc[0], group)
-        values = _finite({column: table[column]})[column]
-        low, high = view(values)
-        if outside := len(values) - len(_within(values, (low, high))):
-            margin = 0.05 * (high - low)
+        # Steps of few pairs go far up and down: the axis is that of the means and of nineteen in twenty of the steps.
+        ends = [view(np.concatenate([line.get_ydata() for line in axes.lines[1::2]])), np.quantile(table[column], MIDDLE)]
+        low, high = min(low for low, _ in ends), max(high for _, high in ends)
+        margin = 0.05 * (high - low)
+        outside = int((~table[column].between(low - margin, high + margin)).sum())
+        if outside:
             axes.set(ylim=(low - margin, high + margin))
-            title = f"{title}, {outside} outside"
-        axes.set(xlabel="examples seen", title=title)
+        axes.set(title=title, xlabel=f"examples seen{f'; {outside} of {len(table)} steps outside' if outside else ''}")
         axes.legend()
     for axes in grid:
         axes.set_axis_off()

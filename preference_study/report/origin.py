@@ -28,7 +28,7 @@ def origin(folder: Path, data: Mapping[str, str], seed: int, now: datetime, envi
     return {
         "code": code(folder),
         "experiment": environment.get("DVC_EXP_NAME") or None,
-        "made": now.strftime("%Y-%m-%d %H:%M:%S ") + now.strftime("%Z (UTC%z)"),
+        "made": now.isoformat(sep=" ", timespec="seconds"),
         "seed": str(seed),
         "data": [{"what": what, "file": file, "md5": md5(folder / file)} for what, file in data.items()],
     }

@@ -102,11 +102,13 @@ def test_training_is_drawn_a_panel_a_measure():
     spike = rows[rows["group"] == "dpo"].rename(columns={"loss": "reward"}).assign(reward=[*range(39), 5000.0])
     figure = figures.training([("loss", "loss", rows), ("KL", "kl", nothing), ("reward", "reward", spike)])
     shown = [axes for axes in figure.axes if axes.axison]
-    assert [axes.get_title() for axes in shown] == ["loss", "reward, 1 outside"] and shown[1].get_ylim()[1] < 50
+    assert [axes.get_title() for axes in shown] == ["loss", "reward"] and shown[1].get_ylim()[1] < 200
+    assert [axes.get_xlabel() for axes in shown] == ["examples seen", "examples seen; 1 of 40 steps outside"]
     raw, smooth, other, _ = shown[0].lines
     assert list(raw.get_ydata()) == list(range(40)) and list(smooth.get_ydata()[:3]) == [0, 0.5, 1.5]  # means of two steps
     assert list(other.get_ydata()) == list(range(1, 41)) and other.get_color() == figures.colour("ipo", METHODS)
     assert [text.get_text() for text in shown[0].get_legend().get_texts()] == ["dpo", "ipo"]
+    assert figures.training([("loss", "loss", rows[:1])]).texts[0].get_text() == "Training: not measured"  # one step
     assert figures.training([("KL", "kl", nothing)]).texts[0].get_text() == "Training: not measured"
 
 

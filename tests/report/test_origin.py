@@ -57,7 +57,7 @@ def test_experiment_time_seed_and_data(tmp_path):
     (tmp_path / "train.csv").write_bytes(b"abc")
     files = {"training pairs": "train.csv", "prompts": "gone.csv"}
     found = origin(tmp_path, files, 17, NOW, {"DVC_EXP_NAME": "sharp-bast"})
-    assert (found["experiment"], found["made"], found["seed"]) == ("sharp-bast", "2026-02-03 04:05:06 IST (UTC+0530)", "17")
+    assert (found["experiment"], found["made"], found["seed"]) == ("sharp-bast", "2026-02-03 04:05:06+05:30", "17")
     assert found["data"] == [
         {"what": "training pairs", "file": "train.csv", "md5": hashlib.md5(b"abc").hexdigest()},
         {"what": "prompts", "file": "gone.csv", "md5": None},

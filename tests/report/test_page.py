@@ -37,7 +37,7 @@ MADE_ON = {"processor": "one <made up>"}
 RUN_OF = {
     "code": "commit 0123456789ab with uncommitted changes: <b>params.yaml",
     "experiment": "sharp-bast",
-    "made": "2026-02-03 04:05:06 CET (UTC+0100)",
+    "made": "2026-02-03 04:05:06+01:00",
     "seed": "17",
     "data": [
         {"what": "training pairs", "file": "data/train.parquet", "md5": "d41d8cd98f00b204e9800998ecf8427e"},
@@ -165,7 +165,7 @@ def test_the_page_says_which_run_it_is_of(tmp_path):
     write_example(tmp_path, ["dpo"])
     page = page_of(tmp_path, ["dpo"])
     top = page.split('<section id="summary"')[0]
-    assert "Experiment <b>sharp-bast</b>, made 2026-02-03 04:05:06 CET (UTC+0100) from commit 0123456789ab" in top
+    assert "Experiment <b>sharp-bast</b>, made 2026-02-03 04:05:06+01:00 from commit 0123456789ab" in top
     assert "&lt;b&gt;params.yaml; seed 17" in top
     _, *rows = starting(tables(page, "settings"), "The data files")
     assert rows == [
