@@ -32,6 +32,25 @@ def test_comparing_parameters_as_readme_does(finished):
     assert type_in(folder, "git status --porcelain") == ""
 
 
+def test_two_experiments_side_by_side(finished):
+    folder, activate = finished.folder, finished.activate
+    experiment, compared = commands("docs/pipeline.md")[7:]
+    type_in(folder, activate, experiment, "git checkout -q .", "dvc checkout -q")
+    printed = type_in(folder, activate, compared)
+    found = json.loads((folder / "reports/compare.json").read_text())
+    assert found["parameters"] == [{"name": "policy.dpo.beta", "a": found["parameters"][0]["a"], "b": 0.2}]
+    assert (found["a"]["called"], found["b"]["called"]) == ("DPO of HEAD", "DPO of other-beta") and not found["judge"]["differs"]
+    assert found["b_against_a"]["verdict"]["sentence"] in printed and (folder / "reports/compare.html").exists()
+    # Against base, it is what the pipeline says.
+    type_in(folder, activate, "python -m preference_study.compare HEAD HEAD --method base --other-method dpo")
+    again, policies = (json.loads((folder / name).read_text()) for name in ("reports/compare.json", "metrics/policies.json"))
+    of_pipeline = policies["dpo"]["against_base"]
+    for measure in ("wins", "win_rate", "win_rate_length_controlled", "words_difference", "gold", "letter"):
+        assert again["b_against_a"][measure] == of_pipeline[measure], measure
+    type_in(folder, activate, "rm reports/compare.html reports/compare.json", "dvc exp remove other-beta")
+    assert type_in(folder, "git status --porcelain") == ""
+
+
 def test_a_grid_is_run_shown_and_ranked(finished):
     folder, activate = finished.folder, finished.activate
     queue, run_all, show, rank = commands("docs/pipeline.md")[:4]
@@ -74,7 +93,7 @@ def test_full_size_is_one_command_away_and_so_is_the_way_back(finished):
 
 def test_what_was_pushed_is_there_elsewhere(finished, tmp_path):
     folder, activate = finished.folder, finished.activate
-    remote, commit, push = commands("docs/pipeline.md")[4:]
+    remote, commit, push = commands("docs/pipeline.md")[4:7]
     type_in(folder, activate, remote.replace("/tmp/preference-study-storage", str(tmp_path / "storage")), commit, push)
     type_in(tmp_path, f"source {ACTIVATE}", f"git clone -q {folder} elsewhere", "cd elsewhere", "dvc pull -q")
     assert stages_run(type_in(tmp_path / "elsewhere", f"source {ACTIVATE}", "dvc repro")) == set()

@@ -29,12 +29,42 @@ TRUTHS = ("gold", "letter")  # of a response on the sandbox: preference_study.te
 UNPAIRED = "as in the original study; both policies answer the same prompts, so it is the wrong test"
 
 
+def describe_responses(responses: pd.DataFrame, seed: int) -> dict:
+    """One policy's responses on their own.
+
+    Args:
+        responses: cluster, words, headings, list_items, bold, finished, reading_grade (NaN where left out), repetition, refuses;
+            reward, where they were scored; on the sandbox also letter and gold. What hangs on a column that is not there is left
+            out.
+    """
+    grades, clusters = responses["reading_grade"].dropna(), responses["cluster"]
+    description = {}
+    if "reward" in responses:
+        description["reward_mean"] = mean(responses["reward"], clusters)
+        description["reward_median"] = median(responses["reward"], clusters)
+        description["reward_std"] = standard_deviation(responses["reward"], seed, clusters)
+    description |= {
+        "words_mean": mean(responses["words"], clusters),
+        "words_median": median(responses["words"], clusters),
+        "reading_grade_mean": mean(grades, clusters[grades.index]) if len(grades) else None,
+        "reading_grade_median": median(grades, clusters[grades.index]) if len(grades) else None,
+        "repetition_mean": mean(responses["repetition"], clusters),
+        "finished": share(responses["finished"], clusters),
+        "refusals": share(responses["refuses"], clusters),
+    }
+    for truth in TRUTHS:
+        if truth in responses:
+            description[f"{truth}_rate"] = share(responses[truth], clusters)
+    if {"gold", "reward"} <= set(responses):
+        description["reward_tells_gold"] = telling_gold(responses, seed)
+    return description
+
+
 def describe_policy(responses: pd.DataFrame, logps: pd.DataFrame, reference: pd.DataFrame, beta: float | None, seed: int) -> dict:
     """One policy on its own.
 
     Args:
-        responses: its scored responses: cluster, reward, words, headings, list_items, bold, finished, reading_grade (NaN where
-            left out), repetition, refuses and, on the sandbox, letter and gold.
+        responses: its scored responses, as `describe_responses` takes them.
         logps: cluster, chosen_logp and rejected_logp per validation pair under the policy. Both responses of a pair are one
             observation.
         reference: the same under the base model.
@@ -45,142 +75,149 @@ def describe_policy(responses: pd.DataFrame, logps: pd.DataFrame, reference: pd.
     chosen = (logps["chosen_logp"] - reference["chosen_logp"]).to_numpy()
     rejected = (logps["rejected_logp"] - reference["rejected_logp"]).to_numpy()
     implicit = None if beta is None else (beta * chosen, beta * rejected)
-    grades = responses["reading_grade"].dropna()
-    clusters, of_pairs = responses["cluster"], logps["cluster"]
-    description = {
-        "reward_mean": mean(responses["reward"], clusters),
-        "reward_median": median(responses["reward"], clusters),
-        "reward_std": standard_deviation(responses["reward"], seed, clusters),
-        "words_mean": mean(responses["words"], clusters),
-        "words_median": median(responses["words"], clusters),
-        "reading_grade_mean": mean(grades, clusters[grades.index]) if len(grades) else None,
-        "reading_grade_median": median(grades, clusters[grades.index]) if len(grades) else None,
-        "repetition_mean": mean(responses["repetition"], clusters),
-        "finished": share(responses["finished"], clusters),
-        "refusals": share(responses["refuses"], clusters),
+    of_pairs = logps["cluster"]
+    return describe_responses(responses, seed) | {
         "implicit_accuracy": pairwise_accuracy(chosen, rejected, of_pairs),
         "implicit_reward_mean": None if implicit is None else mean(np.mean(implicit, axis=0), of_pairs),
         "implicit_reward_std": None if implicit is None else paired_standard_deviation(implicit, seed, of_pairs),
         "likelihood_accuracy": pairwise_accuracy(logps["chosen_logp"], logps["rejected_logp"], of_pairs),
     }
-    for truth in TRUTHS:
-        if truth in responses:
-            description[f"{truth}_rate"] = share(responses[truth], clusters)
-    if "gold" in responses:
-        description["reward_tells_gold"] = telling_gold(responses, seed)
-    return description
 
 
-def policy_against_base(
-    base: pd.DataFrame, policy: pd.DataFrame, base_logps: pd.DataFrame, logps: pd.DataFrame, seed: int
-) -> dict:
-    """One policy against base on the same prompts, a tie being half a win; p-values are not corrected yet.
+def _test_row(outcome: str, test: str, result: dict | None, clusters: pd.Series) -> dict:
+    return {
+        "outcome": outcome,
+        "test": test,
+        "statistic": (result or {}).get("statistic"),
+        "p": (result or {}).get("p"),
+        # A sign test is of what differs: ties are no part of it.
+        "n": (result or {}).get("n", len(clusters)),
+        "clusters": (result or {}).get("clusters", clusters.nunique()),
+    }
 
-    Args:
-        base, policy: as `describe_policy` takes them, in the same order of prompts.
-        base_logps, logps: of the same validation pairs in the same order.
-    """
-    difference = policy["reward"].to_numpy() - base["reward"].to_numpy()
-    words = policy["words"].to_numpy() - base["words"].to_numpy()
-    grades = (policy["reading_grade"] - base["reading_grade"]).dropna()
-    clusters, of_pairs = base["cluster"], base_logps["cluster"]
-    of_grades = clusters[grades.index]
-    repetition = policy["repetition"].to_numpy() - base["repetition"].to_numpy()
-    ranked, base_ranked = (table["chosen_logp"] > table["rejected_logp"] for table in (logps, base_logps))
-    implicit = (logps["chosen_logp"] - base_logps["chosen_logp"]) - (logps["rejected_logp"] - base_logps["rejected_logp"])
+
+def _by_reward(reference: pd.DataFrame, policy: pd.DataFrame, seed: int) -> dict:
+    difference = policy["reward"].to_numpy() - reference["reward"].to_numpy()
+    words = policy["words"].to_numpy() - reference["words"].to_numpy()
+    clusters = reference["cluster"]
     wins, losses = int((difference > 0).sum()), int((difference < 0).sum())
-    comparison = {
+    style = style_controlled(half_ties(difference), reference, policy, seed)
+    found = {
+        "sign": sign_test(difference, clusters),
+        "paired t": paired_tests(difference, clusters)["paired_t"],
+        "Wilcoxon": paired_tests(difference, clusters)["wilcoxon"],
+    }
+    even = {"p": even_at_equal_features_p(half_ties(difference), length_feature(words)[:, None], clusters)}
+    rows = [_test_row("reward", test, result, clusters) for test, result in found.items()]
+    rows.insert(1, _test_row(*EQUAL_LENGTH, even, clusters))
+    return {
         "wins": wins,
         "losses": losses,
         "ties": len(difference) - wins - losses,
-        "win_rate": pairwise_accuracy(policy["reward"], base["reward"], clusters),
+        "win_rate": pairwise_accuracy(policy["reward"], reference["reward"], clusters),
         "win_rate_length_controlled": length_controlled_win_rate(half_ties(difference), words, seed, clusters),
+        "win_rate_style_controlled": style["win_rate"],
+        "style_coefficients": style["coefficients"],
+        "style_left_out": style["left_out"],
         "reward_difference": mean(difference, clusters),
         "reward_difference_median": median(difference, clusters),
         "effect_size": effect_size(difference, seed, clusters),
+        "tests": rows,
+    }
+
+
+def responses_against(reference: pd.DataFrame, policy: pd.DataFrame, seed: int) -> dict:
+    """One policy's responses against another's to the same prompts, a tie being half a win; p-values are not corrected yet.
+
+    Args:
+        reference, policy: as `describe_responses` takes them, in the same order of prompts. Where they have no rewards, nothing
+            is said of them.
+    """
+    words = policy["words"].to_numpy() - reference["words"].to_numpy()
+    grades = (policy["reading_grade"] - reference["reading_grade"]).dropna()
+    clusters = reference["cluster"]
+    of_grades = clusters[grades.index]
+    repetition = policy["repetition"].to_numpy() - reference["repetition"].to_numpy()
+    comparison = _by_reward(reference, policy, seed) if "reward" in policy else {"tests": []}
+    comparison |= {
         "words_difference": mean(words, clusters),
         "words_difference_median": median(words, clusters),
         "reading_grade_difference": mean(grades, of_grades) if len(grades) else None,
         "reading_grade_difference_median": median(grades, of_grades) if len(grades) else None,
         "repetition_difference": mean(repetition, clusters),
-        "likelihood": mcnemar(base_ranked, ranked, of_pairs),
     }
-    style = style_controlled(half_ties(difference), base, policy, seed)
-    comparison["win_rate_style_controlled"] = style["win_rate"]
-    comparison |= {"style_coefficients": style["coefficients"], "style_left_out": style["left_out"]}
     found = {
-        ("reward", "sign"): sign_test(difference, clusters),
-        EQUAL_LENGTH: {"p": even_at_equal_features_p(half_ties(difference), length_feature(words)[:, None], clusters)},
-        ("reward", "paired t"): paired_tests(difference, clusters)["paired_t"],
-        ("reward", "Wilcoxon"): paired_tests(difference, clusters)["wilcoxon"],
-        ("words", "Wilcoxon"): paired_tests(words, clusters)["wilcoxon"],
-        ("reading grade", "Wilcoxon"): paired_tests(grades, of_grades)["wilcoxon"],
-        ("repetition", "Wilcoxon"): paired_tests(repetition, clusters)["wilcoxon"],
-        # Base's implicit accuracy is one half by definition, so the test against base is one against one half.
-        ("implicit accuracy", "sign"): sign_test(implicit, of_pairs),
-        ("likelihood accuracy", "McNemar"): comparison["likelihood"],
-        ("finished", "McNemar"): mcnemar(base["finished"], policy["finished"], clusters),
-        ("refusals", "McNemar"): mcnemar(base["refuses"], policy["refuses"], clusters),
+        ("words", "Wilcoxon"): (paired_tests(words, clusters)["wilcoxon"], clusters),
+        ("reading grade", "Wilcoxon"): (paired_tests(grades, of_grades)["wilcoxon"], of_grades),
+        ("repetition", "Wilcoxon"): (paired_tests(repetition, clusters)["wilcoxon"], clusters),
+        ("finished", "McNemar"): (mcnemar(reference["finished"], policy["finished"], clusters), clusters),
+        ("refusals", "McNemar"): (mcnemar(reference["refuses"], policy["refuses"], clusters), clusters),
     }
     for truth in TRUTHS:
         if truth in policy:
-            found[truth, "McNemar"] = comparison[truth] = mcnemar(base[truth], policy[truth], clusters)
-    pairs = (len(implicit), of_pairs.nunique())
-    sizes = {"reading grade": (len(grades), of_grades.nunique()), "implicit accuracy": pairs, "likelihood accuracy": pairs}
-    whole = (len(difference), clusters.nunique())
-    comparison["tests"] = [
-        {
-            "outcome": outcome,
-            "test": test,
-            "statistic": (result or {}).get("statistic"),
-            "p": (result or {}).get("p"),
-            # A sign test is of what differs: ties are no part of it.
-            "n": (result or {}).get("n", sizes.get(outcome, whole)[0]),
-            "clusters": (result or {}).get("clusters", sizes.get(outcome, whole)[1]),
-        }
-        for (outcome, test), result in found.items()
+            comparison[truth] = mcnemar(reference[truth], policy[truth], clusters)
+            found[truth, "McNemar"] = (comparison[truth], clusters)
+    comparison["tests"] += [_test_row(*name, result, of) for name, (result, of) in found.items()]
+    return comparison
+
+
+def policy_against_base(
+    base: pd.DataFrame, policy: pd.DataFrame, base_logps: pd.DataFrame, logps: pd.DataFrame, seed: int
+) -> dict:
+    """One policy against base: its responses, and its ranking of the validation pairs; p-values are not corrected yet.
+
+    Args:
+        base, policy: as `responses_against` takes them.
+        base_logps, logps: as `describe_policy` takes them, of the same validation pairs in the same order.
+    """
+    ranked, base_ranked = (table["chosen_logp"] > table["rejected_logp"] for table in (logps, base_logps))
+    implicit = (logps["chosen_logp"] - base_logps["chosen_logp"]) - (logps["rejected_logp"] - base_logps["rejected_logp"])
+    of_pairs = base_logps["cluster"]
+    comparison = responses_against(base, policy, seed)
+    comparison["likelihood"] = mcnemar(base_ranked, ranked, of_pairs)
+    comparison["tests"] += [
+        # Base's implicit accuracy is one half by definition, so the test against base is one against one half.
+        _test_row("implicit accuracy", "sign", sign_test(implicit, of_pairs), of_pairs),
+        _test_row("likelihood accuracy", "McNemar", comparison["likelihood"], of_pairs),
     ]
     return comparison
 
 
-def evidence(base: pd.DataFrame, policy: pd.DataFrame, smallest: dict[str, float]) -> dict:
+def evidence(reference: pd.DataFrame, policy: pd.DataFrame, smallest: dict[str, float]) -> dict:
     """Per outcome, reward and gold, whether the difference is smaller than the one that matters, and how exactly it is known.
 
     Args:
-        base, policy: as `describe_policy` takes them, in the same order of prompts.
+        reference, policy: as `responses_against` takes them.
         smallest: win_rate, from one half, and gold_rate: the smallest differences that matter.
     """
-    points = half_ties(policy["reward"].to_numpy() - base["reward"].to_numpy())
-    found = {"reward": win_rate_evidence(points, base["cluster"], smallest["win_rate"])}
+    found = {}
+    if "reward" in policy:
+        points = half_ties(policy["reward"].to_numpy() - reference["reward"].to_numpy())
+        found["reward"] = win_rate_evidence(points, reference["cluster"], smallest["win_rate"])
     if "gold" in policy:
-        found["gold"] = rate_evidence(base["gold"], policy["gold"], base["cluster"], smallest["gold_rate"])
+        found["gold"] = rate_evidence(reference["gold"], policy["gold"], reference["cluster"], smallest["gold_rate"])
     return found
 
 
-def correct_tests(comparisons: dict[str, dict], unpaired: dict[str, dict | None], right_to_judge: dict) -> None:
-    """Add, in place, Holm's corrections, the verdicts, and the original study's test.
+def correct_tests(comparisons: dict[str, dict], right_to_judge: dict, reference: str = "base") -> None:
+    """Add, in place, Holm's corrections and the verdicts.
 
     The tests that verdicts go by are one family over all policies; those that only describe are another; and so are the tests
     that a difference is smaller than matters.
 
     Args:
-        comparisons: per method what `policy_against_base` returned, with `evidence`.
-        unpaired: per method the unpaired t-test of its rewards and base's; it is reported and is no part of a family.
+        comparisons: per policy what `responses_against` or `policy_against_base` returned, with `evidence`.
         right_to_judge: of the reward model.
+        reference: the policy they are held against.
     """
     rows = [row for comparison in comparisons.values() for row in comparison["tests"]]
     of_verdicts = [row for row in rows if (row["outcome"], row["test"]) in VERDICT_TESTS]
     for family in (of_verdicts, [row for row in rows if (row["outcome"], row["test"]) not in VERDICT_TESTS]):
         holm_in_place((row, "p") for row in family)
     holm_in_place((row, "p_equivalent") for comparison in comparisons.values() for row in comparison["evidence"].values())
-    for method, comparison in comparisons.items():
+    for policy, comparison in comparisons.items():
         comparison["tests_of_verdicts"] = len(of_verdicts)
-        comparison["verdict"] = verdict(method, comparison, right_to_judge)
-        result = unpaired[method] or {"statistic": None, "p": None}
-        size = {name: comparison["win_rate"][name] for name in ("n", "clusters")}
-        comparison["tests"].append(
-            {"outcome": "reward", "test": "unpaired t"} | result | size | {"p_holm": None, "note": UNPAIRED}
-        )
+        comparison["verdict"] = verdict(policy, comparison, right_to_judge, reference)
 
 
 def compare_policies(
@@ -209,8 +246,11 @@ def compare_policies(
         comparison["evidence"] = evidence(responses["base"], responses[method], smallest)
         if "gold" in responses["base"]:
             comparison["judge_agrees_with_gold"] = agreement_with_gold(responses["base"], responses[method])
-    unpaired = {m: unpaired_t(responses[m]["reward"], responses["base"]["reward"]) for m in betas}
-    correct_tests(comparisons, unpaired, right_to_judge)
-    for method in betas:
-        metrics[method]["against_base"] = comparisons[method]
+    correct_tests(comparisons, right_to_judge)
+    for method, comparison in comparisons.items():
+        # The original study's test: it is reported and is no part of a family.
+        unpaired = unpaired_t(responses[method]["reward"], responses["base"]["reward"])
+        row = _test_row("reward", "unpaired t", unpaired, responses["base"]["cluster"])
+        comparison["tests"].append(row | {"p_holm": None, "note": UNPAIRED})
+        metrics[method]["against_base"] = comparison
     return metrics

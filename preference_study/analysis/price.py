@@ -159,13 +159,16 @@ def correct_prices(prices: dict[str, dict]) -> None:
     A price got worse where its change is for the worse and its corrected p is below 0.05.
 
     Args:
-        prices: per method what `policy_price` returned. At <p>_holm come the corrected p-values; at `worse` the answer.
+        prices: per method what `policy_price` returned; where responses alone are compared, `form` alone. At <p>_holm come the
+            corrected p-values; at `worse` the answer.
     """
-    sides = [(price["logps"][side], key) for price in prices.values() for side in SIDES for key in ("p", "fell_p")]
+    logps = [price["logps"] for price in prices.values() if "logps" in price]
+    sides = [(found[side], key) for found in logps for side in SIDES for key in ("p", "fell_p")]
     holm_in_place([*sides, *((row, "p") for price in prices.values() for row in price["form"])])
-    for price in prices.values():
-        chosen = price["logps"]["chosen"]
+    for found in logps:
+        chosen = found["chosen"]
         chosen["worse"] = _shown(chosen) and chosen["nats_per_response"]["value"] < 0
+    for price in prices.values():
         for row in price["form"]:
             row["worse"] = _shown(row) and row["change"]["value"] > 0
 
@@ -180,8 +183,9 @@ def prices_in_words(price: dict) -> list[str]:
     Args:
         price: of one policy, corrected.
     """
-    chosen = price["logps"]["chosen"]
-    told = [f"{LESS_LIKELY} ({with_interval(chosen['nats_per_response'], 1, signed=True)} nats each)"] if chosen["worse"] else []
+    told = []
+    if "logps" in price and price["logps"]["chosen"]["worse"]:
+        told.append(f"{LESS_LIKELY} ({with_interval(price['logps']['chosen']['nats_per_response'], 1, signed=True)} nats each)")
     for row in price["form"]:
         if row["worse"]:
             places = 2 if OUTCOMES[row["outcome"]].rate else 1

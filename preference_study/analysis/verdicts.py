@@ -75,79 +75,90 @@ def could_have_been_seen(evidence: dict, tests: int) -> dict:
     return found | {"prompts": -(-found["clusters"] * evidence["n"] // evidence["clusters"])}
 
 
-def verdict(policy: str, comparison: dict, right_to_judge: dict) -> dict:
+def verdict(policy: str, comparison: dict, right_to_judge: dict, reference: str = "base") -> dict:
     """The verdict on one policy.
 
     Args:
-        comparison: what metrics/policies.json holds as its `against_base`, p-values corrected: with `evidence` of reward and,
-            where the truth is known, of gold.
+        comparison: what metrics/policies.json holds as its `against_base`, p-values corrected: with `evidence` of reward, where
+            rewards are compared, and of gold, where the truth is known.
         right_to_judge: of the reward model, in metrics/reward.json. Where it does not hold, there is no verdict by reward.
+        reference: the policy it is held against.
 
     Returns:
-        {reward, reward_would_be, length, gold, seen, sentence}: reward goes by the sign test of wins and losses, gold (null
-        without a known truth) by McNemar's test, length (null where reward shows no difference or is withheld) by the score test
-        at equal length, all Holm-corrected. Where reward is withheld, reward_would_be is what its preference would have been;
-        else null. seen: per outcome what could have been seen. The sentence says it with the numbers.
+        {reward, reward_would_be, length, gold, seen, sentence}: reward (null where rewards are not compared) goes by the sign
+        test of wins and losses, gold (null without a known truth) by McNemar's test, length (null where reward shows no
+        difference or is withheld) by the score test at equal length, all Holm-corrected. Where reward is withheld,
+        reward_would_be is what its preference would have been; else null. seen: per outcome what could have been seen. The
+        sentence says it with the numbers.
     """
-    name = display_name(policy)
+    names = display_name(policy), display_name(reference)
     corrected = {(row["outcome"], row["test"]): row["p_holm"] for row in comparison["tests"]}
     tests = comparison["tests_of_verdicts"]
     seen = {outcome: could_have_been_seen(found, tests) for outcome, found in comparison["evidence"].items()}
+    found = {"reward": None, "reward_would_be": None, "length": None, "gold": None, "seen": seen}
+    sentences = []
+    if "reward" in seen:
+        reward, length, by_reward = _by_reward(names, comparison, corrected, seen["reward"])
+        if right_to_judge["holds"]:
+            found |= {"reward": reward, "length": length}
+            sentences.append(f"{by_reward[0].upper()}{by_reward[1:]}.")
+        else:
+            found |= {"reward": WITHHELD, "reward_would_be": reward}
+            sentences.append(
+                "The verdict by reward is withheld, for the reward model has not earned it: "
+                f"{'; '.join(right_to_judge['reasons'])}. What it would have said: {by_reward}."
+            )
+    if "gold" in comparison:
+        found["gold"], in_truth = _by_gold(names, comparison, corrected, seen["gold"])
+        sentences.append(f"{in_truth}.")
+    return found | {"sentence": " ".join(sentences)}
+
+
+def _by_reward(names: tuple[str, str], comparison: dict, corrected: dict, seen: dict) -> tuple[str, str | None, str]:
+    """The verdict by reward, what is left of it at equal length, and both in words."""
+    name, reference = names
     reward = judged(
         corrected[REWARD], comparison["wins"] - comparison["losses"], comparison["evidence"]["reward"]["p_equivalent_holm"]
     )
     controlled = comparison["win_rate_length_controlled"]
     length = at_equal_length(reward, corrected[EQUAL_LENGTH], controlled, comparison["words_difference"])
     shown = f"win rate {with_interval(comparison['win_rate'])}, {_size(comparison['win_rate'])}, {_p(corrected[REWARD])}"
-    by_reward = {
-        BETTER: f"the reward model prefers {name}'s responses to base's",
-        WORSE: f"the reward model prefers base's responses to {name}'s",
-        AS_GOOD: f"by the reward model {name} is as good as base, to within {decimal(seen['reward']['smallest'])}",
-        INCONCLUSIVE: f"by the reward model it is inconclusive whether {name} is better or worse than base",
+    told = {
+        BETTER: f"the reward model prefers {name}'s responses to {reference}'s",
+        WORSE: f"the reward model prefers {reference}'s responses to {name}'s",
+        AS_GOOD: f"by the reward model {name} is as good as {reference}, to within {decimal(seen['smallest'])}",
+        INCONCLUSIVE: f"by the reward model it is inconclusive whether {name} is better or worse than {reference}",
     }[reward] + f" ({shown})"
     if length:
-        by_reward += (
+        told += (
             "; "
             + {
                 GAINED: "at equal length it still prefers them" if reward == BETTER else f"at equal length it prefers {name}'s",
-                LOST: f"at equal length it prefers base's responses to {name}'s"
+                LOST: f"at equal length it prefers {reference}'s responses to {name}'s"
                 if reward == BETTER
                 else "at equal length it still prefers them",
                 ONLY_LONGER: "at equal length no difference is shown: what is shown is that the responses are longer",
                 NOT_SHOWN_AT_EQUAL_LENGTH: "at equal length no difference is shown",
             }[length]
         )
-        by_reward += f" ({with_interval(controlled)}, {_p(corrected[EQUAL_LENGTH])})"
+        told += f" ({with_interval(controlled)}, {_p(corrected[EQUAL_LENGTH])})"
     if reward == INCONCLUSIVE:
-        by_reward += f": {_in_words(seen['reward'], 'a win rate', ' from one half')}"
-    if right_to_judge["holds"]:
-        sentence = by_reward[0].upper() + by_reward[1:] + "."
-    else:
-        sentence = (
-            f"The verdict by reward is withheld, for the reward model has not earned it: {'; '.join(right_to_judge['reasons'])}. "
-            f"What it would have said: {by_reward}."
-        )
-    gold = None
-    if "gold" in comparison:
-        change = comparison["gold"]["difference"]
-        gold = judged(corrected[GOLD], change["value"], comparison["evidence"]["gold"]["p_equivalent_holm"])
-        truth = {
-            BETTER: f"In truth it is better: more of {name}'s responses are gold than of base's",
-            WORSE: f"In truth it is worse: fewer of {name}'s responses are gold than of base's",
-            AS_GOOD: f"In truth {name} is as good as base, to within {decimal(seen['gold']['smallest'])}",
-            INCONCLUSIVE: f"In truth it is inconclusive whether {name} is better or worse than base",
-        }[gold]
-        sentence += f" {truth} ({with_interval(change, signed=True)}, {_p(corrected[GOLD])})"
-        sentence += f": {_in_words(seen['gold'], 'a gold rate', '')}." if gold == INCONCLUSIVE else "."
-    withheld = not right_to_judge["holds"]
-    return {
-        "reward": WITHHELD if withheld else reward,
-        "reward_would_be": reward if withheld else None,
-        "length": None if withheld else length,
-        "gold": gold,
-        "seen": seen,
-        "sentence": sentence,
-    }
+        told += f": {_in_words(seen, 'a win rate', ' from one half')}"
+    return reward, length, told
+
+
+def _by_gold(names: tuple[str, str], comparison: dict, corrected: dict, seen: dict) -> tuple[str, str]:
+    """The verdict by gold, and in words."""
+    name, reference = names
+    change = comparison["gold"]["difference"]
+    gold = judged(corrected[GOLD], change["value"], comparison["evidence"]["gold"]["p_equivalent_holm"])
+    told = {
+        BETTER: f"In truth it is better: more of {name}'s responses are gold than of {reference}'s",
+        WORSE: f"In truth it is worse: fewer of {name}'s responses are gold than of {reference}'s",
+        AS_GOOD: f"In truth {name} is as good as {reference}, to within {decimal(seen['smallest'])}",
+        INCONCLUSIVE: f"In truth it is inconclusive whether {name} is better or worse than {reference}",
+    }[gold] + f" ({with_interval(change, signed=True)}, {_p(corrected[GOLD])})"
+    return gold, f"{told}: {_in_words(seen, 'a gold rate', '')}" if gold == INCONCLUSIVE else told
 
 
 def _size(estimate: dict) -> str:

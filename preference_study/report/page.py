@@ -228,18 +228,11 @@ def check_one_run(study: dict) -> None:
             )
 
 
-def render(study: dict, params: dict, made_on: dict[str, str], run_of: dict) -> str:
-    """The page as HTML.
+def fill(template: str, study: dict, **values: Any) -> str:
+    """A page from its template and what it shows, with the script that browses cases.
 
     Every text of a model or of the data is escaped, and no script but the page's own can run.
-
-    Args:
-        study: from `gather`.
-        params: all parameters, by section.
-        made_on: from `machine`.
-        run_of: from `origin`.
     """
-    original = json.loads((HERE / "original_study.json").read_text(encoding="utf-8"))
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -249,12 +242,28 @@ def render(study: dict, params: dict, made_on: dict[str, str], run_of: dict) -> 
     )
     filters = (number, p_value, decimals, statistic, asides, scale, lookup)
     environment.filters |= {function.__name__: function for function in filters}
-    policies = ["base", *study["methods"]]
     script = environment.get_template("report.js").render()
+    # A browser runs the script with this digest and no other, whatever a response holds.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(template).render(study, **values, script_digest=digest)
+
+
+def render(study: dict, params: dict, made_on: dict[str, str], run_of: dict) -> str:
+    """The page of a study.
+
+    Args:
+        study: from `gather`.
+        params: all parameters, by section.
+        made_on: from `machine`.
+        run_of: from `origin`.
+    """
+    original = json.loads((HERE / "original_study.json").read_text(encoding="utf-8"))
+    policies = ["base", *study["methods"]]
     pairs = study["method_table"]["pairs"] if study["method_table"] else []
     outcomes = [outcome for outcome in ("gold", "reward") if pairs and f"{outcome}_p" in pairs[0]]
     metrics = {key: study[key] for key in ("data", "reward", "train_reward", "policies", "reward_analysis")}
-    return environment.get_template("report.html").render(
+    return fill(
+        "report.html",
         study,
         params=params,
         settings={"all stages": {k: v for k, v in params.items() if not isinstance(v, dict)}}
@@ -268,6 +277,4 @@ def render(study: dict, params: dict, made_on: dict[str, str], run_of: dict) -> 
         cases=cases(study["responses"]),
         reasons=REASONS,
         original=beside_original(original, metrics | {"params": params}),
-        # A browser runs the script with this digest and no other, whatever a response holds.
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

@@ -215,3 +215,12 @@ def test_where_nothing_got_worse_the_verdict_stands():
     verdict = {"reward": "better", "gold": None, "sentence": "It is so."}
     add_to_verdict(verdict, prices["dpo"], "DPO")
     assert verdict == {"reward": "better", "gold": None, "sentence": "It is so.", "price": []}
+
+
+def test_responses_alone_have_prices_of_form_alone():
+    prices = {"b": {"form": form_changes(responses(), responses(loops=20, echoes=30))}}
+    raw = [row["p"] for row in prices["b"]["form"] if row["p"] is not None]
+    correct_prices(prices)
+    assert [row["p_holm"] for row in prices["b"]["form"] if row["p"] is not None] == pytest.approx(holm(raw))
+    one, other = prices_in_words(prices["b"])
+    assert one.startswith("more of its responses loop (") and other.startswith("more of its responses say the prompt back (")

@@ -160,3 +160,23 @@ def test_a_judge_without_the_right_to_it_gives_no_verdict():
 def test_without_a_known_truth_there_is_no_word_about_it():
     found = verdict("dpo", comparison(), RIGHT)
     assert found["gold"] is None and "truth" not in found["sentence"] and set(found["seen"]) == {"reward"}
+
+
+@pytest.mark.parametrize("case", [{}, {"p": 0.01, "wins": 70, "losses": 120}, {"p": 0.2}, {"p": 0.2, "same": 0.01}])
+def test_whom_a_policy_is_held_against_is_named(case):
+    gold = (case.get("p", 0.01), (-0.2, 0.2, 0.1))
+    of_base = verdict("B", comparison(**case, gold=gold), RIGHT)
+    of_a = verdict("B", comparison(**case, gold=gold), RIGHT, reference="A")
+    assert of_a["sentence"] == of_base["sentence"].replace("base", "A") != of_base["sentence"]
+    assert of_a | {"sentence": ""} == of_base | {"sentence": ""}
+
+
+def test_where_rewards_are_not_compared_the_truth_alone_is_said():
+    case = comparison(gold=(0.04, (0.03, 0.2, 0.12)))
+    with_reward = verdict("kto", case, RIGHT)
+    del case["evidence"]["reward"]
+    found = verdict("kto", case, RIGHT)
+    assert found["reward"] is found["reward_would_be"] is found["length"] is None and found["gold"] == BETTER
+    assert with_reward["sentence"].endswith(found["sentence"]) and found["sentence"].startswith("In truth it is better")
+    del case["gold"]
+    assert verdict("kto", case, RIGHT)["sentence"] == ""

@@ -136,7 +136,7 @@ const spreadsheet = (() => {
     const shown = given(c, policy);
     const facts = element(
       "ul", "facts",
-      element("li", "", `reward ${shown.reward.toFixed(2).replace("-", "−")}`),
+      ...(shown.reward === undefined ? [] : [element("li", "", `reward ${shown.reward.toFixed(2).replace("-", "−")}`)]),
       element("li", "", `${shown.words} words`),
       element("li", "", `repetition ${shown.repetition.toFixed(2)}`),
       element("li", shown.finished ? "" : "warn", shown.finished ? "finished" : "cut off"),
@@ -166,9 +166,10 @@ const spreadsheet = (() => {
     const prompt = element("h3", "prompt", ...marked(c.prompt.at(-1).content));
     prompt.dir = "auto";
     const asked = earlier.length ? [element("div", "turns", ...earlier, element("p", "role", "user")), prompt] : [prompt];
-    const [reward, words, repetition] = [["reward", 2], ["words", 0], ["repetition", 2]].map(
-      ([measure, places]) => `${measure} ${signed(difference(c, measure), places)}`);
-    const differences = `${names[state.method]} minus base: ${reward}, ${words}, ${repetition}`;
+    // Of two judges there are no rewards to compare.
+    const measures = [["reward", 2], ["words", 0], ["repetition", 2]].filter(([measure]) => given(c, "base")[measure] !== undefined);
+    const changes = measures.map(([measure, places]) => `${measure} ${signed(difference(c, measure), places)}`).join(", ");
+    const differences = `${names[state.method]} minus ${names.base}: ${changes}`;
     const number = cases.indexOf(c) + 1;
     const link = element("a", "", `Prompt ${number}`);
     link.href = `#case-${number}${methods.length > 1 ? `-${state.method}` : ""}`;
@@ -226,7 +227,7 @@ const spreadsheet = (() => {
     const columns = facts.flatMap((name) => policies.map((policy) => [policy, name]));
     const prompt = (c) => (c.prompt.length > 1 ? c.prompt.map((turn) => `${turn.role}: ${turn.content}`).join("\n\n") : c.prompt[0].content);
     spreadsheet.save(`cases-${state.method}.csv`, [
-      ["number", "category", "prompt", ...columns.map(([policy, name]) => `${policy} ${name === "text" ? "response" : name}`)],
+      ["number", "category", "prompt", ...columns.map(([policy, name]) => `${policy === "base" ? names.base : policy} ${name === "text" ? "response" : name}`)],
       ...selected().map((c) => [cases.indexOf(c) + 1, c.category, prompt(c), ...columns.map(([policy, name]) => given(c, policy)[name])]),
     ]);
   });
