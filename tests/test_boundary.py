@@ -165,14 +165,14 @@ def test_a_key_given_twice_is_an_error():
 
 
 def test_sizes_fit_the_model():
-    params = load_params(ROOT / "params.yaml")  # 512 tokens, 10 and 15 layers
-    check_sizes(params, {"max_position_embeddings": 512, "num_hidden_layers": 15})
-    check_sizes(params, {"n_positions": 1024, "n_layer": 16})
+    params = load_params(ROOT / "params.yaml")  # 512 tokens, 10 layers
+    check_sizes(params, {"max_position_embeddings": 512, "num_hidden_layers": 10})
+    check_sizes(params, {"n_positions": 1024, "n_layer": 11})
     check_sizes(params, {"n_layer": 30})  # nothing limits its positions
     with pytest.raises(BadModel, match=r"reward\.max_length are 512 tokens, and the model has 511 positions"):
         check_sizes(params, {"n_positions": 511, "n_layer": 30})
-    with pytest.raises(BadModel, match=r"_layers is \d+, and the model has 14 layers"):
-        check_sizes(params, {"text_config": {"max_position_embeddings": 512, "num_hidden_layers": 14}})
+    with pytest.raises(BadModel, match=r"_layers is \d+, and the model has 9 layers"):
+        check_sizes(params, {"text_config": {"max_position_embeddings": 512, "num_hidden_layers": 9}})
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["policy"]["methods"] = ["dpo", "rloo"]
     online = checked_params(yaml.safe_dump(raw), "x")

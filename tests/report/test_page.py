@@ -301,11 +301,13 @@ def test_the_price_with_its_numbers(tmp_path):
     logps = starting(found, "Log-probability of the validation pairs")
     assert [row[1] for row in logps[1:]] == ["chosen ▼ worse", "rejected"] * 2
     chosen = price["logps"]["chosen"]
-    assert logps[3][3] == p_value(chosen["p_holm"]) and logps[3][6] == p_value(chosen["fell_p_holm"])
-    assert logps[3][5] == with_interval(chosen["fell"])
+    assert logps[3][4] == p_value(chosen["p_holm"]) and logps[3][7] == p_value(chosen["fell_p_holm"])
+    assert logps[3][3] == with_interval(chosen["nats_per_response_median"], 1).replace("-", "−")
+    assert logps[3][6] == with_interval(chosen["fell"])
     kl = starting(found, "KL divergence from base")
     assert [row[0] for row in kl[1:]] == ["DPO", "IPO"]
-    assert kl[2][3].startswith(with_interval(price["kl"]["k1"]["nats_per_response"]))
+    assert kl[2][2].startswith(with_interval(price["kl"]["nats_per_response_median"]))
+    assert kl[2][4].startswith(with_interval(price["kl"]["k1"]["nats_per_response"]))
     told = page.split("IPO against base")[1].split("</article>")[0]
     assert "What got worse:" in told and "became less likely" in told and "KL divergence from base" in told
 
