@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer, LinearAttentionLayer
 
 from preference_study.models.batching import batches_by_length, map_batches
 from preference_study.models.language_models import positions_of
@@ -46,11 +47,15 @@ def _written(
         ids, mask: [rows, tokens], padded on the left.
         options: of `GenerationConfig`.
     """
+    # Of layers that are no plain attention, such as LFM2's convolutions, rows cannot be taken out of the cache.
+    layers = DynamicCache(config=model.config).layers
+    selectable = all(isinstance(layer, DynamicLayer) and not isinstance(layer, LinearAttentionLayer) for layer in layers)
+    stretch = STRETCH if selectable else limit
     read, rows, cache = ids.shape[1], list(range(len(ids))), None
     written: list[list[int]] = [[] for _ in rows]
     ends = torch.tensor(options["eos_token_id"], device=model.device)
     while rows:
-        limited = {"max_new_tokens": min(STRETCH, read + limit - ids.shape[1]), "return_dict_in_generate": True}
+        limited = {"max_new_tokens": min(stretch, read + limit - ids.shape[1]), "return_dict_in_generate": True}
         output = model.generate(
             ids, attention_mask=mask, past_key_values=cache, generation_config=GenerationConfig(**options, **limited)
         )
@@ -63,7 +68,7 @@ def _written(
         rows = [row for row, on in zip(rows, going.tolist(), strict=True) if on]
         mask = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)[going]
         ids = ids[going]
-        if not going.all():
+        if rows and not going.all():
             cache.batch_select_indices(going.nonzero().squeeze(1))
     return written
 

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import AutoModelForCausalLM, FalconH1Config, Gemma2Config, Lfm2Config, LlamaConfig
 
 from preference_study.models import generation
 from preference_study.models.generation import respond
@@ -204,6 +204,37 @@ def test_stretches_write_what_one_piece_does(model, tokenizer, monkeypatch):
         monkeypatch.setattr(generation, "STRETCH", stretch)
         found.append(respond(model, tokenizer, PROMPTS, max_new_tokens=12, batch_size=4))
     assert found[0] == found[1] == found[2]
+
+
+SIZES = {
+    "vocab_size": 60, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 200,
+}  # fmt: skip
+ARCHITECTURES = {
+    "sliding windows": Gemma2Config(**SIZES, sliding_window=8),
+    "convolutions": Lfm2Config(**SIZES, layer_types=["conv", "full_attention"] * 2),
+    "a state beside attention": FalconH1Config(
+        **SIZES, mamba_d_ssm=32, mamba_n_heads=4, mamba_d_head=8, mamba_d_state=8, mamba_n_groups=1
+    ),
+}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_is_written_in_stretches_is_what_generate_writes(architecture, monkeypatch):
+    """Whatever layers remember; where rows cannot leave, it is one stretch."""
+    monkeypatch.setattr(generation, "STRETCH", 3)
+    torch.manual_seed(0)
+    made = AutoModelForCausalLM.from_config(ARCHITECTURES[architecture]).float().eval()
+    for weights in made.parameters():
+        weights.data.mul_(3)  # drawn as small as they are, all tokens are alike
+    ids, ends = torch.randint(5, 60, (12, 9)), list(range(5, 60, 6))
+    mask = torch.ones_like(ids)
+    mask[::2, :4], ids[::2, :4] = 0, 0
+    options = {"do_sample": False, "eos_token_id": ends, "pad_token_id": 0}
+    whole = made.generate(ids, attention_mask=mask, max_new_tokens=24, **options)[:, 9:].tolist()
+    wanted = [row[: next((i + 1 for i, token in enumerate(row) if token in ends), 24)] for row in whole]
+    assert generation._written(made, ids, mask, 24, options) == wanted
+    assert sum(len(row) < 24 for row in wanted) > 3 and len({len(row) for row in wanted}) > 3
 
 
 def test_every_batch_draws_from_a_stream_of_its_own(model, tokenizer):
