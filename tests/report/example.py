@@ -74,6 +74,8 @@ def responses(policies: list[str], prompts: int, sandbox: bool, seed: int = 3) -
                 text, reward = base[i]
             elif place == 1 and i < len(HOSTILE):
                 text = HOSTILE[i]
+            elif place == 1 and i == 8:
+                reward = base[i][1] + 0.5  # gold, and the judge says so too
             turns = [*(EARLIER if i == 4 else []), *asked(f"Say something about {topic}, number {i}. {INSTRUCTIONS[kind].text}")]
             row = {"prompt": turns, "id": f"{i:016x}", "cluster": f"{i // 2:016x}", "policy": policy, "response": text}
             row |= {"tokens": 1 + len(text) // 4, "finished": rng.random() < 0.7, "reward": reward}

@@ -511,7 +511,9 @@ def test_filters_for_what_a_judge_is_fooled_by(page):
         """() => JSON.parse(document.getElementById("case-data").textContent).cases.map((c) => c.responses)"""
     )
     page.get_by_role("button", name="Judge says better, truth does not").click()
-    wanted = [r for r in everything if r["dpo"]["reward"] > r["base"]["reward"] and not r["dpo"]["gold"]]
+    better = [r for r in everything if r["dpo"]["reward"] > r["base"]["reward"]]
+    wanted = [r for r in better if not r["dpo"]["gold"]]
+    assert len(wanted) < len(better)
     assert page.get_by_role("status").inner_text().startswith(f"{len(wanted)} of 40 prompts") and len(wanted) > 3
     assert differences(page, "reward")[0] == pytest.approx(
         max(r["dpo"]["reward"] - r["base"]["reward"] for r in wanted), abs=0.006
