@@ -3,12 +3,13 @@
 python -m stages.reference_logps
 
 In the same pass the hidden states under the lowest layer that LoRA trains are kept in data/frozen/policy, from which every
-training of a policy starts, in place of running the layers under it again.
+training of a policy starts, in place of running the layers under it again. Where those that stage frozen_layers kept are of no
+deeper layer, the pass starts from them itself.
 """
 
 from preference_study.artifacts import read_table, write_json
 from preference_study.boundary import run
-from preference_study.models.frozen import keep_hidden_states
+from preference_study.models.frozen import keep_hidden_states, kept_in, use_kept
 from preference_study.models.language_models import load_causal, load_tokenizer, pair_logps
 from preference_study.models.layers import frozen_layers
 from preference_study.models.tokens import both_sides, encode_pairs
@@ -27,6 +28,9 @@ def main() -> None:
     }
     encoded = {split: encode_pairs(tokenizer, table, section.max_length) for split, table in tables.items()}
     depth = frozen_layers(model, section.lora_rank, section.lora_layers)
+    of_reward = kept_in("data/frozen/reward")
+    # What comes out of a layer under that one would be missing.
+    use_kept(model, of_reward if of_reward is not None and of_reward.depth <= depth else None)
     kept = {"max_gib": params.frozen.max_gib, "spread": params.launch.spread}
     with keep_hidden_states(model, both_sides([*encoded["train"], *encoded["val"]]), depth, "data/frozen/policy", **kept):
         logps = {

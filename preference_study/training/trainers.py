@@ -13,7 +13,10 @@ from trl.trainer.utils import RepeatSampler
 from preference_study.models.language_models import batch_rewards
 from preference_study.models.tokens import TokenPair
 from preference_study.sections import Training
+from preference_study.training.head import cheaper_head
 from preference_study.training.run import REMEDY, EpochSampler, PairedByLength
+
+cheaper_head()
 
 
 class DPO(PairedByLength, DPOTrainer):

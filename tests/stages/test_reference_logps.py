@@ -3,21 +3,39 @@
 import pytest
 import torch
 
+import stages.frozen_layers
 import stages.reference_logps
-from preference_study.artifacts import read_json, read_table
+from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.models.frozen import kept_in
 from preference_study.models.language_models import load_causal, load_tokenizer, pair_logps
 from preference_study.models.tokens import both_sides, encode_pairs
 from tests.workspace import change
 
 
-def test_each_split_has_its_own_numbers_and_states(folder):
-    change(folder, policy={"max_train": 11, "max_length": 60, "lora_rank": 4, "lora_layers": 1})
+@pytest.fixture
+def skipped(monkeypatch) -> list[int | None]:
+    """Layers whose hidden states the pass takes from stage frozen_layers; None where it runs them all."""
+    found = []
+    own = stages.reference_logps.use_kept
+    look = lambda model, kept: (found.append(kept and kept.depth), own(model, kept))  # noqa: E731
+    monkeypatch.setattr(stages.reference_logps, "use_kept", look)
+    return found
+
+
+@pytest.mark.parametrize(("max_length", "of_reward"), [(60, 1), (60, 2), (512, 1)])
+def test_each_split_has_its_own_numbers_and_states(folder, skipped, max_length, of_reward):
+    """Whether it begins with the states of the reward models, as deep as its own or deeper, or with texts unknown to them."""
+    change(folder, policy={"max_train": 11, "max_length": max_length, "lora_rank": 4, "lora_layers": 1})
+    change(folder, reward={"lora_rank": 4, "lora_layers": 1, "max_length": 60})
+    stages.frozen_layers.main()
+    if of_reward == 2:  # as if LoRA trained no layer but one above these
+        write_json("data/frozen/reward/about.json", read_json("data/frozen/reward/about.json") | {"depth": 2})
     stages.reference_logps.main()
+    assert skipped == [1 if of_reward == 1 else None]
     model, kept, known = load_causal("models/base"), kept_in("data/frozen/policy"), set()
     for split, n in (("train", 11), ("val", 20)):
         table = read_table(f"data/prepared/{split}.parquet")[:n]
-        pairs = encode_pairs(load_tokenizer("models/base"), table, 60)
+        pairs = encode_pairs(load_tokenizer("models/base"), table, max_length)
         rows = read_json(f"data/logps/base/{split}.json")
         wanted = pair_logps(model, pairs, max_batch=64, max_padded=2048, description="t")
         assert [row["id"] for row in rows] == list(table["id"]) and len(rows) == n
