@@ -123,10 +123,11 @@ def _by_reward(names: tuple[str, str], comparison: dict, corrected: dict, seen: 
     controlled = comparison["win_rate_length_controlled"]
     length = at_equal_length(reward, corrected[EQUAL_LENGTH], controlled, comparison["words_difference"])
     shown = f"win rate {with_interval(comparison['win_rate'])}, {_size(comparison['win_rate'])}, {_p(corrected[REWARD])}"
+    smaller = _shown_but_small(corrected[REWARD], comparison["wins"] - comparison["losses"])
     told = {
         BETTER: f"the reward model prefers {name}'s responses to {reference}'s",
         WORSE: f"the reward model prefers {reference}'s responses to {name}'s",
-        AS_GOOD: f"by the reward model {name} is as good as {reference}, to within {decimal(seen['smallest'])}",
+        AS_GOOD: f"by the reward model {name} is as good as {reference}, to within {decimal(seen['smallest'])}{smaller}",
         INCONCLUSIVE: f"by the reward model it is inconclusive whether {name} is better or worse than {reference}",
     }[reward] + f" ({shown})"
     if length:
@@ -152,13 +153,20 @@ def _by_gold(names: tuple[str, str], comparison: dict, corrected: dict, seen: di
     name, reference = names
     change = comparison["gold"]["difference"]
     gold = judged(corrected[GOLD], change["value"], comparison["evidence"]["gold"]["p_equivalent_holm"])
+    smaller = _shown_but_small(corrected[GOLD], change["value"])
     told = {
         BETTER: f"In truth it is better: more of {name}'s responses are gold than of {reference}'s",
         WORSE: f"In truth it is worse: fewer of {name}'s responses are gold than of {reference}'s",
-        AS_GOOD: f"In truth {name} is as good as {reference}, to within {decimal(seen['smallest'])}",
+        AS_GOOD: f"In truth {name} is as good as {reference}, to within {decimal(seen['smallest'])}{smaller}",
         INCONCLUSIVE: f"In truth it is inconclusive whether {name} is better or worse than {reference}",
     }[gold] + f" ({with_interval(change, signed=True)}, {_p(corrected[GOLD])})"
     return gold, f"{told}: {_in_words(seen, 'a gold rate', '')}" if gold == INCONCLUSIVE else told
+
+
+def _shown_but_small(corrected_p: float | None, difference: float) -> str:
+    """What a policy that is as good is better or worse by, where that is shown: less than matters."""
+    found = direction(corrected_p, difference)
+    return "" if found == NO_EVIDENCE else f": it is {found} by less than that"
 
 
 def _size(estimate: dict) -> str:

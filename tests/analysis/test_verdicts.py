@@ -98,6 +98,8 @@ LENGTH = (0.5, 0.5)
     [
         ({"p": 0.2}, "By the reward model it is inconclusive whether DPO is better or worse than base (win rate 0.63 ["),
         ({"p": 0.2, "same": 0.01}, "By the reward model DPO is as good as base, to within 0.10 (win rate 0.63"),
+        ({"p": 0.01, "same": 0.01}, "DPO is as good as base, to within 0.10: it is better by less than that (win rate 0.63"),
+        ({"p": 0.01, "same": 0.01, "wins": 70, "losses": 120}, "to within 0.10: it is worse by less than that (win rate"),
         ({"wins": 70, "losses": 120, "length": (0.01, 0.35)}, "The reward model prefers base's responses to DPO's (win rate"),
         ({"wins": 70, "losses": 120, "length": (0.01, 0.35)}, "; at equal length it still prefers them (0.35 ["),
         ({"wins": 70, "losses": 120}, "; at equal length it prefers DPO's (0.59"),
@@ -114,6 +116,8 @@ LENGTH = (0.5, 0.5)
         ({"gold": (0.04, (-0.2, -0.03, -0.12))}, "In truth it is worse: fewer of DPO's responses are gold than of base's (-0.12"),
         ({"gold": (0.06, (-0.2, -0.03, -0.12))}, "In truth it is inconclusive whether DPO is better or worse than base (-0.12"),
         ({"gold": (0.06, (-0.1, 0.03, -0.02)), "gold_same": 0.01}, "In truth DPO is as good as base, to within 0.20 (-0.02"),
+        ({"gold": (0.04, (0.01, 0.1, 0.05)), "gold_same": 0.01}, "to within 0.20: it is better by less than that (+0.05"),
+        ({"gold": (0.04, (-0.1, -0.01, -0.05)), "gold_same": 0.01}, "to within 0.20: it is worse by less than that (-0.05"),
     ],
 )
 def test_the_sentence_says_what_was_found(case, said):
