@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.warm_process import warm_start
 from tests.workspace import run, tiny_repository
 
 ACTIVATE = ROOT / ".venv/bin/activate"
@@ -38,13 +39,17 @@ def commands(file: str) -> list[str]:
 
 
 def type_in(folder: Path, *lines: str) -> str:
-    """Type commands into a clean shell, which knows nothing of this one's environment, and return what they print."""
+    """Type commands into a clean shell, which knows nothing of this one's environment, and return what they print.
+
+    It knows of the warm process alone, which runs the stages.
+    """
     script = "\n".join(["set -e", *lines])
     clean = [
         f"HOME={os.environ.get('HOME', folder)}",
         "PATH=/usr/local/bin:/usr/bin:/bin",
         "OMP_NUM_THREADS=1",
         "HF_HUB_OFFLINE=1",
+        *(f"{name}={value}" for name, value in warm_start().items()),
     ]
     return run(folder, "env", "-i", *clean, "bash", "-c", script)
 

@@ -12,6 +12,7 @@ from preference_study.alternative import with_alternative
 from preference_study.params import Params, checked_params
 from tests.conftest import ROOT
 from tests.tiny import main as make_tiny
+from tests.warm_process import warm_start
 
 
 def change(folder: Path, **sections: dict) -> None:
@@ -50,8 +51,8 @@ def tiny_params(folder: Path) -> None:
 
 
 def run(folder: Path, *command: str) -> str:
-    """Run a command there, and return what it printed; fails where it fails."""
-    environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
+    """Run a command there, stages by the warm process, and return what it printed; fails where it fails."""
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1"} | warm_start()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
