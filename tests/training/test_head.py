@@ -6,7 +6,7 @@ from trl.trainer import utils
 
 import preference_study.training.trainers  # noqa: F401  has TRL use it
 from preference_study.training import head
-from preference_study.training.head import Head, _chunked
+from preference_study.training.head import Head, LogProbs, _chunked
 
 OUTPUTS = ("log_probs", "entropy", "mean_logits", "is_top1")
 
@@ -45,11 +45,13 @@ def test_the_same_numbers_and_gradients(tokens, monkeypatch):
     assert not found[1].requires_grad and not found[3].requires_grad
 
 
-def test_without_gradients_none_are_computed():
+def test_without_gradients_none_are_computed(monkeypatch):
     hidden, weight, targets = case(5)
+    apply, wanted = LogProbs.apply, []
+    monkeypatch.setattr(LogProbs, "apply", lambda states, *rest: (wanted.append(states.requires_grad), apply(states, *rest))[1])
     with torch.no_grad():
         found = asked(Head, hidden, weight, targets)
-    assert found[0].grad_fn is None
+    assert wanted == [False] and found[0].grad_fn is None
     torch.testing.assert_close(found[0], asked(_chunked, hidden, weight, targets)[0].detach())
 
 

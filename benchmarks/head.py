@@ -1,0 +1,82 @@
+"""How many times as long a DPO step takes here with TRL's own head as with this project's: the middle of three runs of each.
+
+python -m benchmarks.head        after dvc repro reference_logps
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl.trainer import utils
+
+from preference_study.artifacts import read_json, read_table
+from preference_study.methods import METHODS
+from preference_study.models.frozen import kept_in, use_kept
+from preference_study.models.language_models import load_causal, load_tokenizer
+from preference_study.models.tokens import encode_pairs
+from preference_study.params import load_params
+from preference_study.training.head import Head, _chunked
+from preference_study.training.run import arguments, lora
+
+STEPS, WARM_UP, REPEATS = 25, 5, 3
+# Its function, and whether it leaves out what is no label, as it does where there is Triton.
+HEADS = {"trl": (_chunked, False), "own": (Head, True)}
+
+
+class Times(TrainerCallback):
+    """Seconds of each step."""
+
+    def __init__(self):
+        self.seconds = []
+
+    def on_step_begin(self, *_, **__):
+        self.start = time.perf_counter()
+
+    def on_step_end(self, *_, **__):
+        self.seconds.append(time.perf_counter() - self.start)
+
+
+def seconds(folder: str) -> float:
+    """The median of a step's, on the first training pairs."""
+    params, method = load_params(), METHODS["dpo"]
+    section, own, recipe = params.policy, params.policy.own("dpo"), method.recipe()
+    pairs = read_table("data/prepared/train.parquet")[: STEPS * section.batch_size]
+    tokenizer, model = load_tokenizer("models/base"), load_causal("models/base")
+    use_kept(model, kept_in("data/frozen/policy"))
+    rows = recipe.rows(encode_pairs(tokenizer, pairs, section.max_length), section, params.seed)
+    reference = {row["id"]: row for row in read_json("data/logps/base/train.json")}
+    for row, id in zip(rows, pairs["id"], strict=True):
+        row |= {f"ref_{side}_logps": reference[id][f"{side}_logp"] for side in ("chosen", "rejected")}
+    configuration = arguments(section, own.learning_rate, params.seed, Path(folder)) | method.configure(section, own, 1)
+    trainer = recipe.trainer(
+        model=model,
+        args=recipe.config(**configuration | {"save_strategy": "no", "disable_tqdm": True}),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="CAUSAL_LM"),
+    )
+    times = Times()
+    trainer.add_callback(times)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return statistics.median(times.seconds[WARM_UP:])
+
+
+def main() -> None:
+    found = {name: [] for name in HEADS}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(REPEATS):
+            for name, (function, compact) in HEADS.items():
+                utils._ChunkedLogProbFunction, utils._use_triton = function, lambda device, compact=compact: compact
+                found[name].append(seconds(folder))
+    middle = {name: statistics.median(times) for name, times in found.items()}
+    for name, times in found.items():
+        print(f"{name}: {', '.join(f'{t:.3f}' for t in times)} s a step")
+    print(f"trl / own = {middle['trl'] / middle['own']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
