@@ -165,6 +165,27 @@ def methods_over_seeds() -> str:
     return table(["method", *(f"{head}, seeds {seeds}" for head in heads.values())], rows)
 
 
+def sft_weight() -> str:
+    """What the SFT term does to DPO, from experiments/results/sft.json."""
+    heads = {
+        "chosen_logp": "chosen, nats a response",
+        "rejected_logp": "rejected",
+        "kl": "KL to base",
+        "finished": "ended its turn",
+        "letter_rate": "letter",
+        "gold_rate": "gold",
+        "gold_difference": "gold, against base",
+        "win_rate": "win rate",
+    }
+    nats, signed = ("chosen_logp", "rejected_logp", "kl"), ("chosen_logp", "rejected_logp", "gold_difference")
+    rows = [
+        [f"{row['sft_weight']:g}", str(row["seed"])]
+        + [with_interval(row[name], 1 if name in nats else 2, signed=name in signed) for name in heads]
+        for row in read_json(RESULTS / "sft.json")["rows"]
+    ]
+    return table(["`sft_weight`", "seed", *heads.values()], rows)
+
+
 def length_cures() -> str:
     """What the cures of length bias do over seeds, from experiments/results/length*.json."""
     rows = []
@@ -277,6 +298,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "stages": ("docs/pipeline.md", stages),
     "reruns": ("docs/pipeline.md", reruns),
     "methods-over-seeds": ("docs/results/methods.md", methods_over_seeds),
+    "sft-weight": ("docs/results/methods.md", sft_weight),
     "length-cures": ("docs/results/reward_models.md", length_cures),
     "judge-settings": ("docs/results/judge.md", judge_settings),
     "judge-seeds": ("docs/results/judge.md", judge_seeds),

@@ -1,0 +1,72 @@
+"""What the SFT term does to DPO: experiments that differ by seed and policy.dpo.sft_weight alone -> experiments/results/sft.json.
+
+python -m experiments.sft HEAD without-sft     experiments, branches or commits
+"""
+
+import argparse
+
+from tqdm.auto import tqdm
+
+from experiments.stability import load
+from preference_study.artifacts import write_json
+
+WEIGHT = "policy.dpo.sft_weight"
+VARIED = ("seed", WEIGHT)
+
+
+def collect(runs: list[tuple[str, dict, dict]]) -> dict:
+    """experiments/results/sft.json.
+
+    Args:
+        runs: per experiment its name, its parameters by dotted name and its metrics/policies.json.
+
+    Returns:
+        {params, rows}: the parameters but for those that vary; and per run, by weight and seed, {sft_weight, seed} and estimates:
+        chosen_logp, rejected_logp, changes on validation in nats a response; kl, in nats a response; finished,
+        letter_rate, gold_rate; gold_difference from base; win_rate against base.
+
+    Raises:
+        ValueError: they differ by more, or two by nothing.
+    """
+    runs = sorted(runs, key=lambda run: (run[1][WEIGHT], run[1]["seed"]))
+    first, rows = runs[0][1], []
+    for name, params, metrics in runs:
+        other = sorted(key for key in first | params if key not in VARIED and first.get(key) != params.get(key))
+        if other:
+            raise ValueError(f"{name} and {runs[0][0]} differ by more than seed and {WEIGHT}: {', '.join(other)}")
+        dpo = metrics["dpo"]
+        logps, against = dpo["price"]["logps"], dpo["against_base"]
+        rows.append(
+            {
+                "sft_weight": params[WEIGHT],
+                "seed": params["seed"],
+                "chosen_logp": logps["chosen"]["nats_per_response"],
+                "rejected_logp": logps["rejected"]["nats_per_response"],
+                "kl": dpo["price"]["kl"]["nats_per_response"],
+                "finished": dpo["finished"],
+                "letter_rate": dpo["letter_rate"],
+                "gold_rate": dpo["gold_rate"],
+                "gold_difference": against["gold"]["difference"],
+                "win_rate": against["win_rate"],
+            }
+        )
+    if len({(row["sft_weight"], row["seed"]) for row in rows}) < len(rows):
+        raise ValueError("the same weight and seed twice")
+    return {"params": {key: value for key, value in first.items() if key not in VARIED}, "rows": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", help="experiments, branches or commits")
+    names = parser.parse_args().names
+    try:
+        bar = tqdm(names, desc="reading", unit="experiment", leave=False)
+        found = collect([load(name, "metrics/policies.json", "compare_policies") for name in bar])
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    write_json("experiments/results/sft.json", found)
+    print(f"experiments/results/sft.json: {len(found['rows'])} runs")
+
+
+if __name__ == "__main__":
+    main()
