@@ -6,11 +6,13 @@ Started once for all tests of a worker. It imports no module of the project: eac
 started in.
 """
 
+import atexit
 import gc
 import importlib
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -49,7 +51,9 @@ LOOK = 5.0  # seconds between two looks whether the process that started this on
 @cache
 def warm_start() -> dict[str, str]:
     """Start the process, once, and return the environment variables by which stages find it."""
-    address = Path(tempfile.mkdtemp()) / "warm"
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    address = Path(folder) / "warm"
     process = subprocess.Popen([sys.executable, "-m", "tests.warm_process", str(address)], cwd=ROOT)
     while not address.is_socket():
         assert process.poll() is None, "the warm process did not start"
@@ -65,7 +69,7 @@ def begin(asked: dict, streams: list[int]) -> None:
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
-    sys.path[0] = asked["folder"]
+    sys.path[:1] = [asked["folder"], *asked["environment"]["PYTHONPATH"].split(os.pathsep)]
     sys.argv = list(asked["arguments"])
     importlib.invalidate_caches()
 

@@ -26,7 +26,9 @@ def change(folder: Path, **sections: dict) -> None:
 
 def stage(folder: Path, *arguments: str) -> str:
     """Start a stage there, in as many processes as its parameters say, and return what it printed; fails where it fails."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    warm = warm_start()
+    path = f"{warm['PYTHONPATH']}{os.pathsep}{ROOT}"
+    environment = os.environ | warm | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-m", "preference_study.launch", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -3,8 +3,12 @@
 python -m tests.report.example folder
 """
 
+import atexit
 import random
+import shutil
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -226,12 +230,19 @@ def word_tables(folder: Path, groups: list[str], comparison: str) -> None:
 
 
 def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: bool = True, whole: bool = True) -> None:
-    """Write the report's inputs below `folder`.
+    """Write the report's inputs below `folder`: a copy, where those of the same arguments were written before.
 
     Args:
         whole: also what may be missing: the reward model's analysis, the methods' table, the perturbed responses, pictures and
             word tables.
     """
+    shutil.copytree(_example(tuple(methods), prompts, sandbox, whole), folder, dirs_exist_ok=True)
+
+
+@cache
+def _example(names: tuple[str, ...], prompts: int, sandbox: bool, whole: bool) -> Path:
+    methods, folder = list(names), Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     rng = np.random.default_rng(5)
     share, length = proportion(31, 40), mean(rng.normal(30, 9, 40))
     half = estimate(27.0, 25.0, 29.0, 40)
@@ -292,6 +303,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
         )
         for name in (*shown, "reward/score_kde", "policies/words_kde"):
             write_png(folder / f"plots/{name}.png", figures.kde(points, "Made up", "reward"))
+    return folder
 
 
 if __name__ == "__main__":
