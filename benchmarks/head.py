@@ -3,7 +3,10 @@
 python -m benchmarks.head        after dvc repro reference_logps
 """
 
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +16,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer import utils
 
 from preference_study.artifacts import read_json, read_table
+from preference_study.launch import ALLOCATOR
 from preference_study.methods import METHODS
 from preference_study.models.frozen import kept_in, use_kept
 from preference_study.models.language_models import load_causal, load_tokenizer
@@ -66,6 +70,10 @@ def seconds(folder: str) -> float:
 
 
 def main() -> None:
+    if not ALLOCATOR.keys() <= os.environ.keys():  # as the stage is started
+        raise SystemExit(
+            subprocess.run([sys.executable, "-m", "benchmarks.head"], env=os.environ | ALLOCATOR, check=False).returncode
+        )
     found = {name: [] for name in HEADS}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(REPEATS):
@@ -75,7 +83,7 @@ def main() -> None:
     middle = {name: statistics.median(times) for name, times in found.items()}
     for name, times in found.items():
         print(f"{name}: {', '.join(f'{t:.3f}' for t in times)} s a step")
-    print(f"trl / own = {middle['trl'] / middle['own']:.2f}")
+    print(f"TRL's / this project's = {middle['trl'] / middle['own']:.2f}")
 
 
 if __name__ == "__main__":
