@@ -1,12 +1,14 @@
 """What the SFT term does to DPO: experiments that differ by seed and policy.dpo.sft_weight alone -> experiments/results/sft.json.
 
-python -m experiments.sft HEAD without-sft     experiments, branches or commits
+python -m experiments.sft                      every experiment of the current commit
+python -m experiments.sft NAME [NAME ...]      these experiments, branches or commits
 """
 
 import argparse
 
 from tqdm.auto import tqdm
 
+from experiments.rank import current
 from experiments.stability import load
 from preference_study.artifacts import write_json
 
@@ -57,8 +59,10 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", help="experiments, branches or commits")
-    names = parser.parse_args().names
+    parser.add_argument("names", nargs="*", help="experiments, branches or commits; by default every experiment of this commit")
+    names = parser.parse_args().names or current()
+    if len(names) < 2:
+        raise SystemExit("fewer than two experiments; dvc exp run --queue -S policy.dpo.sft_weight=0,1 makes two")
     try:
         bar = tqdm(names, desc="reading", unit="experiment", leave=False)
         found = collect([load(name, "metrics/policies.json", "compare_policies") for name in bar])
