@@ -11,11 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer import utils
 
-from preference_study.artifacts import read_json, read_table
+from preference_study.artifacts import read_table
 from preference_study.launch import ALLOCATOR
 from preference_study.methods import METHODS
 from preference_study.models.frozen import kept_in, use_kept
@@ -24,6 +23,7 @@ from preference_study.models.tokens import encode_pairs
 from preference_study.params import load_params
 from preference_study.training.head import Head, _chunked
 from preference_study.training.run import arguments, lora
+from stages.train_policy import training_rows
 
 STEPS, WARM_UP, REPEATS = 25, 5, 3
 # Its function, and whether it leaves out what is no label, as it does where there is Triton.
@@ -50,15 +50,12 @@ def seconds(folder: str) -> float:
     pairs = read_table("data/prepared/train.parquet")[: STEPS * section.batch_size]
     tokenizer, model = load_tokenizer("models/base"), load_causal("models/base")
     use_kept(model, kept_in("data/frozen/policy"))
-    rows = recipe.rows(encode_pairs(tokenizer, pairs, section.max_length), section, params.seed)
-    reference = {row["id"]: row for row in read_json("data/logps/base/train.json")}
-    for row, id in zip(rows, pairs["id"], strict=True):
-        row |= {f"ref_{side}_logps": reference[id][f"{side}_logp"] for side in ("chosen", "rejected")}
+    encoded = encode_pairs(tokenizer, pairs, section.max_length)
     configuration = arguments(section, own.learning_rate, params.seed, Path(folder)) | method.configure(section, own, 1)
     trainer = recipe.trainer(
         model=model,
         args=recipe.config(**configuration | {"save_strategy": "no", "disable_tqdm": True}),
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=training_rows(method, recipe, section, params.seed, encoded, pairs["id"], "train"),
         processing_class=tokenizer,
         peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="CAUSAL_LM"),
     )

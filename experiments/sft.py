@@ -6,14 +6,11 @@ python -m experiments.sft NAME [NAME ...]      these experiments, branches or co
 
 import argparse
 
-from tqdm.auto import tqdm
-
 from experiments.rank import current
-from experiments.stability import load
+from experiments.runs import collected, shared_parameters
 from preference_study.artifacts import write_json
 
 WEIGHT = "policy.dpo.sft_weight"
-VARIED = ("seed", WEIGHT)
 
 
 def collect(runs: list[tuple[str, dict, dict]]) -> dict:
@@ -31,11 +28,8 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
         ValueError: they differ by more, or two by nothing.
     """
     runs = sorted(runs, key=lambda run: (run[1][WEIGHT], run[1]["seed"]))
-    first, rows = runs[0][1], []
-    for name, params, metrics in runs:
-        other = sorted(key for key in first | params if key not in VARIED and first.get(key) != params.get(key))
-        if other:
-            raise ValueError(f"{name} and {runs[0][0]} differ by more than seed and {WEIGHT}: {', '.join(other)}")
+    fixed, rows = shared_parameters(runs, {"seed": "seed", WEIGHT: WEIGHT}), []
+    for _, params, metrics in runs:
         dpo = metrics["dpo"]
         logps, against = dpo["price"]["logps"], dpo["against_base"]
         rows.append(
@@ -54,7 +48,7 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
         )
     if len({(row["sft_weight"], row["seed"]) for row in rows}) < len(rows):
         raise ValueError("the same weight and seed twice")
-    return {"params": {key: value for key, value in first.items() if key not in VARIED}, "rows": rows}
+    return {"params": fixed, "rows": rows}
 
 
 def main() -> None:
@@ -63,11 +57,7 @@ def main() -> None:
     names = parser.parse_args().names or current()
     if len(names) < 2:
         raise SystemExit("fewer than two experiments; dvc exp run --queue -S policy.dpo.sft_weight=0,1 makes two")
-    try:
-        bar = tqdm(names, desc="reading", unit="experiment", leave=False)
-        found = collect([load(name, "metrics/policies.json", "compare_policies") for name in bar])
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
+    found = collected(collect, names, "metrics/policies.json", "compare_policies")
     write_json("experiments/results/sft.json", found)
     print(f"experiments/results/sft.json: {len(found['rows'])} runs")
 

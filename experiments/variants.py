@@ -9,16 +9,15 @@ python -m experiments.variants --output FILE [NAME ...]            into another 
 import argparse
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from experiments.rank import current
-from experiments.stability import load
+from experiments.runs import collected, shared_parameters
 from preference_study.analysis.statistics import mean
 from preference_study.analysis.variants import STANDARD
 from preference_study.artifacts import write_json
 from preference_study.numbers import decimal, with_interval
 
-VARIED = ("seed", "reward.flipped")
+VARIED = {name: name for name in ("seed", "reward.flipped")}
 MEASURES = {"accuracy": "accuracy", "length": "length_correlation_within_pairs"}
 
 
@@ -42,13 +41,10 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
         ValueError: they differ by more, two are the same, one compares no reward models, or a seed lacks a share or the run
             without flips.
     """
-    first, told = runs[0][1], " and ".join(VARIED)
-    for name, params, metrics in runs:
+    for name, _, metrics in runs:
         if not metrics:
             raise ValueError(f"{name} compares no reward models; name them in stress.variants")
-        other = sorted(key for key in first | params if key not in VARIED and first.get(key) != params.get(key))
-        if other:
-            raise ValueError(f"{name} and {runs[0][0]} differ by more than {told}: {', '.join(other)}; name those to be taken")
+    fixed = shared_parameters(runs, VARIED)
     rows = pd.DataFrame(
         [
             {"flipped": params["reward.flipped"], "seed": params["seed"], "scorer": scorer}
@@ -78,7 +74,6 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
             if against:
                 against["lost"] = mean(lost[standard] - lost[own])
         scorers[scorer][str(share)] = found | ({"against_standard": against} if against else {})
-    fixed = {key: value for key, value in first.items() if key not in VARIED}
     return {"params": fixed, "rows": rows.to_dict("records"), "scorers": scorers}
 
 
@@ -111,11 +106,7 @@ def main() -> None:
     names = arguments.names or current()
     if not names:
         raise SystemExit("no experiments; the README's section on reward models that resist says how to make them")
-    try:
-        bar = tqdm(names, desc="reading", unit="experiment", leave=False)
-        found = collect([load(name, "metrics/variants.json", "compare_variants") for name in bar])
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
+    found = collected(collect, names, "metrics/variants.json", "compare_variants")
     write_json(arguments.output, found)
     print(shown(found))
 

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # Made from files that no run of the study changes; the others are of the default run.
-STANDING = ("stages", "reruns", "methods-over-seeds", "length-cures", "wrong-labels")
+STANDING = ("stages", "reruns", "methods-over-seeds", "sft-weight", "length-cures", "wrong-labels")
 
 
 @pytest.mark.parametrize("name", documents.BLOCKS)
@@ -57,6 +57,27 @@ def test_the_default_runs_numbers(tmp_path, monkeypatch):
     assert "0.58 [0.57, 0.59] of n = 580" in second and "base 0.34 [0.33, 0.35]; 67 gained, 14 lost" in second
     assert "0.66 [0.65, 0.67]" in letter and "base 0.44 [0.43, 0.45]" in letter
     assert "0.81 [0.80, 0.82]" in third and "0.77 [0.76, 0.78]; +4.4 [4.4, 4.4] words" in third
+
+
+def test_the_sft_terms_numbers(tmp_path, monkeypatch):
+    """Each under its own head."""
+    names = ("chosen_logp", "rejected_logp", "kl", "finished", "letter_rate", "gold_rate", "gold_difference", "win_rate")
+    numbers = {name: {"value": 0.1 * i, "low": 0.1 * i - 1, "high": 0.1 * i + 1} for i, name in enumerate(names, 1)}
+    write_json(tmp_path / "experiments/results/sft.json", {"rows": [{"sft_weight": 0.5, "seed": 7} | numbers]})
+    monkeypatch.chdir(tmp_path)
+    heads, _, row = ([cell.strip() for cell in line.strip("|").split("|")] for line in documents.sft_weight().splitlines())
+    assert dict(zip(heads, row, strict=True)) == {
+        "`sft_weight`": "0.5",
+        "seed": "7",
+        "chosen, nats a response": "+0.1 [-0.9, 1.1]",
+        "rejected": "+0.2 [-0.8, 1.2]",
+        "KL to base": "0.3 [-0.7, 1.3]",
+        "ended its turn": "0.40 [-0.60, 1.40]",
+        "letter": "0.50 [-0.50, 1.50]",
+        "gold": "0.60 [-0.40, 1.60]",
+        "gold, against base": "+0.70 [-0.30, 1.70]",
+        "win rate": "0.80 [-0.20, 1.80]",
+    }
 
 
 def test_the_judges_numbers(tmp_path, monkeypatch):
