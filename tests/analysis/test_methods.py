@@ -206,12 +206,13 @@ def test_no_spread_where_none_was_measured():
 
 def test_costs_by_hand():
     measured = {
-        "dpo": {"seconds": 100.0, "peak_memory_bytes": 2**31, "device": "cpu"},
-        "kto": {"seconds": 50.0, "peak_memory_bytes": 2**30, "device": "cpu"},
+        "dpo": {"seconds": 100.0, "peak_memory_bytes": 2**31, "device": "cpu", "dtype": "bfloat16"},
+        "kto": {"seconds": 50.0, "peak_memory_bytes": 2**30, "device": "cpu", "dtype": "bfloat16"},
     }
     found = training_costs(measured, {"dpo": 50_000, "kto": 10_000})
     assert found["kto"] == {
         "seconds": 50.0, "seconds_relative_to_dpo": 0.5, "seconds_per_1000_tokens": 5.0, "peak_memory_gib": 1.0, "device": "cpu",
+        "dtype": "bfloat16",
     }  # fmt: skip
     assert (found["dpo"]["seconds_relative_to_dpo"], found["dpo"]["seconds_per_1000_tokens"]) == (1.0, 2.0)
     assert training_costs({"kto": measured["kto"]}, {"kto": 10_000})["kto"]["seconds_relative_to_dpo"] is None
@@ -249,7 +250,7 @@ def test_the_stage_with_one_method(tmp_path, monkeypatch, sandbox):
     assert all((tmp_path / f"plots/methods/{name}.png").stat().st_size > 5000 for name in ("methods", "pairwise"))
 
     # Another time and another machine: only the file for them changes.
-    write_json("metrics/train_cost/dpo.json", {"seconds": 7.0, "peak_memory_bytes": 2**30, "device": "other"})
+    write_json("metrics/train_cost/dpo.json", {"seconds": 7.0, "peak_memory_bytes": 2**30, "device": "other", "dtype": "float32"})
     stages.compare_methods.main()
     assert (tmp_path / "metrics/methods.json").read_text() == first
-    assert read_json("metrics/methods_cost.json")["dpo"]["device"] == "other"
+    assert read_json("metrics/methods_cost.json")["dpo"]["dtype"] == "float32"

@@ -132,7 +132,7 @@ def methods_inputs(folder: Path, methods: list[str], training: dict) -> None:
         trained = training | {"examples": examples, "tokens": 200 * examples} | needs
         trained["implicit_beta"] = 0.1 if needs["needs_reference"] else None
         write_json(folder / f"metrics/train_policy/{method}.json", trained)
-        cost = {"seconds": 120.0 + 30 * place, "peak_memory_bytes": (3 + place) * 2**30, "device": "cpu"}
+        cost = {"seconds": 120.0 + 30 * place, "peak_memory_bytes": (3 + place) * 2**30, "device": "cpu", "dtype": "bfloat16"}
         write_json(folder / f"metrics/train_cost/{method}.json", cost)
     write_json(folder / "experiments/results/stability.json", STABILITY)
 

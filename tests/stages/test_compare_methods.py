@@ -59,7 +59,7 @@ def folder(tmp_path, monkeypatch):
         log(method, "loss", {4: 0.5 + place, 8: 0.25 + place})
         path = f"metrics/train_policy/{method}.json"
         write_json(path, read_json(path) | {"implicit_beta": {"dpo": 0.5, "rloo": None}[method]})
-        cost = {"seconds": 10.0 * place, "peak_memory_bytes": place * 2**30, "device": method}
+        cost = {"seconds": 10.0 * place, "peak_memory_bytes": place * 2**30, "device": method, "dtype": f"{method}16"}
         write_json(f"metrics/train_cost/{method}.json", cost)
     for side, place in (("chosen", 0), ("rejected", 1)):
         log("dpo", f"rewards_{side}", {4: 0.5 - place, 8: -0.25 - place})
@@ -126,9 +126,9 @@ def test_costs_and_tokens_are_each_methods_own(folder):
         write_json(path, read_json(path) | {"tokens": tokens})
     stages.compare_methods.main()
     found = read_json("metrics/methods_cost.json")
-    shown = ("seconds", "seconds_per_1000_tokens", "peak_memory_gib", "device")
-    assert [found["dpo"][name] for name in shown] == [10.0, 10.0, 1.0, "dpo"]
-    assert [found["rloo"][name] for name in shown] == [20.0, 5.0, 2.0, "rloo"]
+    shown = ("seconds", "seconds_per_1000_tokens", "peak_memory_gib", "device", "dtype")
+    assert [found["dpo"][name] for name in shown] == [10.0, 10.0, 1.0, "dpo", "dpo16"]
+    assert [found["rloo"][name] for name in shown] == [20.0, 5.0, 2.0, "rloo", "rloo16"]
 
 
 def test_every_two_policies_are_compared_on_the_same_prompts(folder):

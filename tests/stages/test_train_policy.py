@@ -13,7 +13,7 @@ import stages.reference_logps
 import stages.train_policy
 from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.methods import METHODS
-from preference_study.models.language_models import load_causal, load_tokenizer, new_reward_model, pair_logps
+from preference_study.models.language_models import compute_dtype, load_causal, load_tokenizer, new_reward_model, pair_logps
 from preference_study.models.tokens import encode_pairs
 from preference_study.params import load_params
 from preference_study.training.run import BetterThanChance
@@ -118,12 +118,13 @@ def test_what_an_offline_method_is_trained_with(referenced, monkeypatch, whole):
     adapter = trainer.model.peft_config["default"]
     assert (adapter.r, adapter.lora_alpha, adapter.task_type) == (6, 12, "CAUSAL_LM")
     assert all(".layers.1." in name for name in trainer.model.base_model.targeted_module_names)
-    assert run.models[0].get_input_embeddings().weight.dtype == torch.bfloat16
+    assert run.models[0].get_input_embeddings().weight.dtype == compute_dtype()
     [check] = [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, BetterThanChance)]
     assert check.pairs == val[:8]
 
     cost = read_json("metrics/train_cost/dpo.json")
     assert (cost["seconds"] is not None) == whole and cost["peak_memory_bytes"] == 12345 and cost["device"] == "cpu"
+    assert cost["dtype"] == str(compute_dtype()).removeprefix("torch.")
     # A policy that was not trained is the base model.
     logps = pair_logps(load_causal("models/base"), val, max_batch=64, max_padded=2048, description="t")
     told = read_json("data/logps/dpo/val.json")

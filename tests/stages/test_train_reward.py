@@ -10,7 +10,7 @@ import stages.frozen_layers
 import stages.score_pairs
 import stages.train_reward
 from preference_study.artifacts import read_array, read_json, read_table
-from preference_study.models.language_models import load_tokenizer, new_reward_model, pair_rewards
+from preference_study.models.language_models import compute_dtype, load_tokenizer, new_reward_model, pair_rewards
 from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import load_params
 from preference_study.training.probe import linear_probe
@@ -151,7 +151,7 @@ def test_a_variant_with_lora(folder, monkeypatch, name, saved):
     assert (adapter.r, adapter.lora_alpha, adapter.task_type) == (6, 12, "SEQ_CLS")
     assert set(adapter.modules_to_save) - {"classifier"} == set(saved)  # PEFT's own addition
     assert all(".layers.1." in module for module in run.trainer.model.base_model.targeted_module_names)
-    assert run.trainer.pair_loss is not None and run.models[0].model.embed_tokens.weight.dtype == torch.bfloat16
+    assert run.trainer.pair_loss is not None and run.models[0].model.embed_tokens.weight.dtype == compute_dtype()
     train = encoded("train")
     if name == "product_of_experts":
         fitted = BiasOnly([len(ids) for pair in train for ids in (pair.chosen_ids, pair.rejected_ids)])

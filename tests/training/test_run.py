@@ -133,13 +133,20 @@ def test_what_every_training_has():
     wanted = {
         "output_dir": "somewhere", "learning_rate": 0.02, "num_train_epochs": 3.5, "per_device_train_batch_size": 12,
         "per_device_eval_batch_size": 12, "gradient_accumulation_steps": 5, "lr_scheduler_type": "cosine", "warmup_steps": 0.07,
-        "gradient_checkpointing": False, "bf16": True, "seed": 7, "data_seed": 7, "logging_steps": 1, "eval_strategy": "no",
+        "gradient_checkpointing": False, "seed": 7, "data_seed": 7, "logging_steps": 1, "eval_strategy": "no",
         "eval_steps": None, "prediction_loss_only": True, "save_strategy": "steps", "save_steps": 11, "save_total_limit": 2,
         "remove_unused_columns": False, "report_to": [],
     }  # fmt: skip
     found = trl_configuration()
     assert {name: found[name] for name in wanted} == wanted
     assert found["use_cpu"] == (not torch.accelerator.is_available())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_training_computes_in_what_the_machine_does(monkeypatch, dtype):
+    monkeypatch.setattr(preference_study.training.run, "compute_dtype", lambda: dtype)
+    found = trl_configuration()
+    assert (found["bf16"], found["fp16"]) == (dtype == torch.bfloat16, False)
 
 
 @pytest.mark.parametrize(
