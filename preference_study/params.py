@@ -46,6 +46,8 @@ class Data(Section):
     columns: Columns | None
     ranks: tuple[int, int]
     cluster: str | None
+    near_duplicate: Annotated[float, Field(ge=0.5, le=1)]
+    drop_near_duplicates: bool
 
     @model_validator(mode="after")
     def the_better_rank_is_chosen(self):

@@ -3,17 +3,26 @@
 python -m stages.prepare_data
 """
 
+from collections.abc import Set
+
 import pandas as pd
 
-from preference_study.analysis.statistics import mean, median, pairwise_accuracy
+from preference_study.analysis.statistics import mean, median, pairwise_accuracy, share
 from preference_study.artifacts import write_json, write_table
 from preference_study.boundary import run
 from preference_study.data.conversations import prompt_key
+from preference_study.data.duplicates import near_any
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import sample_pairs, usable_pairs
 from preference_study.errors import BadInput
 from preference_study.formats import Pairs, to_pairs
 from preference_study.params import Data, load_params
+
+
+def first_wins(first: list[bool | None]) -> dict | None:
+    """In how many rows with a preference the response that stands first is preferred; null where the data have no order."""
+    told = [is_first for is_first in first if is_first is not None]
+    return share(told) if told else None
 
 
 def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], read: Pairs, usable: int) -> dict:
@@ -30,6 +39,7 @@ def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], read: Pair
         "chosen_words_median": median(pairs["chosen_words"], pairs["cluster"]),
         "rejected_words": mean(pairs["rejected_words"], pairs["cluster"]),
         "rejected_words_median": median(pairs["rejected_words"], pairs["cluster"]),
+        "first_wins": first_wins(read.first),
         "longer_wins": pairwise_accuracy(pairs["chosen_words"], pairs["rejected_words"], pairs["cluster"]),
     }
 
@@ -39,14 +49,16 @@ def read_pairs(path: str, data: Data) -> Pairs:
     return to_pairs(read_table_file(path), path, data.columns, data.ranks, data.cluster)
 
 
-def prepare(path: str, read: Pairs, limit: int | None, seed: int, validation_prompts: set[str]) -> tuple[pd.DataFrame, dict]:
-    """Drop what cannot be used of one split, and sample at most `limit` rows of the rest.
+def prepare(
+    path: str, read: Pairs, limit: int | None, seed: int, validation_prompts: set[str], near_validation: Set[str] = frozenset()
+) -> tuple[pd.DataFrame, dict]:
+    """Drop what cannot be used of one split, as `usable_pairs` does, and sample at most `limit` rows of the rest.
 
     Raises:
         BadInput: no row can be used.
     """
     rows_in = len(read.table)
-    usable, dropped = usable_pairs(read.table, validation_prompts)
+    usable, dropped = usable_pairs(read.table, validation_prompts, near_validation)
     told = f"{path}: read as {read.shape}"
     print(told + (f"; left out: {', '.join(read.left_out)}" if read.left_out else ""))
     reasons = []
@@ -67,8 +79,10 @@ def main() -> None:
     data = params.data
     train, val = (read_pairs(path, data) for path in (data.train, data.val))
     # The whole validation file guards the training split, whatever part of it is sampled for use.
-    guarded = {prompt_key(prompt) for prompt in usable_pairs(val.table, set())[0]["prompt"]}
-    train, train_summary = prepare(data.train, train, data.max_train, params.seed, guarded)
+    of_validation = list(usable_pairs(val.table, set())[0]["prompt"])
+    guarded = {prompt_key(prompt) for prompt in of_validation}
+    near = near_any(train.table["prompt"].dropna(), of_validation, data.near_duplicate) if data.drop_near_duplicates else set()
+    train, train_summary = prepare(data.train, train, data.max_train, params.seed, guarded, near)
     val, val_summary = prepare(data.val, val, data.max_val, params.seed, set())
     prompts = [{prompt_key(prompt) for prompt in split["prompt"]} for split in (train, val)]
     write_table("data/prepared/train.parquet", train)

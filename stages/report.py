@@ -36,6 +36,7 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
     study = {
         "methods": methods,
         "data": read_json(folder / "metrics/data.json"),
+        "data_analysis": read_json(path) if (path := optional("metrics/data_analysis.json")) else None,
         "reward": read_json(folder / "metrics/reward.json"),
         "train_reward": read_json(folder / f"metrics/train_reward/{variant}.json"),
         "reward_training": read_json(folder / "metrics/reward_training.json")[variant],

@@ -249,3 +249,8 @@ def prompt_key(prompt: Sequence[dict[str, str]]) -> str:
     if len(prompt) == 1 and prompt[0]["role"] == "user":
         return prompt[0]["content"]
     return json.dumps([{"role": turn["role"], "content": turn["content"]} for turn in prompt], ensure_ascii=False)
+
+
+def spoken(prompt: Turns) -> str:
+    """What user and assistant say in a prompt, in small letters, with single spaces; a system turn is the same for many."""
+    return " ".join(" ".join(turn["content"] for turn in prompt if turn["role"] != "system").casefold().split())

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from preference_study.data.conversations import is_missing, is_whole, prompt_key
+from preference_study.data.conversations import is_missing, is_whole, prompt_key, spoken
 from preference_study.errors import BadInput
 from preference_study.texts.words import words
 
@@ -36,6 +37,7 @@ REASONS = {
     "equal_responses": "two equal responses",
     "duplicate": "a repeated row",
     "prompt_in_validation": "a prompt that validation has too",
+    "prompt_near_validation": "a prompt that is nearly one of validation’s",
 }
 
 
@@ -57,12 +59,15 @@ def sample_pairs(pairs: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFr
     return pairs.loc[place.sort_values(kind="stable").index[:limit].sort_values()]
 
 
-def usable_pairs(pairs: pd.DataFrame, validation_prompts: set[str]) -> tuple[pd.DataFrame, dict[str, list[int]]]:
+def usable_pairs(
+    pairs: pd.DataFrame, validation_prompts: set[str], near_validation: Set[str] = frozenset()
+) -> tuple[pd.DataFrame, dict[str, list[int]]]:
     """Keep the rows that can be used, and say which were dropped and why.
 
     Args:
         pairs: as from `to_pairs`; their cluster is the prompt's id where they have none.
         validation_prompts: prompts, as `prompt_key` writes them, that a row must not have; empty for the validation split itself.
+        near_validation: what is said in others that it must not have, as `spoken` gives it.
 
     Returns:
         The kept rows as id, cluster, prompt, chosen, rejected, chosen_words, rejected_words and extra columns, in their order,
@@ -75,6 +80,7 @@ def usable_pairs(pairs: pd.DataFrame, validation_prompts: set[str]) -> tuple[pd.
         ("equal_responses", lambda table: table["chosen"] == table["rejected"]),
         ("duplicate", lambda table: _keys(table).duplicated()),
         ("prompt_in_validation", lambda table: _keys(table)["prompt"].isin(validation_prompts)),
+        ("prompt_near_validation", lambda table: table["prompt"].map(spoken).isin(near_validation)),
     ):
         found = bad(kept)
         dropped[reason] = (kept.index[found] + 1).tolist()

@@ -48,11 +48,13 @@ class Pairs(NamedTuple):
             for it, and the columns that travel, a row for each of the data's, in order.
         shape: the name of the format they came in; "data.columns" where the user said which columns hold what.
         left_out: the columns that do not travel.
+        first: of each row whether its chosen response stands first in the data; None where that cannot be told, or it is no pair.
     """
 
     table: pd.DataFrame
     shape: str
     left_out: list[str]
+    first: list[bool | None]
 
 
 def to_pairs(
@@ -72,14 +74,16 @@ def to_pairs(
     """
     shape, found = ("data.columns", _mapped(columns, raw, source)) if columns else _recognised(raw, source)
     system = columns.system if columns else system_column(raw)
-    data, rows = Source(source, raw, ranks), []
+    data, rows, first = Source(source, raw, ranks), [], []
     for row, own, beside in zip(found.rows(data), data.cells(system), beside_texts(raw), strict=True):
         try:
             if problem := row.problem or beside:
                 raise Unusable(problem)
             rows.append((*pair_of(row.prompt, row.chosen, row.rejected, own), None))
+            first.append(row.first)
         except Unusable as error:
             rows.append((None, None, None, error.reason))
+            first.append(None)
     names = ("prompt", "chosen", "rejected", "problem")
     cells = zip(names, zip(*rows, strict=True), strict=True)
     pairs = pd.DataFrame({name: pd.Series(own, dtype=object) for name, own in cells})
@@ -88,7 +92,7 @@ def to_pairs(
     # An instruction travels whatever else it is: where it is of a kind that can be checked, the truth goes by it.
     used = {*found.columns, system} - {"instruction"}
     extra, left_out = extra_columns(raw[[name for name in raw.columns if name not in used]])
-    return Pairs(pairs.join(extra), shape, left_out)
+    return Pairs(pairs.join(extra), shape, left_out, first)
 
 
 def recognised(raw: pd.DataFrame) -> str | None:

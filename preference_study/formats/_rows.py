@@ -16,12 +16,18 @@ STRAY_SHARE = 0.1
 
 
 class Row(NamedTuple):
-    """What a row of raw data holds, as `pair_of` takes it; `problem` is why it is no pair, where its format can tell."""
+    """What a row of raw data holds, as `pair_of` takes it.
+
+    Attributes:
+        problem: why it is no pair, where its format can tell.
+        first: whether the chosen response stands first in the data; None where they have no order of the two.
+    """
 
     prompt: Any
     chosen: Any
     rejected: Any
     problem: str | None = None
+    first: bool | None = None
 
 
 class Source(NamedTuple):
@@ -77,7 +83,7 @@ def by_preference(
             _refuse(source.name, Counter(filter(None, found)), prompt, (first, second), preference, (one, two))
         for said, a, b, word in zip(*(source.cells(name) for name in (prompt, first, second)), found, strict=True):
             problem = "tie" if word in ties else "bad_preference" if word not in (one, two) else None
-            yield Row(said, *((a, b) if word == one else (b, a)), problem)
+            yield Row(said, *((a, b) if word == one else (b, a)), problem, None if problem else word == one)
 
     return rows
 

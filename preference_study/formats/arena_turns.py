@@ -26,7 +26,7 @@ def rows(source: Source) -> Iterable[Row]:
                 yield Row(None, None, None, "not_a_conversation")
             else:
                 one, two = (_conversation(said, texts) for texts in both)
-                yield Row(None, *((one, two) if winners[0] else (two, one)))
+                yield Row(None, *((one, two) if winners[0] else (two, one)), first=winners[0])
 
 
 def _texts(cell: Any) -> list[str] | None:

@@ -51,6 +51,14 @@ def test_rows_are_dropped_by_reason_and_counted_once():
     assert kept["id"][0] == pair_id("q0", "good", "bad")
 
 
+def test_a_prompt_nearly_one_of_validations_is_dropped_where_that_is_asked_for():
+    rows = [("Q0", "good", "bad", 1), ("held  OUT", "good", "bad", 1), ("held out", "good", "bad", 1), ("q1", "good", "bad", 2)]
+    table = to_pairs(pd.DataFrame(rows, columns=list(STUDY)), "raw").table
+    kept, dropped = usable_pairs(table, {"held out"}, {"held out", "q0"})
+    assert dropped == {reason: [] for reason in REASONS} | {"prompt_near_validation": [1, 2], "prompt_in_validation": [3]}
+    assert list(kept["prompt"]) == [asked("q1")]
+
+
 TEXT = st.text(alphabet="ab \n", max_size=3)
 
 
@@ -180,7 +188,9 @@ def test_a_duplicate_is_alike_in_all_three_texts(changed):
 
 
 def test_what_became_of_a_split_is_counted_in_its_own_place():
-    read = Pairs(pd.DataFrame({"problem": [None] * 9}), "study", ["tags"])
+    read = Pairs(
+        pd.DataFrame({"problem": [None] * 9}), "study", ["tags"], [True, None, False, True, True, None, True, True, True]
+    )
     pairs = pd.DataFrame({"cluster": list("aaab"), "chosen_words": [3, 5, 9, 4], "rejected_words": [2, 5, 4, 8]})
     found = split_summary(pairs, {"duplicate": [1, 2], "empty_text": []}, read, usable=7)
     assert found == {
@@ -188,8 +198,9 @@ def test_what_became_of_a_split_is_counted_in_its_own_place():
         "dropped": {"duplicate": 2, "empty_text": 0}, "not_sampled": 3, "rows_out": 4, "clusters": 2,
         "chosen_words": mean([3, 5, 9, 4], list("aaab")), "rejected_words": mean([2, 5, 4, 8], list("aaab")),
         "chosen_words_median": median([3, 5, 9, 4], list("aaab")), "rejected_words_median": median([2, 5, 4, 8], list("aaab")),
-        "longer_wins": share([1, 0.5, 1, 0], list("aaab")),
+        "longer_wins": share([1, 0.5, 1, 0], list("aaab")), "first_wins": share([1, 0, 1, 1, 1, 1, 1]),
     }  # fmt: skip
+    assert split_summary(pairs, {}, read._replace(first=[None] * 9), usable=7)["first_wins"] is None
 
 
 def test_a_cluster_is_the_prompt_or_what_a_column_says():

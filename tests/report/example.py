@@ -255,7 +255,7 @@ def _example(names: tuple[str, ...], prompts: int, sandbox: bool, whole: bool) -
         "rows_out": 40,
         "clusters": 20,
     }
-    split |= {"chosen_words": length, "rejected_words": length, "longer_wins": share}
+    split |= {"chosen_words": length, "rejected_words": length, "longer_wins": share, "first_wins": share}
     split |= {"chosen_words_median": half, "rejected_words_median": half}
     training = {
         "train_pairs": 1234,
@@ -269,7 +269,12 @@ def _example(names: tuple[str, ...], prompts: int, sandbox: bool, whole: bool) -
     rows, scored = responses(["base", *methods], prompts, sandbox), scored_pairs(rng)
     reward = {key: share for key in ("accuracy", "accuracy_longer_chosen", "reward_mean", "reward_std", "length_correlation")}
     reward["reward_median"] = half
-    write_json(folder / "metrics/data.json", {"train": split, "val": split, "shared_prompts": 0})
+    write_json(folder / "metrics/data.json", {"train": split, "val": split | {"first_wins": None}, "shared_prompts": 0})
+    labelled = {"pairs": 40, "opposite_labels": 3, "in_cycles": 4, "words_accuracy": share, "doubted": share}
+    looked_at = {"train": labelled, "val": {"pairs": 40, "opposite_labels": 5, "in_cycles": 6}}
+    looked_at["prompts"] = {"similarity": 0.8, "across": {"prompts": 21, "near_duplicates": 2}}
+    looked_at["prompts"] |= {"train": {"prompts": 23, "near_duplicates": 7}, "val": {"prompts": 21, "near_duplicates": 8}}
+    write_json(folder / "metrics/data_analysis.json", looked_at | {"responses": {"responses": 79, "shared": 9}})
     write_json(
         folder / "metrics/reward.json",
         reward

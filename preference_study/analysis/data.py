@@ -1,0 +1,115 @@
+"""What is wrong with preference data before anything is trained on them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.special import expit
+from sklearn.model_selection import GroupKFold
+
+from preference_study.analysis.baselines import tfidf_margins
+from preference_study.analysis.statistics import pairwise_accuracy, share
+from preference_study.data.conversations import prompt_key, spoken
+from preference_study.data.duplicates import nearest
+
+FOLDS = 5
+
+
+def repeated_prompts(train: pd.DataFrame, val: pd.DataFrame, threshold: float) -> dict:
+    """Near-duplicates among the prompts of each split, and of validation's among training's.
+
+    Returns:
+        train, val: {prompts, near_duplicates}: different prompts, and those of them that another one of the split is nearly; and
+        across: {prompts, near_duplicates, nearest}, of validation's prompts; nearest has the most similar pairs, as
+        {val_id, train_id, similarity}, of one row each, the most similar first.
+    """
+    said = {"train": _first_ids(train), "val": _first_ids(val)}
+    texts = {split: list(ids) for split, ids in said.items()}
+    found = {split: {"prompts": len(own), "near_duplicates": len(nearest(own, own, threshold))} for split, own in texts.items()}
+    across = nearest(texts["val"], texts["train"], threshold)
+    pairs = [
+        {
+            "val_id": said["val"][texts["val"][place]],
+            "train_id": said["train"][texts["train"][near.place]],
+            "similarity": near.similarity,
+        }
+        for place, near in sorted(across.items(), key=lambda item: -item[1].similarity)
+    ]
+    return found | {"across": {"prompts": len(texts["val"]), "near_duplicates": len(across), "nearest": pairs}}
+
+
+def _first_ids(pairs: pd.DataFrame) -> dict[str, str]:
+    """By what a prompt says the id of the first row with it."""
+    ids: dict[str, str] = {}
+    for prompt, id in zip(pairs["prompt"], pairs["id"], strict=True):
+        ids.setdefault(spoken(prompt), id)
+    return ids
+
+
+def contradictions(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Which pairs contradict others on the same prompt.
+
+    Returns:
+        A row a pair: opposite, the same two responses stand with the other one chosen; cycle, the pair is part of a circle of
+        preferences over three or more responses (one over another, that over a third, and the third over the first).
+    """
+    prompts = pd.Series([prompt_key(prompt) for prompt in pairs["prompt"]], index=pairs.index)
+    found = pd.DataFrame(False, index=pairs.index, columns=["opposite", "cycle"])
+    for _, rows in pairs[["chosen", "rejected"]].groupby(prompts, sort=False):
+        if len(rows) == 1:
+            continue
+        edges = set(zip(rows["chosen"], rows["rejected"], strict=True))
+        found.loc[rows.index, "opposite"] = [(r, c) in edges for c, r in zip(rows["chosen"], rows["rejected"], strict=True)]
+        names = pd.factorize(pd.concat([rows["chosen"], rows["rejected"]]))[0]
+        better, worse = names[: len(rows)], names[len(rows) :]
+        size = int(names.max()) + 1
+        graph = coo_array((np.ones(len(rows)), (better, worse)), shape=(size, size))
+        component = connected_components(graph, directed=True, connection="strong")[1]
+        large = np.bincount(component) > 2
+        found.loc[rows.index, "cycle"] = (component[better] == component[worse]) & large[component[better]]
+    return found
+
+
+def shared_responses(train: pd.DataFrame, val: pd.DataFrame) -> dict[str, int]:
+    """How many of validation's different responses stand in training too: {responses, shared}."""
+    seen = {text for side in ("chosen", "rejected") for text in train[side]}
+    own = {text for side in ("chosen", "rejected") for text in val[side]}
+    return {"responses": len(own), "shared": len(own & seen)}
+
+
+def cross_fitted_margins(pairs: pd.DataFrame, seed: int) -> np.ndarray | None:
+    """Per pair the log-odds that its label is right, by a model of words that saw no pair of its cluster.
+
+    The model is `tfidf_margins`; the clusters are dealt out to five folds. None where there are fewer than two clusters.
+    """
+    folds = min(FOLDS, pairs["cluster"].nunique())
+    if folds < 2:
+        return None
+    margins = np.empty(len(pairs))
+    for fitted, held_out in GroupKFold(folds, shuffle=True, random_state=seed).split(pairs, groups=pairs["cluster"]):
+        margins[held_out] = tfidf_margins(pairs.iloc[fitted], pairs.iloc[held_out], seed)
+    return margins
+
+
+def doubted(margins: np.ndarray) -> np.ndarray:
+    """Which labels a model finds wrong by confident learning (Northcutt, Jiang and Chuang 2021, JAIR 70:1373, equation 1).
+
+    A label is doubted where the model is as sure of the other one as it is, on average, of those that are given. Which side is
+    called chosen is a matter of writing, so both labels have one threshold.
+
+    Args:
+        margins: log-odds that the given label is right, of models that did not see it.
+    """
+    sure = expit(np.asarray(margins, dtype=float))
+    # A model that knows nothing doubts nothing.
+    return (1 - sure >= sure.mean()) & (sure < 0.5)
+
+
+def labels(margins: np.ndarray, clusters: Sequence[str]) -> dict:
+    """How often a model's margins are on the label's side, and the share of labels that it doubts, with intervals."""
+    return {
+        "words_accuracy": pairwise_accuracy(margins, np.zeros(len(margins)), clusters),
+        "doubted": share(doubted(margins).astype(float), clusters),
+    }
