@@ -395,6 +395,17 @@ def test_the_truth_along_best_of_n(tmp_path):
     assert starting(found, "Best of 8 against one response: the judge’s reward")
 
 
+def test_the_look_at_the_data_has_each_number_in_its_place(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    page = page_of(tmp_path, ["dpo"])
+    _, *rows = starting(tables(page, "data"), "A look at the data")
+    share = with_interval(read_json(tmp_path / "metrics/data_analysis.json")["train"]["doubted"]) + " n = 40 training pairs"
+    assert [row[1:] for row in rows] == [["23, 7", "21, 8"], ["–", "79, 9"], ["3", "5"], ["4", "6"], [share, "–"], [share, "–"]]
+    assert "2 of 21 validation prompts are nearly one of training’s" in page and "drop_near_duplicates: true" in page
+    (tmp_path / "metrics/data_analysis.json").unlink()
+    assert "A look at the data" not in page_of(tmp_path, ["dpo"])
+
+
 def test_an_interrupted_training_has_no_time(tmp_path):
     write_example(tmp_path, ["dpo", "ipo"])
     assert "interrupted" not in page_of(tmp_path, ["dpo", "ipo"])
@@ -402,7 +413,7 @@ def test_an_interrupted_training_has_no_time(tmp_path):
     cost["ipo"] |= {"seconds": None, "seconds_relative_to_dpo": None, "seconds_per_1000_tokens": None}
     write_json(tmp_path / "metrics/methods_cost.json", cost)
     page = page_of(tmp_path, ["dpo", "ipo"])
-    assert starting(tables(page), "Cost of training")[2] == ["IPO", "–", "–", "–", "4.00", "cpu"]
+    assert starting(tables(page), "Cost of training")[2] == ["IPO", "–", "–", "–", "4.00", "cpu", "bfloat16"]
     assert "There is no time of a training that was interrupted" in page
 
 
