@@ -64,6 +64,7 @@ def test_a_text_is_no_near_duplicate_of_itself_but_of_its_like_elsewhere():
     assert nearest(own, list(reversed(own)), 0.8) == {place: Near(4 - place, 1.0) for place in range(5)}
     both = [own[0], own[0] + "!"]
     assert {place: near.place for place, near in nearest(both, both, 0.8).items()} == {0: 1, 1: 0}
+    assert nearest(own, list(reversed(own)), 1.0) == nearest(own, list(reversed(own)), 0.8)
     assert nearest([], own, 0.8) == nearest(own, [], 0.8) == {}
 
 

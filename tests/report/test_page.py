@@ -451,7 +451,7 @@ def address(tmp_path_factory) -> str:
 def page(browser, address):
     """The page, opened; fails where it asks the network, writes to the console or opens a dialog."""
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(60_000)  # two workers and a browser share two cores
     wrong = []
     opened.on("console", lambda message: wrong.append(f"console: {message.text}"))
     opened.on("pageerror", lambda error: wrong.append(f"error: {error}"))
