@@ -3,9 +3,12 @@
 import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
 import stages.prepare_model
+from preference_study.models import language_models
 from tests.workspace import change, tiny_params
 
 
@@ -44,3 +47,13 @@ def test_the_same_model_is_the_same_bytes(study):
     first = {path.name: path.read_bytes() for path in (study / "models/base").iterdir()}
     stages.prepare_model.main()
     assert {path.name: path.read_bytes() for path in (study / "models/base").iterdir()} == first
+
+
+@pytest.mark.parametrize(("dtype", "told"), [(torch.float32, "params/small.yaml"), (torch.bfloat16, "computes in bfloat16")])
+def test_the_model_is_the_same_whatever_the_machine_computes_in(study, monkeypatch, capsys, dtype, told):
+    for module in (language_models, stages.prepare_model):
+        monkeypatch.setattr(module, "compute_dtype", lambda: dtype)
+    stages.prepare_model.main()
+    weights = load_file(study / "models/base/model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    assert told in capsys.readouterr().out
