@@ -61,7 +61,7 @@ def said_of(dtype: torch.dtype) -> str:
         return "this machine computes in bfloat16"
     return (
         "this machine computes in float32, having no instructions for bfloat16: with two CPU cores the whole default study takes "
-        "more than an hour, and a quarter of it, params/small.yaml, some twenty minutes"
+        "more than an hour, and a quarter of it, params/small.yaml, less than half an hour"
     )
 
 
