@@ -19,10 +19,13 @@ from preference_study.formats import Pairs, to_pairs
 from preference_study.params import Data, load_params
 
 
-def first_wins(first: list[bool | None]) -> dict | None:
+def first_wins(read: Pairs) -> dict | None:
     """In how many rows with a preference the response that stands first is preferred; null where the data have no order."""
-    told = [is_first for is_first in first if is_first is not None]
-    return share(told) if told else None
+    first = pd.Series(read.first, index=read.table.index, dtype=object).dropna()
+    if first.empty:
+        return None
+    told = read.table.loc[first.index]
+    return share(first.astype(float), told["cluster"] if "cluster" in told else told["prompt"].map(prompt_key))
 
 
 def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], read: Pairs, usable: int) -> dict:
@@ -39,7 +42,7 @@ def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], read: Pair
         "chosen_words_median": median(pairs["chosen_words"], pairs["cluster"]),
         "rejected_words": mean(pairs["rejected_words"], pairs["cluster"]),
         "rejected_words_median": median(pairs["rejected_words"], pairs["cluster"]),
-        "first_wins": first_wins(read.first),
+        "first_wins": first_wins(read),
         "longer_wins": pairwise_accuracy(pairs["chosen_words"], pairs["rejected_words"], pairs["cluster"]),
     }
 

@@ -55,21 +55,21 @@ def contradictions(pairs: pd.DataFrame) -> pd.DataFrame:
         A row a pair: opposite, the same two responses stand with the other one chosen; cycle, the pair is part of a circle of
         preferences over three or more responses (one over another, that over a third, and the third over the first).
     """
-    prompts = pd.Series([prompt_key(prompt) for prompt in pairs["prompt"]], index=pairs.index)
-    found = pd.DataFrame(False, index=pairs.index, columns=["opposite", "cycle"])
-    for _, rows in pairs[["chosen", "rejected"]].groupby(prompts, sort=False):
-        if len(rows) == 1:
-            continue
-        edges = set(zip(rows["chosen"], rows["rejected"], strict=True))
-        found.loc[rows.index, "opposite"] = [(r, c) in edges for c, r in zip(rows["chosen"], rows["rejected"], strict=True)]
-        names = pd.factorize(pd.concat([rows["chosen"], rows["rejected"]]))[0]
-        better, worse = names[: len(rows)], names[len(rows) :]
-        size = int(names.max()) + 1
-        graph = coo_array((np.ones(len(rows)), (better, worse)), shape=(size, size))
-        component = connected_components(graph, directed=True, connection="strong")[1]
-        large = np.bincount(component) > 2
-        found.loc[rows.index, "cycle"] = (component[better] == component[worse]) & large[component[better]]
-    return found
+    keys = [prompt_key(prompt) for prompt in pairs["prompt"]]
+    # A response is a node of its own for each prompt, so one graph holds all prompts.
+    nodes = pd.factorize(pd.Series([*zip(keys, pairs["chosen"], strict=True), *zip(keys, pairs["rejected"], strict=True)]))[0]
+    better, worse = nodes[: len(pairs)], nodes[len(pairs) :]
+    edges = set(zip(better, worse, strict=True))
+    graph = coo_array((np.ones(len(pairs)), (better, worse)), shape=(nodes.max() + 1,) * 2)
+    component = connected_components(graph, directed=True, connection="strong")[1]
+    large = np.bincount(component) > 2
+    return pd.DataFrame(
+        {
+            "opposite": [(w, b) in edges for b, w in zip(better, worse, strict=True)],
+            "cycle": (component[better] == component[worse]) & large[component[better]],
+        },
+        index=pairs.index,
+    )
 
 
 def shared_responses(train: pd.DataFrame, val: pd.DataFrame) -> dict[str, int]:

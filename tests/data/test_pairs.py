@@ -188,9 +188,8 @@ def test_a_duplicate_is_alike_in_all_three_texts(changed):
 
 
 def test_what_became_of_a_split_is_counted_in_its_own_place():
-    read = Pairs(
-        pd.DataFrame({"problem": [None] * 9}), "study", ["tags"], [True, None, False, True, True, None, True, True, True]
-    )
+    raw = pd.DataFrame({"prompt": [asked(letter) for letter in "pppqqqqrr"]})
+    read = Pairs(raw, "study", ["tags"], [True, None, False, True, True, None, True, True, True])
     pairs = pd.DataFrame({"cluster": list("aaab"), "chosen_words": [3, 5, 9, 4], "rejected_words": [2, 5, 4, 8]})
     found = split_summary(pairs, {"duplicate": [1, 2], "empty_text": []}, read, usable=7)
     assert found == {
@@ -198,9 +197,11 @@ def test_what_became_of_a_split_is_counted_in_its_own_place():
         "dropped": {"duplicate": 2, "empty_text": 0}, "not_sampled": 3, "rows_out": 4, "clusters": 2,
         "chosen_words": mean([3, 5, 9, 4], list("aaab")), "rejected_words": mean([2, 5, 4, 8], list("aaab")),
         "chosen_words_median": median([3, 5, 9, 4], list("aaab")), "rejected_words_median": median([2, 5, 4, 8], list("aaab")),
-        "longer_wins": share([1, 0.5, 1, 0], list("aaab")), "first_wins": share([1, 0, 1, 1, 1, 1, 1]),
+        "longer_wins": share([1, 0.5, 1, 0], list("aaab")), "first_wins": share([1, 0, 1, 1, 1, 1, 1], list("ppqqqrr")),
     }  # fmt: skip
     assert split_summary(pairs, {}, read._replace(first=[None] * 9), usable=7)["first_wins"] is None
+    read = read._replace(table=raw.assign(cluster=list("uuvvuvvuu")))
+    assert split_summary(pairs, {}, read, usable=7)["first_wins"] == share([1, 0, 1, 1, 1, 1, 1], list("uvvuvuu"))
 
 
 def test_a_cluster_is_the_prompt_or_what_a_column_says():
