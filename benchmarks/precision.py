@@ -10,7 +10,7 @@ import torch
 
 from preference_study.models.language_models import compute_dtype, device, load_causal
 
-ROWS, LENGTH, REPEATS = 4, 128, 3
+ROWS, LENGTH, REPEATS = 2, 64, 3
 
 
 def seconds(model, ids: torch.Tensor) -> float:

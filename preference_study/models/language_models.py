@@ -47,7 +47,7 @@ def device() -> torch.device:
 def compute_dtype() -> torch.dtype:
     """What models compute in here: bfloat16 where the machine multiplies it at speed, else float32.
 
-    A CPU without instructions for it (most laptops' are) takes about nine times as long in bfloat16 as in float32:
+    A CPU without instructions for it (most laptops' are) takes many times as long in bfloat16 as in float32:
     `benchmarks/precision.py`.
     """
     kind = device().type
