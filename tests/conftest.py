@@ -4,6 +4,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here may need the internet
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,20 @@ def ready(tmp_path_factory) -> Path:
     from tests.workspace import prepared
 
     return prepared(tmp_path_factory.mktemp("ready"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_is_no_garbage() -> None:
+    """statsmodels collects garbage at every correction of p-values: a second, in a process that has imported all libraries."""
+    gc.freeze()
+
+
+@pytest.fixture
+def few_resamples(monkeypatch) -> None:
+    """For tests of which number stands where, not of how wide an interval is."""
+    from preference_study.analysis import statistics
+
+    monkeypatch.setattr(statistics, "RESAMPLES", 200)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from preference_study.revisions import RESPONSES, Study, judge_of, read_study
 from tests.report.example import HOSTILE, responses
 from tests.workspace import run, tiny_text
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 WRITE = """
 import json, pathlib, yaml
 params = yaml.safe_load(open("params.yaml"))

@@ -44,7 +44,8 @@ def cluster_numbers(clusters: Clusters) -> np.ndarray | None:
     """Labels as numbers from 0; None where each row is a cluster of its own."""
     if clusters is None:
         return None
-    labels = clusters if isinstance(clusters, (np.ndarray, pd.Series)) else np.array(clusters, dtype=object)
+    labels = clusters.to_numpy() if isinstance(clusters, pd.Series) else clusters
+    labels = labels if isinstance(labels, np.ndarray) else np.array(labels, dtype=object)
     numbers, different = pd.factorize(labels, use_na_sentinel=False)
     return None if len(different) == len(numbers) else numbers
 
@@ -78,7 +79,7 @@ def standard_error(values: Sequence[float], clusters: Clusters = None) -> float:
     if units < 2:
         return np.nan
     if numbers is None:
-        return stats.sem(values)
+        return values.std(ddof=1) / np.sqrt(units)
     return np.sqrt(units / (units - 1) * (np.bincount(numbers, values - values.mean()) ** 2).sum()) / len(values)
 
 

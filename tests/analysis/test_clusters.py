@@ -297,6 +297,7 @@ def test_intervals_hold_the_truth_at_so_many_rows_a_cluster(name, size, monkeypa
 @pytest.mark.parametrize("name", BOOTSTRAPS)
 def test_bootstraps_hold_the_truth_at_so_many_rows_a_cluster(name, size, monkeypatch):
     """Those of single rows are in test_statistics."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 400)
-    runs = 250 if name in ("rank correlation", "equal length") else 400
+    slow = name in ("rank correlation", "equal length")
+    monkeypatch.setattr(statistics, "RESAMPLES", 200 if slow else 400)
+    runs = 250 if slow else 400
     assert 0.93 <= coverage(BOOTSTRAPS[name], size, runs, even=True) <= 0.97

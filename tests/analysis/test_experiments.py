@@ -20,6 +20,8 @@ from preference_study.errors import BadInput
 from tests.analysis.test_policies import BASE, CLUSTERS, OTHER
 from tests.conftest import asked
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 RIGHT = {"holds": True, "reasons": []}
 SMALLEST = {"win_rate": 0.1, "gold_rate": 0.15}
 JUDGE = {

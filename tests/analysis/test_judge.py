@@ -7,6 +7,8 @@ from sklearn.metrics import roc_auc_score
 from preference_study.analysis.judge import agreement_with_gold, right_to_judge, telling_gold
 from preference_study.analysis.statistics import holm, mean, share
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 def scored(right: np.ndarray, longer: np.ndarray, rows: int = 1) -> pd.DataFrame:
     n = len(right)

@@ -23,6 +23,8 @@ from preference_study.artifacts import read_json, write_json
 from tests.report.example import write_example
 from tests.workspace import tiny_params
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 # Ten prompts. By reward dpo beats base 8 : 1 with a tie, and ipo 8 : 2; base beats ipo 7 : 3.
 REWARDS = {
     "dpo": [2, 2, 2, 2, 2, 2, 2, 2, 1, 0],

@@ -29,6 +29,8 @@ from preference_study.analysis.style import even_at_equal_features_p, style_cont
 from preference_study.analysis.verdicts import VERDICT_TESTS
 from preference_study.numbers import decimal
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 N = 200
 SMALLEST = {"win_rate": 0.1, "gold_rate": 0.15}
 RIGHT = {"holds": True, "reasons": []}

@@ -19,6 +19,8 @@ from preference_study.analysis.price import (
 )
 from preference_study.analysis.statistics import holm
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 BASE_LOGPS = pd.DataFrame(
     {
         "cluster": range(6),

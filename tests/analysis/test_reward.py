@@ -30,6 +30,8 @@ from preference_study.analysis.statistics import (
 )
 from tests.conftest import asked
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 
 def scored(n: int = 120, by_length: float = 0.0, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)

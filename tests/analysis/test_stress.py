@@ -19,6 +19,8 @@ from stages.stress_reward import perturbed, stress_scores, truth_kept
 from tests.conftest import asked
 from tests.workspace import change, tiny_params
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 # Ranked right, a tie, wrong, right; by perturbation (chosen, rejected), and the others change no reward.
 PLAIN = ([2, 1, 0, 1], [1, 1, 1, 0])
 CHANGED = {"padding": ([0, 2, 0, 1], [1, 1, 0, 0]), "typos": ([2, 1, 0, 1], [2, 1, 1, 3])}

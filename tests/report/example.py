@@ -10,10 +10,12 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 
+from preference_study.analysis import statistics
 from preference_study.analysis.best_of_n import compare_best_of_n
 from preference_study.analysis.groups import compare_groups
 from preference_study.analysis.judge import right_to_judge
@@ -240,6 +242,7 @@ def write_example(folder: Path, methods: list[str], prompts: int = 40, sandbox: 
 
 
 @cache
+@patch.object(statistics, "RESAMPLES", 200)
 def _example(names: tuple[str, ...], prompts: int, sandbox: bool, whole: bool) -> Path:
     methods, folder = list(names), Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

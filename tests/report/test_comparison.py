@@ -14,6 +14,8 @@ from preference_study.revisions import Study
 from tests.report.example import HOSTILE, responses
 from tests.report.test_page import ARGUMENTS, BROWSERS, differences, starting, tables
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 NAME = "<b>'a' & \"b\"</b>"
 
 

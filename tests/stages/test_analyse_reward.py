@@ -16,6 +16,8 @@ from preference_study.texts.readability import reading_grades
 from tests.conftest import asked
 from tests.workspace import tiny_params
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 PLOTS = stages.analyse_reward.PLOTS
 EASY = "The cat sat on the mat while it rained. Then we all went home to have hot tea and cake with {}."
 HARD = "A considerable number of philosophical investigations were extraordinarily complicated, especially concerning {}."

@@ -12,6 +12,8 @@ from stages.compare_methods import responses_by_policy, training
 from tests.report.example import write_example
 from tests.workspace import change, tiny_params
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 METHODS = ["dpo", "rloo"]
 
 

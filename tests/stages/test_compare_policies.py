@@ -18,6 +18,8 @@ from stages.compare_policies import policies_row, write_keywords
 from tests.conftest import asked
 from tests.workspace import change, tiny_params
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 METHODS = ["dpo", "simpo"]
 SMALLEST, RIGHT = {"win_rate": 0.2, "gold_rate": 0.3}, {"holds": False, "reasons": ["it is a coin"]}
 VAL = pd.DataFrame({"id": [str(i) for i in range(8)], "cluster": list("pqrspqpp")})

@@ -1,10 +1,13 @@
 """The stage's wiring: what was logged in training, with the examples seen by then."""
 
 import pandas as pd
+import pytest
 
 import stages.compare_variants
 from preference_study.artifacts import read_json, write_json, write_table
 from tests.workspace import change, tiny_params
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 LOGGED = {
     "loss": [(1, 0.7), (2, 0.6), (3, 0.4)],
