@@ -14,7 +14,9 @@ import argparse
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import psutil
+import torch
 import yaml
 from scipy.stats import lognorm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -29,7 +32,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from preference_study.alternative import PARAMS, with_alternative
 from preference_study.cost import GIB, Assumptions, Device, Shape, Stage, total
 from preference_study.data.files import read_table_file
-from preference_study.data.pairs import usable_pairs
+from preference_study.data.pairs import sample_pairs, usable_pairs
 from preference_study.data.prompts import choose_prompts
 from preference_study.errors import BadInput, BadParams
 from preference_study.formats import to_pairs
@@ -58,18 +61,18 @@ GPUS = {
     "T4": (16, 8.1e12, 0.32e12, 4),
 }
 MEASURED = "measured"
-# Of GPUs: Llama 3 was trained at 0.38 to 0.43 of the data sheet's rate (Grattafiori et al. 2024, table 4), PaLM at 0.46 (Chowdhery
-# et al. 2022, table 3), both by programs made for it; eager PyTorch reaches less. None of it was checked on a GPU.
+# Of GPUs: Llama 3 was trained at 0.38 to 0.43 of the data sheet's rate (Grattafiori et al. 2024, table 4), PaLM at 0.46
+# (Chowdhery et al. 2022, table 3), both by programs made for it; eager PyTorch reaches less. None of it was checked on a GPU.
 ON_GPU = Assumptions(
     forward=0.35, training=0.3, decoding=0.3, reading=0.6, layer_seconds=5e-4, start_seconds=30.0, usable=0.92
 )  # fmt: skip
 # Of a CPU, of the rate that is measured at the start: benchmarks/plan.py.
 ON_CPU = Assumptions(
-    forward=0.7, training=0.6, decoding=0.5, reading=0.7, layer_seconds=3e-4, start_seconds=15.0, usable=0.9
+    forward=0.7, training=0.6, decoding=0.7, reading=0.4, layer_seconds=3e-4, start_seconds=15.0, usable=0.9
 )  # fmt: skip
 PAIRS, VAL_PAIRS, PROMPT, RESPONSE, CHARACTERS = 1000, 300, 150, 300, 4.0
 SPREAD = 0.6  # of assumed lengths: the standard deviation of their logarithm
-SAMPLE = 2000
+SAMPLE = 4000
 UNSHORTENED = 10**9
 
 
@@ -136,8 +139,9 @@ def lengths_of(params: Params, given: argparse.Namespace) -> tuple[Lengths, str]
         usable, _ = usable_pairs(read.table, set())
         if usable.empty:
             raise BadInput(f"{data.train}: no row can be used; python -m stages.prepare_data says why")
-        some = sampled(usable, given.sample, params.seed)
-        found, whole = token_lengths(some, tokenizer, given.characters_per_token), len(some) == len(usable)
+        used = sample_pairs(usable, data.max_train, params.seed)
+        some = sampled(used, given.sample, params.seed)
+        found, whole = token_lengths(some, tokenizer, given.characters_per_token), len(some) == len(used)
         pairs = given.pairs or len(usable)
         how = "with the model's tokenizer" if tokenizer else f"at {given.characters_per_token:g} characters a token"
         told = f"{len(some):,} pairs of {data.train}, {how}"
@@ -183,8 +187,6 @@ def device_of(given: argparse.Namespace, shape: Shape) -> Device:
     rate, bandwidth = matrix_rate(shape.hidden, shape.intermediate, dtype, where).by_clock, read_rate(where).by_clock
     memory = psutil.virtual_memory()
     on_cpu = where.type != "cuda"
-    import torch
-
     here = memory.total if on_cpu else torch.cuda.get_device_properties(where).total_memory
     return Device(
         f"this machine's {'CPU' if on_cpu else torch.cuda.get_device_name(where)}", 1, here, rate, bandwidth, dtype.itemsize,
@@ -335,44 +337,73 @@ def assumptions(given: argparse.Namespace, where: Device) -> Assumptions:
     return dataclasses.replace(base, **{name: value for name, value in own.items() if value is not None})
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+@dataclass(frozen=True)
+class Plan:
+    """All that a plan is made from, and what it comes to; `told` says where the model's shape and the lengths are from."""
+
+    params: Params
+    model: str
+    shape: Shape
+    lengths: Lengths
+    told: dict[str, str]
+    device: Device
+    assumed: Assumptions
+    stages: list[Stage]
+    misfit: Misfit | None
+
+
+def planned(arguments: Sequence[str] | None = None) -> Plan:
+    """The plan that a command line asks for.
+
+    Raises:
+        BadParams, BadInput, BadModel: parameters are not right, a data file cannot be read, a model is not known.
+    """
     given = parser().parse_args(arguments)
     params = params_of(given)
-    config, from_where = config_of(given.shape or params.model.name, None if given.shape else params.model.revision)
+    model = given.shape or params.model.name
+    config, of_model = config_of(model, None if given.shape else params.model.revision)
     shape = shape_of(config)
-    lengths, told = lengths_of(params, given)
+    lengths, of_lengths = lengths_of(params, given)
     where = device_of(given, shape)
-    assumed = assumptions(given, where)
-    found = stages(params, shape, lengths, where, assumed)
-    misfit = first_misfit(params, shape, lengths, where, assumed)
-    if given.json:
-        parts = {
-            "shape": dataclasses.asdict(shape),
-            "device": dataclasses.asdict(where),
-            "assumptions": dataclasses.asdict(assumed),
-            "lengths": told,
-            "pairs": pairs_used(params, lengths),
-            "stages": [
-                dataclasses.asdict(stage) | {"flops": stage.flops, "tokens": stage.tokens} for stage in found
-            ],
-            "misfit": dataclasses.asdict(misfit) if misfit else None,
-        }  # fmt: skip
-        print(json.dumps(parts, indent=2))
-        return
-    used = pairs_used(params, lengths)
-    print(f"model: {given.shape or params.model.name}, {shape.parameters:,} parameters by {from_where}")
-    print(f"pairs: {used['reward']:,} for reward models, {used['policy']:,} for policies, {used['val']:,} of validation")
-    print(f"lengths: {told}; an answer {lengths.written:.0f} tokens")
-    print(
-        f"device: {where.name}, {where.memory / GIB:.0f} GiB, {where.rate / 1e12:.3g} TFLOP/s in {8 * where.item} bits, "
-        f"{where.bandwidth / 1e9:.3g} GB/s; processes: {params.launch.processes}"
+    made = (params, shape, lengths, where, assumptions(given, where))
+    told = {"shape": of_model, "lengths": of_lengths}
+    return Plan(params, model, shape, lengths, told, where, made[-1], stages(*made), first_misfit(*made))
+
+
+def as_json(plan: Plan) -> str:
+    parts = {name: dataclasses.asdict(getattr(plan, name)) for name in ("shape", "device", "assumed")}
+    of_stages = [dataclasses.asdict(stage) | {"flops": stage.flops, "tokens": stage.tokens} for stage in plan.stages]
+    misfit = dataclasses.asdict(plan.misfit) if plan.misfit else None
+    pairs = pairs_used(plan.params, plan.lengths)
+    return json.dumps(
+        parts | {"model": plan.model, "told": plan.told, "pairs": pairs, "stages": of_stages, "misfit": misfit}, indent=2
     )
-    reached = ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(assumed).items())
-    print(f"assumed: {reached}\n")
-    print(aligned(table(found)))
-    print("\nmemory is of one device, GiB; store (hidden states under LoRA) and machine, all of its memory, GiB; disk, GB\n")
-    print("\n".join(other_way(params, shape, lengths, where, assumed)))
-    print(what_does_not_fit(misfit, params))
+
+
+def as_text(plan: Plan) -> str:
+    used, where = pairs_used(plan.params, plan.lengths), plan.device
+    reached = ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(plan.assumed).items())
+    lines = [
+        f"model: {plan.model}, {plan.shape.parameters:,} parameters by {plan.told['shape']}",
+        f"pairs: {used['reward']:,} for reward models, {used['policy']:,} for policies, {used['val']:,} of validation",
+        f"lengths: {plan.told['lengths']}; an answer {plan.lengths.written:.0f} tokens",
+        f"device: {where.name}, {where.memory / GIB:.0f} GiB, {where.rate / 1e12:.3g} TFLOP/s in {8 * where.item} bits, "
+        f"{where.bandwidth / 1e9:,.0f} GB/s; processes: {plan.params.launch.processes}",
+        f"assumed: {reached}",
+        "",
+        aligned(table(plan.stages)),
+        "",
+        "memory: of one device, GiB; store: hidden states under LoRA, and machine: all of the machine's memory, GiB; disk: GB",
+        "",
+        *other_way(plan.params, plan.shape, plan.lengths, where, plan.assumed),
+        what_does_not_fit(plan.misfit, plan.params),
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    plan = planned(arguments)
+    print(as_json(plan) if "--json" in (sys.argv[1:] if arguments is None else arguments) else as_text(plan))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class Fitted:
 
 
 def fitted(lengths: Lengths, max_length: int) -> Fitted:
-    """The sample shortened to at most `max_length`; where it is not whole, with a pair as long as that, the longest there can be."""
+    """The sample as the study shortens it, to at most `max_length` tokens of prompt and response."""
     prompts, chosen, rejected = (np.asarray(part, dtype=int) for part in (lengths.prompts, lengths.chosen, lengths.rejected))
     room = np.maximum(max_length - np.maximum(chosen, rejected), max_length // 4)
     prompts = np.minimum(prompts, room)
@@ -161,11 +161,28 @@ class _Study:
             for name in ("reward", "policy")
         }
 
-    def stage(self, name: str, parts: Sequence[Part], memory: dict, host: dict | None = None, disk: dict | None = None) -> Stage:
+    def stage(
+        self,
+        name: str,
+        parts: Sequence[Part],
+        memory: dict,
+        host: dict | None = None,
+        disk: dict | None = None,
+        full: bool = False,
+    ) -> Stage:
         spent = sum(seconds(part, self.device, self.assumed, self.processes) for part in parts) + self.assumed.start_seconds
         host = {name: bytes_ for name, bytes_ in (host or {}).items() if bytes_}
         if self.device.shared:
+            # While weights are loaded as another type than their file's, both are there.
+            file = 2.0 * self.shape.parameters if self.device.item == 4 and parts else 0.0
             memory = memory | host
+            memory["loading"] = memory.get("loading", 0.0) or max(0.0, file - (total(memory) - memory.get("weights", 0.0)))
+        elif parts:
+            # Each process loads the model into the machine's memory first, in float32 where every weight is trained.
+            host = {"loading": self.processes * self.shape.parameters * (4.0 if full else self.device.item)} | host
+            if full and self.params.launch.accelerate_config:
+                # And whole onto its device, before the processes share it out.
+                memory = memory | {"loading": max(0.0, 4.0 * self.shape.parameters - total(memory))}
         return Stage(name, tuple(parts), memory, host, disk or {}, spent)
 
     def rows(self, section: Any, pairs: float) -> float:
@@ -189,7 +206,7 @@ class _Study:
         layers = trained_layers(section, self.shape)
         full = section.lora_rank == 0
         shared = {"rank": section.lora_rank, "trained": layers, "checkpointing": section.gradient_checkpointing, "logits": logits}
-        # Forward and for the hidden states' gradient; for weights that are trained theirs, and TRL's own computes the first again.
+        # Forward and for the hidden states' gradient; for trained weights theirs; and TRL's own computes the first again.
         products = 2 + full + (not whole and (full or not self.device.shared))
         scored = replace(work, scored=work.tokens) if whole else work
         flops = training(self.shape, scored, kept=kept, head_products=products, **shared)
@@ -269,7 +286,8 @@ def _train_reward(study: _Study, variant: str) -> Stage:
         "features": 4.0 * (pairs * (2 + 2) + 2 * val) * study.shape.hidden * study.processes if section.head == "probe" else 0.0,
         "store": study.kept["reward"],
     }
-    return study.stage(f"train_reward@{variant}", parts, memory, host, study.trained_files(section, models))
+    files = study.trained_files(section, models)
+    return study.stage(f"train_reward@{variant}", parts, memory, host, files, section.lora_rank == 0)
 
 
 def _members(study: _Study, variant: str) -> int:
@@ -348,7 +366,8 @@ def _train_policy(study: _Study, name: str) -> Stage:
     stage = f"train_policy@{name}"
     if method.needs_reward_model:
         parts, memory = _online(study, own)
-        return study.stage(stage, [*parts, after], memory, host, disk)
+        memory = _then_scored(study, memory, on_val)
+        return study.stage(stage, [*parts, after], memory, host, disk, section.lora_rank == 0)
     batch = section.batch_size // study.processes
     work = training_load(study.lengths, section.max_length, batch, pairs)
     # TRL's experimental trainers, of methods without a reference, hold the logits of every token.
@@ -361,7 +380,17 @@ def _train_policy(study: _Study, name: str) -> Stage:
     if section.evaluations:
         evaluated = training_load(study.lengths, section.max_length, batch, val)
         parts.append(study.forward(evaluated.times(section.evaluations), layers if kept else None, logits=True))
-    return study.stage(stage, parts, memory, host, disk)
+    return study.stage(stage, parts, _then_scored(study, memory, on_val), host, disk, section.lora_rank == 0)
+
+
+def _then_scored(study: _Study, trained: dict[str, float], work: Load) -> dict[str, float]:
+    """The most memory of training a policy and of scoring with it, as it was written, while the trained one is still there."""
+    scoring = scoring_memory(study.shape, study.device, work, True)
+    if study.device.shared and study.device.item == 4:
+        scoring["loading"] = max(0.0, 2.0 * study.shape.parameters - scoring["activations"] - scoring["logits"])
+    held = {name: trained[name] for name in ("weights", "optimiser", "references")}
+    after = held | {"references": held["references"] + scoring.pop("weights")} | scoring
+    return max(trained, after, key=total)
 
 
 def _online(study: _Study, own: Any) -> tuple[list[Part], dict[str, float]]:
@@ -505,12 +534,14 @@ def candidates(params: Params, stage: str, what: str, largest: str) -> list[dict
     if what == "memory of the machine" or largest in ("rows", "features", "store"):
         fewer = [{"launch.processes": n} for n in _halvings(params.launch.processes, 1)]
         return ([{"frozen.max_gib": 0}] if largest == "store" else []) + fewer + _fewer_pairs(params)
-    if kind in sections:
-        return _training_remedies(params, sections[kind], largest)
-    if largest in ("cache",) or kind in ("generate", "generate_base", "sample_responses"):
-        return [{"generate.batch_size": size} for size in _halvings(params.generate.batch_size, 1)]
     longest = max(params.reward.max_length, params.policy.max_length)
     padded = [{"scoring.max_padded": size} for size in _halvings(scoring.max_padded, longest)]
+    if kind in sections:
+        # A policy is scored with where it was trained.
+        scored = padded if kind == "train_policy" and largest == "logits" else []
+        return scored + _training_remedies(params, sections[kind], largest)
+    if largest in ("cache",) or kind in ("generate", "generate_base", "sample_responses"):
+        return [{"generate.batch_size": size} for size in _halvings(params.generate.batch_size, 1)]
     return padded + [{"scoring.max_batch": size} for size in _halvings(scoring.max_batch, 1)]
 
 
