@@ -271,7 +271,7 @@ def training_memory(
         "weights": weights / share + copies,
         "gradients": 4 * count / share + (4 * count if processes > 1 and not sharded else 0),
         "optimiser": 8 * count / share,
-        "references": references * item,
+        "other models": references * item,
         # Those of a layer's gradients besides, while it is gone through backwards.
         "activations": activations + layer,
         "logits": head_bytes,

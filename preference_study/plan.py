@@ -43,7 +43,7 @@ from preference_study.models.rate import matrix_rate, read_rate
 from preference_study.models.shapes import config_of, shape_of
 from preference_study.models.tokens import encode_pairs, encode_prompts
 from preference_study.params import Model, Params, checked_params
-from preference_study.stage_costs import Lengths, Misfit, changed, first_misfit, pairs_used, stages
+from preference_study.stage_costs import Lengths, Misfit, changed, first_misfit, pairs_used, stages, training_activations
 
 # Memory, dense operations a second in bfloat16 with sums in float32, and bandwidth, as the vendor's data sheets have them: H200,
 # H100 SXM, A100 SXM, L40S, L4, A10; the architecture papers GA102 (RTX 3090) and Ada (RTX 4090). T4 has no bfloat16, so models
@@ -228,7 +228,7 @@ def table(found: Sequence[Stage]) -> list[list[str]]:
     for stage in found:
         memory = stage.memory
         parts = [memory.get(name, 0.0) for name in ("weights", "gradients", "optimiser", "activations", "logits", "cache")]
-        parts[0] += memory.get("references", 0.0)
+        parts[0] += memory.get("other models", 0.0)
         rows.append(
             [
                 stage.name,
@@ -286,13 +286,12 @@ def _written(value: Any) -> str:
 def other_way(params: Params, shape: Shape, lengths: Lengths, where: Device, assumed: Assumptions) -> list[str]:
     """A line a trained section: what its activations take with and without gradient checkpointing."""
     lines = []
-    for name, prefix in (("reward", "train_reward"), ("policy", "train_policy")):
+    for name in ("reward", "policy"):
         sizes = []
         for checkpointing in (False, True):
             other = changed(params, {f"{name}.gradient_checkpointing": checkpointing})
-            of_stage = next(s for s in stages(other, shape, lengths, where, assumed) if s.name.startswith(prefix))
-            sizes.append(of_stage.memory["activations"] / GIB)
-        lines.append(f"{prefix}: activations {sizes[0]:.1f} GiB without gradient_checkpointing, {sizes[1]:.1f} with")
+            sizes.append(training_activations(other, shape, lengths, where, assumed, name) / GIB)
+        lines.append(f"train_{name}: activations {sizes[0]:.1f} GiB without gradient_checkpointing, {sizes[1]:.1f} with")
     return lines
 
 

@@ -250,6 +250,15 @@ def stages(params: Params, shape: Shape, lengths: Lengths, device: Device, assum
     return found
 
 
+def training_activations(
+    params: Params, shape: Shape, lengths: Lengths, device: Device, assumed: Assumptions, name: str
+) -> float:
+    """Bytes of activations on one device in training a section, reward or policy."""
+    study, section = _Study(params, shape, lengths, device, assumed), getattr(params, name)
+    work = training_load(lengths, section.max_length, section.batch_size // study.processes, study.pairs[name])
+    return study.trained(section, work, study.kept[name] > 0, 1, logits=False, whole=False)[1]["activations"]
+
+
 def _prepare_model(study: _Study) -> Stage:
     weights = 2.0 * study.shape.parameters
     host = {"weights": 2 * weights}
@@ -388,8 +397,8 @@ def _then_scored(study: _Study, trained: dict[str, float], work: Load) -> dict[s
     scoring = scoring_memory(study.shape, study.device, work, True)
     if study.device.shared and study.device.item == 4:
         scoring["loading"] = max(0.0, 2.0 * study.shape.parameters - scoring["activations"] - scoring["logits"])
-    held = {name: trained[name] for name in ("weights", "optimiser", "references")}
-    after = held | {"references": held["references"] + scoring.pop("weights")} | scoring
+    held = {name: trained[name] for name in ("weights", "optimiser", "other models")}
+    after = held | {"other models": held["other models"] + scoring.pop("weights")} | scoring
     return max(trained, after, key=total)
 
 

@@ -225,7 +225,8 @@ def test_seconds_by_hand():
     assert seconds(part, CPU, slow, 1) == pytest.approx(40 + 50)  # one after the other
     assert seconds(part, GPU, slow, 1) == pytest.approx(50)  # side by side
     reading = Part("decoding", flops=1e9, layers=0, read=1e12)
-    assert seconds(reading, CPU, ASSUMED, 1) == pytest.approx(1e12 / 5e9)
+    assert seconds(reading, CPU, ASSUMED, 1) == pytest.approx(1e12 / 5e9 + 1e9 / 5e10)
+    assert seconds(reading, GPU, ASSUMED, 1) == pytest.approx(1e12 / 5e11)
     assert seconds(replace(part, kind="forward"), CPU, ASSUMED, 1) == pytest.approx(20)
 
 

@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from preference_study.cost import GIB, Stage
@@ -27,7 +29,8 @@ from preference_study.plan import (
     what_does_not_fit,
 )
 from preference_study.stage_costs import Misfit
-from tests.conftest import asked
+from tests.conftest import ROOT, asked
+from tests.shell import commands
 from tests.workspace import change
 
 
@@ -50,7 +53,7 @@ def test_the_plan_of_the_tiny_study_against_what_its_stages_left(folder, capsys)
     assert stages["train_reward@standard"]["tokens"] > 2 * tokens * 40 / 60 * 0.95
     assert stages["train_reward@standard"]["memory"]["optimiser"] == 8 * stages_parameters(found)
     assert found["device"]["shared"] and found["device"]["rate"] > 1e9 and found["misfit"] is None
-    assert found["told"]["lengths"] == "48 pairs of tiny/train.parquet, with the model's tokenizer"
+    assert found["told"]["lengths"] == "40 pairs of tiny/train.parquet, with the model's tokenizer"
 
 
 def stages_parameters(found: dict) -> int:
@@ -65,6 +68,21 @@ def test_what_it_prints(folder, capsys):
         assert f"\n{name} " in printed
     assert "train_policy: activations 0.0 GiB without gradient_checkpointing, 0.0 with" in printed
     assert printed.endswith("Everything fits.\n")
+
+
+def test_the_documented_commands(folder, capsys):
+    (folder / "params").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "params/align_anything.yaml", folder / "params")
+    plain, other, usage = [line for line in commands("docs/full_size.md") if "preference_study.plan" in line]
+    assert usage == "python -m preference_study.plan --help"
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "8xH100" in capsys.readouterr().out
+    for line in (plain, other):
+        main(line.split()[3:])
+        printed = capsys.readouterr().out
+        assert "train_policy@dpo" in printed and printed.endswith("Everything fits.\n")
+    assert "Qwen/Qwen2.5-0.5B-Instruct, 494,032,768 parameters" in printed and "pairs: 40 for reward models" in printed
 
 
 def test_options_change_what_is_planned(folder):
@@ -146,7 +164,7 @@ def test_each_number_stands_in_its_own_column():
         "activations": 4,
         "logits": 5,
         "cache": 6,
-        "references": 10,
+        "other models": 10,
         "loading": 20,
     }
     part = SimpleNamespace(flops=7e15, tokens=1234.0)
@@ -187,8 +205,6 @@ def test_a_card_too_small_is_said_to_be(folder, capsys):
 
 
 def test_this_machine_is_measured():
-    import torch
-
     found = matrix_rate(64, 128, torch.float32, torch.device("cpu"), 0.05)
     assert found.by_clock > 1e8 and found.by_processor > 1e8
     assert read_rate(torch.device("cpu"), 0.05).by_clock > 1e8

@@ -17,6 +17,7 @@ from preference_study.stage_costs import (
     pairs_used,
     scoring_load,
     stages,
+    training_activations,
     training_load,
 )
 from preference_study.texts.perturbations import PERTURBATIONS
@@ -143,7 +144,25 @@ def test_processes_share_the_time_and_each_holds_the_rows(params):
     for name in ("frozen_layers", "generate@dpo"):
         assert two[name].seconds - 10 == pytest.approx((one[name].seconds - 10) / 2), name
     assert two["train_policy@dpo"].host["rows"] == 2 * one["train_policy@dpo"].host["rows"]
-    assert two["train_policy@dpo"].memory["activations"] == pytest.approx(one["train_policy@dpo"].memory["activations"] / 2)
+    name = "train_reward@standard"
+    assert two[name].memory["activations"] == pytest.approx(one[name].memory["activations"] / 2)
+
+
+def test_a_policy_is_scored_with_while_the_trained_one_is_there(params):
+    wide = changed(params, {"scoring.max_padded": 32768, "scoring.max_batch": 512, "policy.gradient_checkpointing": True})
+    many = replace(LENGTHS, **{name: np.tile(getattr(LENGTHS, name), 200) for name in ("prompts", "chosen", "rejected")})
+    found = by_name(wide, lengths=many)
+    memory, scoring = found["train_policy@dpo"].memory, found["reference_logps"].memory
+    assert memory["logits"] == pytest.approx(scoring["logits"]) and memory["other models"] == 2 * SHAPE.parameters
+    assert memory["weights"] > 2 * SHAPE.parameters and memory["optimiser"] == 8 * SHAPE.lora(16, 10)
+    misfit = first_misfit(wide, SHAPE, many, replace(CARD, memory=just_under(found["train_policy@dpo"])), ASSUMED)
+    assert misfit.stage == "train_policy@dpo" and misfit.remedies == {"scoring.max_padded": 16384}
+    # By themselves, whichever of the two takes most.
+    activations = [
+        training_activations(changed(wide, {"policy.gradient_checkpointing": on}), SHAPE, many, CARD, ASSUMED, "policy")
+        for on in (False, True)
+    ]
+    assert activations[0] > 2 * activations[1] > 0
 
 
 def fits_after(params, misfit, shape, lengths, device) -> bool:
