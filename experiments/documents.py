@@ -6,6 +6,7 @@ A block begins with <!-- name --> and ends with <!-- /name -->; `BLOCKS` says wh
 """
 
 import re
+import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -301,6 +302,11 @@ PLANS = {
 }
 
 
+def wrapped(text: str) -> str:
+    """A paragraph in lines as long as the docs'."""
+    return "\n".join(textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False))
+
+
 def plan(name: str) -> str:
     """What a planned run costs, a row a stage: assumed lengths and data sheets, so that it is the same on every machine."""
     # Here, and not above: it takes seconds to load.
@@ -326,7 +332,7 @@ def plan(name: str) -> str:
     hours = f"{sum(stage.seconds for stage in found.stages) / 3600:.2f}"
     rows.append(["all", "", f"{sum(stage.flops for stage in found.stages) / 1e15:,.1f}", hours, "", "", "", ""])
     heads = ["stage", "million tokens", "PFLOP", "hours", "GiB on a GPU", "most of it", "GiB of the machine", "GB of disk"]
-    return f"{table(heads, rows)}\n\n{what_does_not_fit(found.misfit, found.params)}"
+    return f"{table(heads, rows)}\n\n{wrapped(what_does_not_fit(found.misfit, found.params))}"
 
 
 def plan_measured() -> str:
@@ -343,7 +349,15 @@ def plan_measured() -> str:
         rows.append([f"`{stage}`", seconds, *cells])
     pairs = ", ".join(map(str, sizes))
     heads = ["stage", "seconds measured", f"time, {pairs} pairs", "time of the processor", "memory"]
-    return table(heads, rows)
+    names = {"clock": "time", "processor": "time of the processor", "memory": "memory"}
+    outside = [
+        f"{names[name]} of `{row.stage}` at {row.pairs} pairs {decimal(row.ratios[name])}"
+        for row in found.itertuples()
+        for name in names
+        if not 0.7 <= row.ratios[name] <= 1.4
+    ]
+    told = f"Of {len(names) * len(found)} ratios {len(outside)} lie outside 0.7 to 1.4: {'; '.join(outside)}."
+    return f"{table(heads, rows)}\n\n{wrapped(told)}"
 
 
 # Per block: the file it stands in, and what makes it.

@@ -242,8 +242,10 @@ def test_longer_texts_never_cost_less(lengths, more):
     how = {"rank": 4, "trained": 2, "kept": True, "checkpointing": False, "logits": True, "head_products": 2}
     assert training(SHAPE, less, **how) < training(SHAPE, greater, **how)
     memory = {"rank": 4, "trained": 2, "checkpointing": False, "logits": True, "whole": False, "processes": 1, "sharded": False}
+    # As one batch: of several the largest, by its tokens, can become another one.
+    whole = [load(tokens, tokens // 2, [list(range(len(one)))]) for tokens in (one, longer)]
     for where in (CPU, GPU):
-        small, large = (training_memory(SHAPE, where, work, **memory) for work in (less, greater))
+        small, large = (training_memory(SHAPE, where, work, **memory) for work in whole)
         assert all(small[name] <= large[name] for name in small) and small["activations"] < large["activations"]
 
 

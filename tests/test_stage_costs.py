@@ -8,9 +8,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preference_study.cost import GIB, Assumptions, Device, Shape, forward, total
+from preference_study.cost import GIB, TOKEN_OBJECTS, Assumptions, Device, Shape, forward, total
 from preference_study.stage_costs import (
     Lengths,
+    candidates,
     changed,
     first_misfit,
     fitted,
@@ -143,6 +144,10 @@ def test_processes_share_the_time_and_each_holds_the_rows(params):
     one, two = by_name(params), by_name(changed(params, {"launch.processes": 2}))
     for name in ("frozen_layers", "generate@dpo"):
         assert two[name].seconds - 10 == pytest.approx((one[name].seconds - 10) / 2), name
+    # Of 600 and of 300 pairs, and 200 of validation; (60 + 15 + 80 + 35 + 100 + 55 + 120 + 75) / 8 tokens a sequence.
+    mean = 67.5
+    assert one["train_reward@standard"].host["rows"] == pytest.approx(TOKEN_OBJECTS * mean * 2 * 800)
+    assert one["train_policy@dpo"].host["rows"] == pytest.approx(TOKEN_OBJECTS * mean * 2 * 500)
     assert two["train_policy@dpo"].host["rows"] == 2 * one["train_policy@dpo"].host["rows"]
     name = "train_reward@standard"
     assert two[name].memory["activations"] == pytest.approx(one[name].memory["activations"] / 2)
@@ -214,6 +219,7 @@ def test_a_cache_that_does_not_fit_names_the_batch_of_answers(params):
 def test_weights_that_do_not_fit_name_sharding_or_lora(params):
     full = changed(params, {"reward.lora_rank": 0, "reward.gradient_checkpointing": True, "reward.batch_size": 8})
     card = replace(CARD, memory=80 * GIB)
+    assert all("launch.accelerate_config" not in change for change in candidates(full, "train_reward@standard", "", "optimiser"))
     alone = first_misfit(full, LARGE, LENGTHS, card, ASSUMED)
     assert alone.stage == "train_reward@standard" and alone.largest == "optimiser"
     assert alone.remedies == {"reward.lora_rank": 16} and fits_after(full, alone, LARGE, LENGTHS, card)
