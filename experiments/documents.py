@@ -6,7 +6,9 @@ A block begins with <!-- name --> and ends with <!-- /name -->; `BLOCKS` says wh
 """
 
 import re
+import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -291,6 +293,73 @@ def judge_seeds() -> str:
     return table([f"n = {found['n_val']} validation pairs", "accuracy", "mean", "range, standard deviation"], rows)
 
 
+LENGTHS = ["--params", "params/align_anything.yaml", "--val-pairs", "1000", "--prompt-tokens", "150", "--response-tokens", "300"]
+SHARDED = ["--set", "launch.accelerate_config=params/fsdp.yaml"]
+PLANS = {
+    "plan-one-gpu": ["--gpus", "RTX4090", "--pairs", "30000", "--host-memory", "64"],
+    "plan-8b": ["--gpus", "8xH100", "--pairs", "300000", "--host-memory", "1024", "--shape", "meta-llama/Llama-3.1-8B", *SHARDED],
+    "plan-million": ["--gpus", "8xH100", "--pairs", "1000000", "--host-memory", "512"],
+}
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines as long as the docs'."""
+    return "\n".join(textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False))
+
+
+def plan(name: str) -> str:
+    """What a planned run costs, a row a stage: assumed lengths and data sheets, so that it is the same on every machine."""
+    # Here, and not above: it takes seconds to load.
+    from preference_study.plan import planned, what_does_not_fit
+
+    found = planned([*LENGTHS, *PLANS[name]])
+    rows = []
+    for stage in found.stages:
+        largest = max(stage.memory, key=stage.memory.get) if stage.memory else ""
+        memory, machine = (f"{sum(parts.values()) / 2**30:.1f}" for parts in (stage.memory, stage.host))
+        rows.append(
+            [
+                f"`{stage.name}`",
+                f"{stage.tokens / 1e6:,.1f}",
+                f"{stage.flops / 1e15:,.1f}",
+                f"{stage.seconds / 3600:.2f}",
+                memory,
+                largest,
+                machine,
+                f"{sum(stage.disk.values()) / 1e9:.1f}",
+            ]
+        )
+    hours = f"{sum(stage.seconds for stage in found.stages) / 3600:.2f}"
+    rows.append(["all", "", f"{sum(stage.flops for stage in found.stages) / 1e15:,.1f}", hours, "", "", "", ""])
+    heads = ["stage", "million tokens", "PFLOP", "hours", "GiB on a GPU", "most of it", "GiB of the machine", "GB of disk"]
+    return f"{table(heads, rows)}\n\n{wrapped(what_does_not_fit(found.misfit, found.params))}"
+
+
+def plan_measured() -> str:
+    """Predicted over measured, a row a stage, from experiments/results/plan.json."""
+    found = pd.DataFrame(read_json(RESULTS / "plan.json")["rows"])
+    sizes, rows = sorted(found["pairs"].unique()), []
+    for stage, of_stage in found.groupby("stage", sort=False):
+        ratios = {row.pairs: row.ratios for row in of_stage.itertuples()}
+        cells = [
+            ", ".join(decimal(ratios[size][name]) if size in ratios else "–" for size in sizes)
+            for name in ("clock", "processor", "memory")
+        ]
+        seconds = ", ".join(f"{took['processor']:.0f}" for took in of_stage.sort_values("pairs")["took"])
+        rows.append([f"`{stage}`", seconds, *cells])
+    pairs = ", ".join(map(str, sizes))
+    heads = ["stage", "seconds measured", f"time, {pairs} pairs", "time of the processor", "memory"]
+    names = {"clock": "time", "processor": "time of the processor", "memory": "memory"}
+    outside = [
+        f"{names[name]} of `{row.stage}` at {row.pairs} pairs {decimal(row.ratios[name])}"
+        for row in found.itertuples()
+        for name in names
+        if not 0.7 <= row.ratios[name] <= 1.4
+    ]
+    told = f"Of {len(names) * len(found)} ratios {len(outside)} lie outside 0.7 to 1.4: {'; '.join(outside)}."
+    return f"{table(heads, rows)}\n\n{wrapped(told)}"
+
+
 # Per block: the file it stands in, and what makes it.
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "default-run": ("README.md", default_run),
@@ -304,6 +373,8 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "judge-seeds": ("docs/results/judge.md", judge_seeds),
     "sweep": ("docs/results/sweep.md", sweep),
     "wrong-labels": ("docs/results/reward_models.md", wrong_labels),
+    **{name: ("docs/full_size.md", partial(plan, name)) for name in PLANS},
+    "plan-measured": ("docs/full_size.md", plan_measured),
 }
 
 

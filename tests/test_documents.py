@@ -11,7 +11,16 @@ from tests.conftest import ROOT
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # Made from files that no run of the study changes; the others are of the default run.
-STANDING = ("stages", "reruns", "methods-over-seeds", "sft-weight", "length-cures", "wrong-labels")
+STANDING = (
+    "stages",
+    "reruns",
+    "methods-over-seeds",
+    "sft-weight",
+    "length-cures",
+    "wrong-labels",
+    *documents.PLANS,
+    "plan-measured",
+)
 
 
 @pytest.mark.parametrize("name", documents.BLOCKS)
