@@ -25,7 +25,7 @@ def compare_benchmark(rows: pd.DataFrame, judges: dict[str, Scores], shape: str,
     Returns:
         n, clusters: rows, and of how many clusters.
         sections: per section the subsets in it.
-        missing: sections that the published score needs and that are not there.
+        missing: subsets or sections that the published scores need and that are not there.
         chance: by overall, and per section and subset, the accuracy of a judge that draws its scores.
         judges: per judge what `describe` gives.
         pairs: every two judges on the same rows: accuracy, b's minus a's, a mean over rows with p and p_holm, corrected over all
@@ -37,13 +37,14 @@ def compare_benchmark(rows: pd.DataFrame, judges: dict[str, Scores], shape: str,
     pairs = [between(rows, a, b, outcomes, seed) for a, b in combinations(judges, 2)]
     holm_in_place((pair["accuracy"], "p") for pair in pairs)
     present = rows.groupby("section", sort=False)["subset"].unique().map(list).to_dict()
+    there = {*present, *rows["subset"]}
     any_of_them = next(iter(outcomes.values())).comparisons
     return {
         "n": len(rows),
         "clusters": rows["cluster"].nunique(),
         "rule": found.rule,
         "sections": present,
-        "missing": [section for section in found.sections if section not in present],
+        "missing": [need for need in found.needs if not any(name == need or name.endswith(f"_{need}") for name in there)],
         "chance": _by_part(rows, any_of_them, lambda points, clusters: float(points.mean()), "chance"),
         "judges": {name: describe(rows, outcome) for name, outcome in outcomes.items()},
         "pairs": pairs,
@@ -71,7 +72,7 @@ def between(rows: pd.DataFrame, a: str, b: str, outcomes: dict[str, Outcome], se
     points = [outcomes[name].comparisons.groupby("row")["point"].mean().to_numpy() for name in (a, b)]
     published = {}
     for name in outcomes[a].published:
-        one, other = (by_row(outcomes[judge].published[name]) for judge in (a, b))
+        one, other = (by_row(outcomes[judge].published[name], clusters) for judge in (a, b))
         published[name] = mean((other - one).to_numpy(), clusters[one.index])
     return {
         "a": a,
@@ -81,15 +82,18 @@ def between(rows: pd.DataFrame, a: str, b: str, outcomes: dict[str, Outcome], se
     }
 
 
-def by_row(terms: pd.DataFrame) -> pd.Series:
+def by_row(terms: pd.DataFrame, clusters: np.ndarray) -> pd.Series:
     """A score's value a row: their mean is the score, and their spread its uncertainty.
 
     The score is a sum over terms t of weight_t times the mean of the term's points. A row's value is the score plus n times the
     sum over its points of weight_t / n_t (point - mean_t): the linearised form of a weighted sum of means, of which
-    cluster-robust errors can be taken (Binder 1983, International Statistical Review 51:279).
+    cluster-robust errors can be taken (Binder 1983, International Statistical Review 51:279). Each term loses a degree of
+    freedom to its mean: with g_t of all g clusters in it, its part is multiplied by the square root of g_t / (g_t - 1) over
+    g / (g - 1). A term of one cluster adds nothing to the error, for nothing is known of its spread.
 
     Args:
         terms: as in `Outcome.published`.
+        clusters: of all rows.
 
     Returns:
         By the rows' places, those that are in any term.
@@ -97,13 +101,16 @@ def by_row(terms: pd.DataFrame) -> pd.Series:
     grouped = terms.groupby("term")["point"]
     share_of = terms["weight"] / grouped.transform("size")
     score = float((share_of * terms["point"]).sum())
-    own = (share_of * (terms["point"] - grouped.transform("mean"))).groupby(terms["row"]).sum()
+    labels = terms["row"].map(pd.Series(clusters))
+    inside, total = labels.groupby(terms["term"]).transform("nunique"), labels.nunique()
+    lost = np.sqrt(inside / (inside - 1).clip(lower=1) * max(total - 1, 1) / total)
+    own = (share_of * lost * (terms["point"] - grouped.transform("mean"))).groupby(terms["row"]).sum()
     return score + len(own) * own
 
 
 def _estimate(terms: pd.DataFrame, clusters: np.ndarray) -> dict:
     """A published score with Student's interval by clusters, no wider than what the score can be."""
-    values = by_row(terms)
+    values = by_row(terms, clusters)
     found = mean(values.to_numpy(), clusters[values.index])
     if found["low"] is not None:
         most = float(terms.drop_duplicates("term")["weight"].sum())

@@ -32,7 +32,7 @@ class Shape:
         order: shapes of a smaller one are tried first.
         items: its rows, in order.
         section: the section that a subset belongs to; raises KeyError where the benchmark has no such subset.
-        sections: those that the benchmark's published score needs; none where it needs none in particular.
+        needs: the subsets, or sections, that the published scores need.
         outcome: (rows as from `read_benchmark`, a judge's scores of each row's responses) -> what they come to.
         rule: how ties count, and what the published scores are, in a sentence for the page.
     """
@@ -41,7 +41,7 @@ class Shape:
     order: int
     items: Callable[[Source], Iterable[Item]]
     section: Callable[[str], str]
-    sections: tuple[str, ...]
+    needs: tuple[str, ...]
     outcome: Callable[[pd.DataFrame, Sequence[np.ndarray]], Outcome]
     rule: str
 

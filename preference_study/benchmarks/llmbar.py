@@ -40,7 +40,7 @@ SHAPE = Shape(
     5,
     labelled(*COLUMNS, ("1", "2")),
     section,
-    (ADVERSARIAL, NATURAL),
+    (*SUBSETS, NATURAL),
     outcome,
     "A pair is right where the right output scores higher; a tie counts half. Adversarial averages its four subsets.",
 )

@@ -70,7 +70,7 @@ SHAPE = Shape(
     1,
     items,
     SECTION_OF.__getitem__,
-    tuple(SECTIONS),
+    tuple(SECTION_OF),
     outcome,
     "A pair is right where the chosen response scores higher; a tie is wrong. A section weights its subsets by their prompts, "
     "but math as much as all code together; the headline averages the sections.",

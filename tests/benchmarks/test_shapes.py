@@ -24,6 +24,7 @@ JUDGED = {
     "pair_id": "x", "source": "mmlu-pro-law", "question": "Why?", "response_model": "m", "response_A": "because",
     "response_B": "so", "label": "B>A",
 }  # fmt: skip
+AB = ["because", "so"]
 BAR = {"input": "Add.", "output_1": "sum", "output_2": "product", "label": 2}
 
 
@@ -39,8 +40,8 @@ def written(folder: Path, *rows: dict, name: str = "bench.jsonl") -> str:
         (FOUR, "rewardbench2", ["4", "5", "6", "7"], [1, 0, 0, 0], "Math", "Math"),
         (TIED, "rewardbench2", ["red", "blue", "dog"], [1, 1, 0], "Ties", "Ties"),
         (STYLES, "rm_bench", [*STYLES["chosen"], *STYLES["rejected"]], [1, 1, 1, 0, 0, 0], "safety-refuse", "safety"),
-        (JUDGED, "judgebench", ["because", "so"], [0, 1], "mmlu-pro-law", "Knowledge"),
-        (JUDGED | {"label": "A>B", "source": "livecodebench"}, "judgebench", ["because", "so"], [1, 0], "livecodebench", "Coding"),
+        (JUDGED, "judgebench", AB, [0, 1], "mmlu-pro-law", "Knowledge"),
+        (JUDGED | {"label": "A>B", "source": "livecodebench"}, "judgebench", AB, [1, 0], "livecodebench", "Coding"),
         (BAR, "llmbar", ["sum", "product"], [0, 1], "bench", "bench"),
         (BAR | {"label": "1"}, "llmbar", ["sum", "product"], [1, 0], "bench", "bench"),
         (PAIR | {"subset": "easy"}, "preferences", ["yes", "no"], [1, 0], "easy", "easy"),
