@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from preference_study.benchmarks import read_benchmark
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
 from preference_study.errors import BadInput, BadModel
@@ -16,9 +17,11 @@ SMALL, TRAINED = 2, 2 * 12 + 4
 
 
 def check_files(params: Params) -> None:
-    """Raise `BadInput` where the file of prompts is not there, holds none, or lacks the category that a user named.
+    """Raise `BadInput` where the file of prompts is not there, holds none, or lacks the category that a user named, or where a
+    benchmark cannot be read.
 
-    A file that the study makes itself is passed over. Without the default category results are not told apart, and that is all.
+    A file that the study makes or fetches itself is passed over. Without the default category results are not told apart, and
+    that is all.
     """
     prompts, category = params.generate.prompts, params.generate.category
     if not prompts.startswith(MADE_HERE):
@@ -29,6 +32,10 @@ def check_files(params: Params) -> None:
                 f"generate.category names column {category!r}, and {prompts} has {', '.join(map(str, table.columns))}: "
                 "name one of these in params.yaml, or null"
             )
+    fetched = [Path(source.file) for source in params.data.hub]
+    for benchmark in params.benchmarks:
+        if not any(Path(benchmark.file) in (file, *file.parents) for file in fetched):
+            read_benchmark(benchmark.file, benchmark.shape)
 
 
 def check_launch(launch: Launch, environment: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ def run(main: Callable[..., None], known: Iterable[str] = ()) -> None:
     """Call a stage's `main` with the command line's arguments, and end the program with one message where it fails.
 
     Args:
-        main: takes one text, such as a method's name, or nothing. Its module's docstring is what --help prints.
+        main: takes texts, such as a method's name, or nothing. Its module's docstring is what --help prints.
         known: the texts that it takes; none where it takes nothing, or any.
 
     Raises:

@@ -53,7 +53,8 @@ def main() -> None:
     there = sorted(module.name for module in pkgutil.iter_modules(stages.__path__))
     if stage not in there:
         raise SystemExit(f"there is no stage {stage!r}; there are {', '.join(there)}")
-    known = {"stress_reward": VARIANTS, "score_samples": VARIANTS, "generate": ("base", *METHODS)}.get(stage)
+    of_a_variant = dict.fromkeys(("stress_reward", "score_samples", "score_benchmarks"), VARIANTS)
+    known = (of_a_variant | {"generate": ("base", *METHODS)}).get(stage)
     if known and sys.argv[2:] and sys.argv[2] not in known:
         raise SystemExit(f"{sys.argv[2]!r} is none of those there are: {', '.join(known)}")
     params = load_params()

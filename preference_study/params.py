@@ -8,6 +8,7 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from preference_study.aggregates import AGGREGATES
+from preference_study.benchmarks import SHAPES
 from preference_study.errors import BadParams
 from preference_study.methods import METHODS
 from preference_study.sections import Columns, Count, Limit, MethodSection, Positive, Section, Training
@@ -16,6 +17,7 @@ from preference_study.variants import VARIANTS
 AggregateName = Literal[tuple(AGGREGATES)]
 MethodName = Literal[tuple(METHODS)]
 VariantName = Literal[tuple(VARIANTS)]
+ShapeName = Literal[tuple(SHAPES)]
 
 
 def _each_once(names: list[str]) -> list[str]:
@@ -156,6 +158,12 @@ class BestOfN(Section):
     temperature: Positive
 
 
+class BenchmarkFile(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    file: str
+    shape: ShapeName | None = None
+
+
 class SmallestDifference(Section):
     win_rate: Annotated[float, Field(gt=0, lt=0.5)]
     gold_rate: Annotated[float, Field(gt=0, lt=1)]
@@ -187,6 +195,7 @@ class Params(Section):
     generate: Generate
     stress: Stress
     best_of_n: BestOfN
+    benchmarks: list[BenchmarkFile]
     verdict: Verdict
     scoring: Scoring
     frozen: Frozen
@@ -197,6 +206,11 @@ class Params(Section):
         for name, section in (("stress", self.stress), ("best_of_n", self.best_of_n)):
             if missing := set(section.variants) - set(self.reward.variants):
                 raise ValueError(f"{name}.variants: {', '.join(sorted(missing))} not in reward.variants {self.reward.variants}")
+        return self
+
+    @model_validator(mode="after")
+    def benchmarks_have_names_of_their_own(self):
+        _each_once([benchmark.name for benchmark in self.benchmarks])
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 python -m stages.report
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from preference_study.report.machine import machine
 from preference_study.report.origin import origin
 
 
-def gather(folder: Path, methods: list[str], variant: str) -> dict:
+def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[str] = ()) -> dict:
     """Everything the page shows of a study, but its parameters, the machine and the run.
 
     Args:
@@ -24,6 +25,7 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
             pictures and word tables may be missing.
         methods: the policies besides base.
         variant: the reward model that judged.
+        benchmarks: the names of those that were asked for.
     """
 
     def optional(name: str) -> Path | None:
@@ -50,6 +52,7 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
         "variants": read_json(path) if (path := optional("metrics/variants.json")) else {},
         "groups": read_json(path) if (path := optional("metrics/groups.json")) else {},
         "best_of_n": read_json(path) if (path := optional("metrics/best_of_n.json")) else {},
+        "benchmarks": {name: read_json(folder / f"metrics/benchmarks/{name}.json") for name in benchmarks},
         "responses": read_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json"),
         "figures": {},
         "keywords": {},
@@ -67,7 +70,8 @@ def gather(folder: Path, methods: list[str], variant: str) -> dict:
 
 def main() -> None:
     params = load_params()
-    study = gather(Path(), params.policy.methods, params.reward.judge)
+    names = [benchmark.name for benchmark in params.benchmarks]
+    study = gather(Path(), params.policy.methods, params.reward.judge, names)
     page.check_one_run(study)
     data = {"training pairs": params.data.train, "validation pairs": params.data.val, "prompts": params.generate.prompts}
     run_of = origin(Path(), data, params.seed, datetime.now().astimezone())

@@ -116,14 +116,14 @@ def test_a_stage_declares_the_code_it_runs(name):
     file = f"stages/{module_of(stage)}.py"
     source = (ROOT / file).read_text()
     wanted = {file} | imported(ROOT / file, entries=".recipe()" in source or "reward_trainer(" in source)
-    for kind in ("method", "variant", "format"):
+    for kind in ("method", "variant", "format", "benchmark"):
         registry = f"preference_study/{kind}s"
         if f"{registry}/__init__.py" in wanted:
             own = f"{registry}/${{item.{kind}}}.py"
             wanted |= {own} if own in stage["deps"] else {registry}
             if registry in wanted:  # the folder, with all that is in it
                 wanted = {name for name in wanted if not name.startswith(f"{registry}/")}
-    registries = tuple(f"preference_study/{kind}" for kind in ("methods", "variants", "formats"))
+    registries = tuple(f"preference_study/{kind}" for kind in ("methods", "variants", "formats", "benchmarks"))
     declared = {dep for dep in stage["deps"] if dep.endswith(".py") or dep in registries}
     assert declared == wanted
 
@@ -144,7 +144,7 @@ def test_a_stage_declares_the_parameters_it_reads(name):
         # A whole section is declared as one; how fast a run goes, and what concerns reward models alone, is shown by the report.
         assert set(stage["params"]) in (
             set(schema),
-            set(schema) - {"seed", "launch", "scoring", "frozen", "stress", "best_of_n", "verdict"},
+            set(schema) - {"seed", "launch", "scoring", "frozen", "stress", "best_of_n", "benchmarks", "verdict"},
         )
         return
     tree = ast.parse(source)
@@ -164,8 +164,8 @@ def test_a_stage_declares_the_parameters_it_reads(name):
             read.add(f"{aliases[node.value.id]}.{node.attr}")
         elif isinstance(node.value, ast.Attribute) and isinstance(node.value.value, ast.Name) and node.value.value.id == "params":
             read.add(f"{node.value.attr}.{node.attr}")
-        elif isinstance(node.value, ast.Name) and node.value.id == "params" and node.attr == "seed":
-            read.add("seed")
+        elif isinstance(node.value, ast.Name) and node.value.id == "params" and node.attr in ("seed", "benchmarks"):
+            read.add(node.attr)
     if name in ("train_reward", "train_policy"):  # preference_study.training.run reads the whole section
         section = name.removeprefix("train_")
         not_read = {"variants", "judge", "methods"}

@@ -1,8 +1,9 @@
-"""A method and a variant more, in the finished study: the last to run there, for it changes the study's files."""
+"""A method, a variant and a benchmark more, in the finished study: the last to run there, for it changes the study's files."""
 
 import json
 import sys
 
+from tests.corpus.files import lines
 from tests.workspace import change, run, stages_run
 
 HINGE = """
@@ -39,11 +40,25 @@ def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(finished):
     change(repository, policy={"methods": ["dpo", "rloo", "hinge"], "hinge": {"learning_rate": 1e-4, "beta": 0.1}})
     measured = ["standard", "twins"]
     change(repository, reward={"variants": measured, "twins": {}}, stress={"variants": measured})
+    # Of a benchmark, in which one row's prompt is too long, and one row's label means neither.
+    rows = [
+        {
+            "input": f"Say {n}!" + " And again!" * 30 * (n == 0),
+            "output_1": "yes " * n + "!",
+            "output_2": "no.",
+            "label": 1 + n % 2,
+        }
+        for n in range(12)
+    ]
+    (repository / "tiny/bench.jsonl").write_bytes(lines(*rows, rows[1] | {"label": 3}))
+    change(repository, benchmarks=[{"name": "bar", "file": "tiny/bench.jsonl"}])
     ran = stages_run(run(repository, "dvc", "repro"))
     alone = {
         f"{stage}@{method}" for stage in ("judge_for", "train_policy", "measure_kl", "generate") for method in ("rloo", "hinge")
     }
     alone |= {"check", "train_reward@twins", "stress_reward@twins", "compare_stress", "compare_variants", "score_responses"}
+    alone |= {"prepare_benchmark@benchmark0", "compare_benchmarks@benchmark0"}
+    alone |= {f"score_benchmarks@{variant}-benchmark0" for variant in measured}
     assert ran == alone | {
         "compare_policies",
         "compare_methods",
@@ -56,7 +71,23 @@ def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(finished):
     assert set(json.loads((repository / "metrics/variants.json").read_text())) == {
         "standard", "twins (mean)", "twins (worst)", "twins (mean minus spread)",
     }  # fmt: skip
+    bar = json.loads((repository / "metrics/benchmarks/bar.json").read_text())
+    assert (bar["shape"], bar["rows_in"], bar["n"], bar["dropped"]) == ("llmbar", 13, 12, {"bad_preference": 1})
+    assert list(bar["judges"]) == [
+        "standard", "twins (mean)", "twins (worst)", "twins (mean minus spread)", "the longer wins",
+    ]  # fmt: skip
+    scored = json.loads((repository / "data/scores/benchmarks/bar/standard.json").read_text())
+    assert bar["shortened"] == 1 and [row["shortened"] for row in scored] == [True] * 2 + [False] * 22
+    right = [
+        a > b for a, b in zip(*([row["reward"] for row in scored if row["response"] == side] for side in (0, 1)), strict=True)
+    ]
+    accuracy = sum(first == (n % 2 == 0) for n, first in enumerate(right)) / 12
+    assert bar["judges"]["standard"]["accuracy"]["overall"]["value"] == accuracy
+    # The first response has n words, the second one; they are as long where n is 1, and the second is longer where n is 0.
+    longer = sum(0.5 if n == 1 else (n > 1) == (n % 2 == 0) for n in range(12)) / 12
+    assert bar["judges"]["the longer wins"]["accuracy"]["overall"]["value"] == longer
     page = (repository / "reports/index.html").read_text()
+    assert 'id="benchmarks"' in page and "twins (worst)" in page.split('id="benchmarks"')[1].split("</section>")[0]
     assert "Hinge" in page and "twins (worst)" in page
     listed = run(repository, sys.executable, "-m", "preference_study.methods")
     assert listed.strip() == "[dpo,hinge,ipo,kto,orpo,rloo,simpo]"

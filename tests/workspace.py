@@ -15,12 +15,12 @@ from tests.tiny import main as make_tiny
 from tests.warm_process import warm_start
 
 
-def change(folder: Path, **sections: dict) -> None:
+def change(folder: Path, **sections: dict | list) -> None:
     """Change parameters in the folder's params.yaml: change(folder, policy={"epochs": 1})."""
     path = folder / "params.yaml"
     params = yaml.load(path.read_text(), yaml.CSafeLoader)
     for section, values in sections.items():
-        params[section] |= values
+        params[section] = params[section] | values if isinstance(values, dict) else values
     path.write_text(yaml.dump(params, Dumper=yaml.CSafeDumper))
 
 
@@ -69,7 +69,9 @@ def tiny_repository(folder: Path) -> Path:
     """The project as a git repository of its own, with the tiny study's parameters, data and model, none of it run yet."""
     listed = run(ROOT, "git", "ls-files", "-co", "--exclude-standard").splitlines()
     for name in listed:
-        own = name in ("dvc.lock", ".gitmodules") or name.startswith((".dvc/cache", "metrics/"))
+        own = name in ("dvc.lock", ".gitmodules") or (
+            name.startswith((".dvc/cache", "metrics/")) and not name.endswith(".gitkeep")
+        )
         if (ROOT / name).is_file() and not own:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((ROOT / name).read_bytes())
