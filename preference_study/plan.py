@@ -397,6 +397,8 @@ def as_text(plan: Plan) -> str:
         *other_way(plan.params, plan.shape, plan.lengths, where, plan.assumed),
         what_does_not_fit(plan.misfit, plan.params),
     ]
+    if plan.params.benchmarks:
+        lines.append("Not counted: score_benchmarks, a forward pass over each benchmark's responses for each reward model.")
     return "\n".join(lines)
 
 

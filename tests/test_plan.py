@@ -68,6 +68,8 @@ def test_what_it_prints(folder, capsys):
         assert f"\n{name} " in printed
     assert "train_policy: activations 0.0 GiB without gradient_checkpointing, 0.0 with" in printed
     assert printed.endswith("Everything fits.\n")
+    main(["--gpus", "H100", "--set", "benchmarks=[{name: b, file: tiny/val.parquet, shape: preferences}]"])
+    assert "\nNot counted: score_benchmarks" in capsys.readouterr().out
 
 
 def test_the_documented_commands(folder, capsys):
