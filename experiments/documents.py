@@ -150,21 +150,26 @@ def methods_over_seeds() -> str:
     found = read_json(RESULTS / "stability.json")
     heads = {
         "gold_rate": "gold",
-        "letter_rate": "obeys to the letter",
+        "letter_rate": "letter",
+        "finished": "ended its turn",
+        "loops": "loops",
+        "chosen_logp": "chosen, nats a response",
+        "kl": "KL to base",
         "win_rate": "win rate",
         "win_rate_length_controlled": "at equal length",
         "words_mean": "words",
     }
     heads = {measure: head for measure, head in heads.items() if any(measure in found["methods"][m] for m in found["methods"])}
+    ranked = sorted(found["methods"].items(), key=lambda item: -sum(item[1].get(next(iter(heads)), [0])))
     rows = []
-    for method, measures in sorted(found["methods"].items(), key=lambda item: -sum(item[1].get(next(iter(heads)), [0]))):
+    for name, measures in [*((display_name(method), numbers) for method, numbers in ranked), ("base", found.get("base", {}))]:
         cells = []
         for measure in heads:
-            places = 1 if measure == "words_mean" else 2
+            places = 1 if measure in ("words_mean", "chosen_logp", "kl") else 2
             cells.append(", ".join(decimal(value, places) for value in measures.get(measure, [])))
-        rows.append([display_name(method), *cells])
+        rows.append([name, *cells])
     seeds = ", ".join(map(str, found["seeds"]))
-    return table(["method", *(f"{head}, seeds {seeds}" for head in heads.values())], rows)
+    return f"Seed{'s' * (len(found['seeds']) > 1)} {seeds}, a value each:\n\n{table(['method', *heads.values()], rows)}"
 
 
 def sft_weight() -> str:

@@ -35,7 +35,7 @@ def bears_on_judge(name: str, judge: str | None) -> bool:
     )
 
 
-def _bears_on(name: str, method: str, judge: str | None) -> bool:
+def bears_on_policy(name: str, method: str, judge: str | None) -> bool:
     """Whether a parameter can change what a method's training and responses come to under this judge, seeds apart."""
     section, *rest = name.split(".")
     if section not in ("policy", "generate"):
@@ -57,7 +57,7 @@ def spread_over_seeds(stability: dict, params: dict, method: str) -> dict | None
     """
     judge = params.get("reward", {}).get("judge")
     measured, current = (
-        {name: value for name, value in values.items() if _bears_on(name, method, judge)}
+        {name: value for name, value in values.items() if bears_on_policy(name, method, judge)}
         for values in (stability["params"], flat(params))
     )
     if measured != current or method not in stability["methods"]:

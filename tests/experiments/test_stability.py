@@ -1,14 +1,27 @@
 import pytest
 
-from experiments.stability import collect
+from experiments.stability import added, collect
 from preference_study.analysis.methods import spread_over_seeds
 
 
-def run(name: str, seed: int, gold: float, beta: float = 0.1) -> tuple[str, dict, dict]:
-    numbers = {"gold_rate": {"value": gold}, "words_mean": {"value": 20.0 + seed}}
-    against = {"win_rate": {"value": 0.6}, "win_rate_length_controlled": {"value": 0.5}}
-    params = {"seed": seed, "policy.methods": ["dpo"], "policy.dpo.beta": beta, "data.train": "a"}
-    return name, params, {"base": {}, "dpo": numbers | {"against_base": against}}
+def run(name: str, seed: int, gold: float, beta: float = 0.1, **params) -> tuple[str, dict, dict]:
+    def value(number: float) -> dict:
+        return {"value": number, "low": -1.0, "high": 9.0}
+
+    base = {"gold_rate": value(gold / 10), "letter_rate": value(0.15), "finished": value(0.55), "words_mean": value(50.0 + seed)}
+    own = {"gold_rate": value(gold), "letter_rate": value(0.65), "finished": value(0.75), "words_mean": value(20.0 + seed)}
+    against = {"win_rate": value(0.6), "win_rate_length_controlled": value(0.5), "gold": {"difference": value(0.99)}}
+    logps = {
+        "chosen": {"nats_per_response": value(3.0), "nats_per_token": value(0.98)},
+        "rejected": {"nats_per_response": value(4.0), "nats_per_token": value(0.96)},
+    }
+    form = [
+        {"outcome": "copies", "base": value(0.11), "policy": value(0.12)},
+        {"outcome": "loops", "base": value(0.13), "policy": value(0.14)},
+    ]
+    price = {"logps": logps, "kl": {"nats_per_response": value(10.0 + seed), "nats_per_token": value(0.97)}, "form": form}
+    named = {"seed": seed, "policy.methods": ["dpo"], "policy.dpo.beta": beta, "data.train": "a"} | params
+    return name, named, {"base": base, "dpo": own | {"against_base": against, "price": price}}
 
 
 def test_seeds_are_collected_in_their_order():
@@ -17,10 +30,21 @@ def test_seeds_are_collected_in_their_order():
     assert found["methods"] == {
         "dpo": {
             "gold_rate": [0.3, 0.5, 0.4],
+            "letter_rate": [0.65] * 3,
+            "finished": [0.75] * 3,
+            "loops": [0.14] * 3,
+            "chosen_logp": [3.0] * 3,
+            "kl": [11.0, 12.0, 13.0],
             "win_rate": [0.6] * 3,
             "win_rate_length_controlled": [0.5] * 3,
             "words_mean": [21.0, 22.0, 23.0],
         }
+    }
+    assert found["base"] == {
+        "gold_rate": [0.03, 0.05, 0.04],
+        "letter_rate": [0.15] * 3,
+        "finished": [0.55] * 3,
+        "words_mean": [51.0, 52.0, 53.0],
     }
     # The table takes it for the same parameters, whatever the seed.
     now = {"seed": 9, "policy": {"methods": ["dpo", "ipo"], "dpo": {"beta": 0.1}}, "data": {"train": "a"}}
@@ -40,3 +64,25 @@ def test_experiments_that_differ_by_more_are_refused():
         collect([run("a", 1, 0.3), run("b", 2, 0.5, beta=0.2)])
     with pytest.raises(ValueError, match="the same seed twice"):
         collect([run("a", 1, 0.3), run("b", 1, 0.5)])
+
+
+def test_a_seed_joins_those_that_were_measured_before():
+    whole = collect([run("a", 1, 0.3), run("b", 2, 0.5), run("c", 3, 0.4)])
+    before = collect([run("a", 1, 0.3), run("c", 3, 0.4)])
+    # Parameters that no policy depends on may be new since.
+    assert added(before, collect([run("b", 2, 0.5, benchmarks=["x"])])) == whole | {
+        "params": whole["params"] | {"benchmarks": ["x"]}
+    }
+    assert before["seeds"] == [1, 3]
+    with pytest.raises(ValueError, match="has seed 1, 3 already"):
+        added(before, before)
+    with pytest.raises(ValueError, match=r"with other parameters: policy\.dpo\.beta; leave --add out"):
+        added(before, collect([run("b", 2, 0.5, beta=0.2)]))
+    with pytest.raises(ValueError, match=r"with other parameters: data\.train"):
+        added(before, collect([run("b", 2, 0.5, **{"data.train": "b"})]))
+
+
+def test_a_policy_whose_divergence_was_not_measured_has_none():
+    name, params, metrics = run("a", 1, 0.3)
+    metrics["dpo"]["price"]["kl"] = None
+    assert "kl" not in collect([(name, params, metrics)])["methods"]["dpo"]
