@@ -144,7 +144,7 @@ def test_a_stage_declares_the_parameters_it_reads(name):
         # A whole section is declared as one; how fast a run goes, and what concerns reward models alone, is shown by the report.
         assert set(stage["params"]) in (
             set(schema),
-            set(schema) - {"seed", "launch", "scoring", "frozen", "stress", "best_of_n", "benchmarks", "verdict"},
+            set(schema) - {"seed", "launch", "scoring", "frozen", "stress", "best_of_n", "benchmarks", "people", "verdict"},
         )
         return
     tree = ast.parse(source)

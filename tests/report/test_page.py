@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +27,7 @@ from preference_study.report.page import (
 )
 from preference_study.texts.perturbations import PERTURBATIONS
 from stages.report import gather, main
+from tests.browser import watched
 from tests.conftest import ROOT, asked
 from tests.report.example import EARLIER, FILLER, HOSTILE, write_example
 from tests.workspace import alternative_params, tiny_params
@@ -44,11 +44,6 @@ RUN_OF = {
         {"what": "prompts", "file": "data/prompts.parquet", "md5": None},
     ],
 }
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-)  # fmt: skip
 
 
 def page_of(folder: Path, methods: list[str]) -> str:
@@ -428,18 +423,6 @@ def test_without_truth_and_without_other_seeds_the_methods_say_so(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
 def address(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("report")
     write_example(folder, ["dpo", "ipo"])
@@ -450,19 +433,9 @@ def address(tmp_path_factory) -> str:
 @pytest.fixture
 def page(browser, address):
     """The page, opened; fails where it asks the network, writes to the console or opens a dialog."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.set_default_timeout(60_000)  # two workers and a browser share two cores
-    wrong = []
-    opened.on("console", lambda message: wrong.append(f"console: {message.text}"))
-    opened.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    opened.on(
-        "request", lambda request: request.url.startswith(("file:", "data:", "blob:")) or wrong.append(f"request: {request.url}")
-    )
-    opened.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    opened.goto(address)
-    yield opened
-    opened.close()
-    assert wrong == []
+    with watched(browser.new_page(viewport={"width": 1280, "height": 900})) as opened:
+        opened.goto(address)
+        yield opened
 
 
 def differences(page, what: str) -> list[float]:
