@@ -62,8 +62,8 @@ def read_annotations(files: Mapping[str, str], keys: Mapping[str, dict]) -> pd.D
             if row.study not in studies:
                 raise BadInput(
                     f"{where}: column study is {row.study!r}, and the pages drawn now are {now}: it was exported from a page of "
-                    "other responses, or drawn otherwise. Move the file elsewhere and have people answer the new page, or go back "
-                    "to the commit whose page they answered"
+                    "other responses, or drawn otherwise. Move the file elsewhere and have people answer the new page, or go "
+                    "back to the commit whose page they answered"
                 )
             seed, cases = studies[row.study]
             if row.seed != seed:

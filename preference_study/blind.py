@@ -43,8 +43,8 @@ def opinions(base: pd.DataFrame, policy: pd.DataFrame, judgements: Iterable[dict
         judgements: of other judges, as `checked_judgement` returns them.
 
     Returns:
-        A column a judge, the study's own first, NaN where it does not know the prompt; and the truth, NaN where both responses are
-        gold or neither is.
+        A column a judge, the study's own first, NaN where it does not know the prompt; and the truth, NaN where both are gold or
+        neither is.
     """
     votes = {OWN_JUDGE: half_ties(policy["reward"] - base["reward"])}
     for judge in judgements:

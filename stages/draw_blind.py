@@ -1,4 +1,4 @@
-"""The page on which people judge, blind, a policy's responses beside base's -> reports/blind/<method>.html, data/blind/<method>.json.
+"""A page on which people judge a policy's responses beside base's -> reports/blind/<method>.html, data/blind/<method>.json.
 
     python -m stages.draw_blind dpo
 

@@ -1,4 +1,4 @@
-"""What people say of a policy's responses against base's, how far they agree with themselves, one another, judges and the truth."""
+"""What people say of a policy's responses against base's, and how far they agree with one another, with judges and the truth."""
 
 from collections.abc import Sequence
 

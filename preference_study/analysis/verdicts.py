@@ -151,20 +151,21 @@ def by_people(policy: str, found: dict, tests: int, sampled: bool, reward: str |
     many += f" to {found['prompts']} prompts" + (
         f" in {rate['clusters']} clusters" if rate["clusters"] != found["prompts"] else ""
     )
+    smaller = _shown_but_small(p, difference)
     told = {
         BETTER: f"people prefer {name}'s responses to {reference}'s",
         WORSE: f"people prefer {reference}'s responses to {name}'s",
-        AS_GOOD: f"to people {name} is as good as {reference}, to within {decimal(seen['smallest'])}{_shown_but_small(p, difference)}",
+        AS_GOOD: f"to people {name} is as good as {reference}, to within {decimal(seen['smallest'])}{smaller}",
         INCONCLUSIVE: f"by people's answers it is inconclusive whether {name} is better or worse than {reference}",
     }[people] + f" (win rate {with_interval(rate)}, {many}, {_p(p)})"
     if people == INCONCLUSIVE:
         told += f": {_in_words(seen, 'a win rate', ' from one half', 'answers')}"
     if not sampled:
-        return {
-            "people": WITHHELD, "people_would_be": people, "against_reward": None, "seen": seen,
-            "sentence": "People's verdict is withheld, for they were asked where judges disagree, which is no sample of the prompts. "
-            f"What it would have said: {told}.",
-        }  # fmt: skip
+        sentence = (
+            "People's verdict is withheld, for they were asked where judges disagree, which is no sample of the prompts. "
+            f"What it would have said: {told}."
+        )
+        return {"people": WITHHELD, "people_would_be": people, "against_reward": None, "seen": seen, "sentence": sentence}
     beside = against_reward(people, reward)
     held = {
         None: "There is no verdict by reward to hold it against",

@@ -11,8 +11,8 @@ def render(page: dict) -> str:
     """The page of a drawing.
 
     Args:
-        page: from `preference_study.blind.draw`: {study, seed, cases}. Its texts are a model's and the data's: they enter the page
-            as text nodes, and no script but the page's own can run.
+        page: from `preference_study.blind.draw`: {study, seed, cases}. Its texts are a model's and the data's: they enter the
+            page as text nodes, and no script but the page's own can run.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
