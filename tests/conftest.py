@@ -81,7 +81,7 @@ def finished(tmp_path_factory):
 
 
 # These share one finished study, hence a worker: the longest, so they begin; the last changes it.
-ON_FINISHED = ("test_pipeline.py", "test_documented_commands.py", "test_pipeline_extended.py")
+ON_FINISHED = ("test_pipeline.py", "test_documented_commands.py", "test_people.py", "test_pipeline_extended.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

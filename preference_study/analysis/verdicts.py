@@ -140,12 +140,14 @@ def by_people(policy: str, found: dict, tests: int, sampled: bool, reward: str |
         reward: the verdict by reward on the same policy.
 
     Returns:
-        {people, people_would_be, against_reward, seen, sentence}: people is withheld where the cases are no sample, and
+        {people, people_would_be, against_reward, seen, sentence}: seen as `could_have_been_seen` says, its prompts being answers
+        (several to a prompt where several people answered); people is withheld where the cases are no sample, and
         people_would_be is then what it would have been.
     """
     name, reference = display_name(policy), display_name("base")
     difference, p = found["wins"] - found["losses"], found["test"]["p_holm"]
     people, seen = judged(p, difference, found["evidence"]["p_equivalent_holm"]), could_have_been_seen(found["evidence"], tests)
+    seen["answers"] = seen.pop("prompts")  # evidence counts rows, which are answers here
     rate = found["win_rate"]
     many = f"n = {rate['n']} answers of {found['people']} {'people' if found['people'] > 1 else 'person'}"
     many += f" to {found['prompts']} prompts" + (
@@ -248,7 +250,7 @@ def _in_words(seen: dict, rate: str, where: str, rows: str = "prompts") -> str:
             f"{rate} that differs by {smallest}{where} would have been seen with {power}, and the interval still reaches both "
             "none and that much"
         )
-    many = f"{seen['prompts']:,} {rows}" + (f" in {seen['clusters']:,} clusters" if seen["clusters"] != seen["prompts"] else "")
+    many = f"{seen[rows]:,} {rows}" + (f" in {seen['clusters']:,} clusters" if seen["clusters"] != seen[rows] else "")
     return (
         f"too few {rows} to tell, for only a difference of {decimal(seen['difference'])}{where} could have been seen with "
         f"{power}; to see one of {smallest} takes {many}"

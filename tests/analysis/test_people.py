@@ -240,3 +240,6 @@ def test_prompts_and_clusters_are_told_apart():
     rate = {"value": 2 / 3, "low": 0.5, "high": 0.8, "n": 60, "clusters": 10}
     told = by_people("dpo", found | {"win_rate": rate}, 1, True, "better")["sentence"]
     assert "n = 60 answers of 3 people to 20 prompts in 10 clusters, corrected p = 0.010" in told
+    unsure = by_people("dpo", found | {"win_rate": rate, "test": {"p_holm": 0.2}}, 1, True, "better")
+    clusters, answers = unsure["seen"]["clusters"], unsure["seen"]["answers"]
+    assert answers == 6 * clusters and f"takes {answers} answers in {clusters} clusters" in unsure["sentence"]

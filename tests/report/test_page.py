@@ -1,8 +1,10 @@
 """The report: what its parts make of their inputs, and the page in Chromium; where there is none, that half is skipped."""
 
 import csv
+import html
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -46,8 +48,8 @@ RUN_OF = {
 }
 
 
-def page_of(folder: Path, methods: list[str]) -> str:
-    return render(gather(folder, methods, "standard"), PARAMS.model_dump(), MADE_ON, RUN_OF)
+def page_of(folder: Path, methods: list[str], people: Sequence[str] = ()) -> str:
+    return render(gather(folder, methods, "standard", people=people), PARAMS.model_dump(), MADE_ON, RUN_OF)
 
 
 def estimate(value, low, high):
@@ -399,6 +401,69 @@ def test_the_look_at_the_data_has_each_number_in_its_place(tmp_path):
     assert "2 of 21 validation prompts are nearly one of training’s" in page and "drop_near_duplicates: true" in page
     (tmp_path / "metrics/data_analysis.json").unlink()
     assert "A look at the data" not in page_of(tmp_path, ["dpo"])
+
+
+def test_what_people_say(tmp_path):
+    methods = ["ipo", "dpo"]
+    write_example(tmp_path, methods)
+    page, found = page_of(tmp_path, methods, ["ipo"]), read_json(tmp_path / "metrics/people/ipo.json")
+    sections = tables(page, "people")
+    rows = {row[0]: row for row in starting(sections, "What people said of IPO")[1:]}
+    assert list(rows) == ["Win rate", "Agreement of people", "Agreement with themselves", "The first response"]
+    for label, name in zip(rows, ("win_rate", "agreement", "self_agreement", "first_side"), strict=True):
+        assert rows[label][1] == with_interval(found[name]).replace("-", "−") and rows[label][2].startswith(str(found[name]["n"]))
+    _, *judges = starting(sections, "Judges of IPO beside people")
+    assert [row[0] for row in judges] == ["reward model", "other &lt;judge&gt;", "the truth (gold)"]
+    for row, numbers in zip(judges, [*found["judges"].values(), found["truth"] | {"where_truth_differs": None}], strict=True):
+        for cell, name in zip(row[1:], ("share", "alpha", "where_truth_differs"), strict=True):
+            told = with_interval(numbers[name]).replace("-", "−") if numbers[name] else "–"
+            assert cell.startswith(told), (row, name)
+    _, hostile, bob = sorted(starting(sections, "Who answered about IPO"))[::-1]
+    assert [row[1:] for row in (hostile, bob)] == [
+        [str(row[name]) for name in ("answered", "ties", "skipped", "flagged")] + [f"{row['same']} of {row['twice']}"]
+        for row in sorted(found["annotators"], key=lambda row: row["annotator"] == "Bob")
+    ]
+    _, *noted = starting(sections, "Flags and comments on IPO")
+    assert len(noted) == 2 and [row[2] for row in noted] == ["flagged"] * 2
+    assert {row[1] for row in noted} == {f"Prompt {row['prompt']}" for row in found["comments"]}
+    assert f'href="#case-{found["comments"][0]["prompt"]}-ipo"' in page
+    assert not any(text in page for text in HOSTILE if "<" in text)
+    summary = page.split('<section id="summary"')[1].split("</section>")[0]
+    ipo, dpo = summary.split("DPO against base")
+    assert f"People: {found['verdict']['people']}" in ipo and html.escape(found["verdict"]["sentence"]) in ipo.replace(
+        "&#39;", "&#x27;"
+    )
+    assert "People" not in dpo and 'id="people"' not in page_of(tmp_path, methods)
+
+
+@pytest.mark.parametrize("which", ["random", "disagreement"])
+def test_where_people_contradict_the_reward_model_the_summary_says_so(tmp_path, which):
+    write_example(tmp_path, ["dpo"])
+    assert "People contradict" not in page_of(tmp_path, ["dpo"], ["dpo"])
+    found = read_json(tmp_path / "metrics/people/dpo.json")
+    verdict = {
+        "people": "worse",
+        "people_would_be": None,
+        "against_reward": "contradicts",
+        "seen": {},
+        "sentence": "So <i>it</i> is.",
+    }
+    if which == "disagreement":
+        verdict |= {"people": "withheld", "people_would_be": "worse", "against_reward": None}
+    write_json(tmp_path / "metrics/people/dpo.json", found | {"which": which, "verdict": verdict})
+    page = page_of(tmp_path, ["dpo"], ["dpo"])
+    summary = page.split('<section id="summary"')[1].split("</section>")[0]
+    assert ("People contradict the reward model" in summary) == (which == "random") and "So &lt;i&gt;it&lt;/i&gt; is." in summary
+    assert ("they would have said: worse" in summary) == (which == "disagreement")
+    assert ("a random sample of the prompts" in page) == (which == "random")
+
+
+def test_where_nobody_has_answered_yet(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    nobody = {"study": "s", "which": "random", "cases": 30, "repeats": 6, "annotators": [], "comments": [], "win_rate": None}
+    write_json(tmp_path / "metrics/people/dpo.json", nobody)
+    page = page_of(tmp_path, ["dpo"], ["dpo"])
+    assert "Nobody has answered yet" in page and "reports/blind/dpo.html" in page and "People:" not in page
 
 
 def test_an_interrupted_training_has_no_time(tmp_path):
