@@ -219,17 +219,17 @@ def variants_outputs(folder: Path, scored: pd.DataFrame, rng: np.random.Generato
     write_png(folder / "plots/best_of_n/curves.png", figures.best_of_n(figures.best_of_n_rows(best)))
 
 
-def people_outputs(folder: Path, method: str, rows: list[dict], which: str = "random") -> None:
-    """metrics/people/<method>.json of two people, one of whom has a hostile name and comments, beside two judges."""
-    table = with_truth(pd.DataFrame(rows))
+def people_outputs(folder: Path, method: str) -> None:
+    """metrics/people/<method>.json of two people, one of whom has a hostile name, beside two judges; after `write_example`."""
+    table = with_truth(pd.DataFrame(read_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json")))
     base, policy = (table[table["policy"] == name].set_index("id") for name in ("base", method))
     other = [{"id": name, "policy": method, "preference": i % 3 / 2} for i, name in enumerate(base.index)]
     votes, truth = opinions(base, policy, [{"name": "other <judge>", "responses": other}])
-    key = draw(base, policy, list(base.index), 30, 6, seed=1).key | {"which": which}
+    key = draw(base, policy, list(base.index), 30, 6, seed=1).key | {"which": "random"}
     rng = random.Random(3)
     said = [
         (name, 1, key["study"], case["case"], rng.choice(["1", "2", "2", "tie"]), place == 4, HOSTILE[0] * (place == 4), None)
-        for name, most in ((HOSTILE[1], 36), ("Bob", 20))
+        for name, most in ((HOSTILE[1], 36), ("Bob", 30))
         for place, case in enumerate(key["cases"][:most])
     ]
     answers = answers_of(pd.DataFrame(said, columns=COLUMNS), key, method, base["cluster"])
@@ -311,7 +311,6 @@ def _example(names: tuple[str, ...], prompts: int, sandbox: bool, whole: bool) -
     methods_inputs(folder, methods, training)
     write_json(folder / "metrics/policies.json", policies_metrics(rows, methods, rng))
     write_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", rows)
-    people_outputs(folder, methods[0], rows)
     if whole:
         methods_outputs(folder, methods, rows)
         if sandbox:

@@ -31,7 +31,7 @@ from preference_study.texts.perturbations import PERTURBATIONS
 from stages.report import gather, main
 from tests.browser import watched
 from tests.conftest import ROOT, asked
-from tests.report.example import EARLIER, FILLER, HOSTILE, write_example
+from tests.report.example import EARLIER, FILLER, HOSTILE, people_outputs, write_example
 from tests.workspace import alternative_params, tiny_params
 
 PARAMS = alternative_params("tiny")
@@ -403,9 +403,11 @@ def test_the_look_at_the_data_has_each_number_in_its_place(tmp_path):
     assert "A look at the data" not in page_of(tmp_path, ["dpo"])
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_what_people_say(tmp_path):
     methods = ["ipo", "dpo"]
     write_example(tmp_path, methods)
+    people_outputs(tmp_path, "ipo")
     page, found = page_of(tmp_path, methods, ["ipo"]), read_json(tmp_path / "metrics/people/ipo.json")
     sections = tables(page, "people")
     rows = {row[0]: row for row in starting(sections, "What people said of IPO")[1:]}
@@ -418,11 +420,12 @@ def test_what_people_say(tmp_path):
         for cell, name in zip(row[1:], ("share", "alpha", "where_truth_differs"), strict=True):
             told = with_interval(numbers[name]).replace("-", "−") if numbers[name] else "–"
             assert cell.startswith(told), (row, name)
-    _, hostile, bob = sorted(starting(sections, "Who answered about IPO"))[::-1]
-    assert [row[1:] for row in (hostile, bob)] == [
+    _, *people = starting(sections, "Who answered about IPO")
+    assert [row[1:] for row in people] == [
         [str(row[name]) for name in ("answered", "ties", "skipped", "flagged")] + [f"{row['same']} of {row['twice']}"]
-        for row in sorted(found["annotators"], key=lambda row: row["annotator"] == "Bob")
+        for row in found["annotators"]
     ]
+    assert people[0][0].startswith("&lt;img src=x") and people[1][0] == "Bob" and people[1][5] == "1 of 3"
     _, *noted = starting(sections, "Flags and comments on IPO")
     assert len(noted) == 2 and [row[2] for row in noted] == ["flagged"] * 2
     assert {row[1] for row in noted} == {f"Prompt {row['prompt']}" for row in found["comments"]}
@@ -436,9 +439,11 @@ def test_what_people_say(tmp_path):
     assert "People" not in dpo and 'id="people"' not in page_of(tmp_path, methods)
 
 
+@pytest.mark.usefixtures("few_resamples")
 @pytest.mark.parametrize("which", ["random", "disagreement"])
 def test_where_people_contradict_the_reward_model_the_summary_says_so(tmp_path, which):
     write_example(tmp_path, ["dpo"])
+    people_outputs(tmp_path, "dpo")
     assert "People contradict" not in page_of(tmp_path, ["dpo"], ["dpo"])
     found = read_json(tmp_path / "metrics/people/dpo.json")
     verdict = {
