@@ -164,6 +164,19 @@ class BenchmarkFile(Section):
     shape: ShapeName | None = None
 
 
+class People(Section):
+    methods: MethodNames
+    cases: Count
+    which: Literal["random", "disagreement"]
+    repeats: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def repeats_are_a_third_at_most(self):
+        if 3 * self.repeats > self.cases:
+            raise ValueError(f"repeats {self.repeats} of {self.cases} cases: a third of them, {self.cases // 3}, at most")
+        return self
+
+
 class SmallestDifference(Section):
     win_rate: Annotated[float, Field(gt=0, lt=0.5)]
     gold_rate: Annotated[float, Field(gt=0, lt=1)]
@@ -196,6 +209,7 @@ class Params(Section):
     stress: Stress
     best_of_n: BestOfN
     benchmarks: list[BenchmarkFile]
+    people: People
     verdict: Verdict
     scoring: Scoring
     frozen: Frozen
@@ -206,6 +220,12 @@ class Params(Section):
         for name, section in (("stress", self.stress), ("best_of_n", self.best_of_n)):
             if missing := set(section.variants) - set(self.reward.variants):
                 raise ValueError(f"{name}.variants: {', '.join(sorted(missing))} not in reward.variants {self.reward.variants}")
+        return self
+
+    @model_validator(mode="after")
+    def judged_methods_are_trained(self):
+        if missing := set(self.people.methods) - set(self.policy.methods):
+            raise ValueError(f"people.methods: {', '.join(sorted(missing))} not in policy.methods {self.policy.methods}")
         return self
 
     @model_validator(mode="after")

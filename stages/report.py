@@ -17,7 +17,7 @@ from preference_study.report.machine import machine
 from preference_study.report.origin import origin
 
 
-def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[str] = ()) -> dict:
+def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[str] = (), people: Sequence[str] = ()) -> dict:
     """Everything the page shows of a study, but its parameters, the machine and the run.
 
     Args:
@@ -26,6 +26,7 @@ def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[
         methods: the policies besides base.
         variant: the reward model that judged.
         benchmarks: the names of those that were asked for.
+        people: the policies that people were asked about.
     """
 
     def optional(name: str) -> Path | None:
@@ -53,6 +54,7 @@ def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[
         "groups": read_json(path) if (path := optional("metrics/groups.json")) else {},
         "best_of_n": read_json(path) if (path := optional("metrics/best_of_n.json")) else {},
         "benchmarks": {name: read_json(folder / f"metrics/benchmarks/{name}.json") for name in benchmarks},
+        "people": {method: read_json(folder / f"metrics/people/{method}.json") for method in people},
         "responses": read_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json"),
         "figures": {},
         "keywords": {},
@@ -71,7 +73,7 @@ def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[
 def main() -> None:
     params = load_params()
     names = [benchmark.name for benchmark in params.benchmarks]
-    study = gather(Path(), params.policy.methods, params.reward.judge, names)
+    study = gather(Path(), params.policy.methods, params.reward.judge, names, params.people.methods)
     page.check_one_run(study)
     data = {"training pairs": params.data.train, "validation pairs": params.data.val, "prompts": params.generate.prompts}
     run_of = origin(Path(), data, params.seed, datetime.now().astimezone())

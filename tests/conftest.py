@@ -13,6 +13,7 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
+from tests.browser import started
 from tests.tiny import tiny_model
 
 # How long an example takes says something of the machine, and nothing of the code.
@@ -80,11 +81,18 @@ def finished(tmp_path_factory):
 
 
 # These share one finished study, hence a worker: the longest, so they begin; the last changes it.
-ON_FINISHED = ("test_pipeline.py", "test_documented_commands.py", "test_pipeline_extended.py")
+ON_FINISHED = ("test_pipeline.py", "test_documented_commands.py", "test_people.py", "test_pipeline_extended.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ON_FINISHED.index(item.path.name) if item.path.name in ON_FINISHED else len(ON_FINISHED))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; a test that asks for it is skipped where there is none."""
+    with started() as found:
+        yield found
 
 
 class ByFile(LoadFileScheduling):

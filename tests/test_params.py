@@ -46,6 +46,9 @@ def test_an_alternative_holds_what_differs_and_is_right(name):
         ({"stress": {"variants": ["other"]}}, "stress.variants.0: .*'ensemble', .*, but it is 'other'"),
         ({"stress": {"max_pairs": -1}}, "stress.max_pairs: .* greater than or equal to 0, but it is -1"),
         ({"best_of_n": {"variants": ["ensemble"]}}, "best_of_n.variants: ensemble not in reward.variants"),
+        ({"people": {"methods": ["ipo"]}}, "people.methods: ipo not in policy.methods"),
+        ({"people": {"cases": 20, "repeats": 7}}, "people: .*repeats 7 of 20 cases: a third of them, 6, at most"),
+        ({"people": {"which": "some"}}, "people.which: .*'random' or 'disagreement', but it is 'some'"),
         ({"reward": {"flipped": 0.5}}, "reward.flipped: .* less than 0.5, but it is 0.5"),
         ({"reward": {"batch_size": 9}, "launch": {"processes": 2}}, "reward.batch_size 9 cannot be shared"),
         (
@@ -144,7 +147,7 @@ def test_a_stage_declares_the_parameters_it_reads(name):
         # A whole section is declared as one; how fast a run goes, and what concerns reward models alone, is shown by the report.
         assert set(stage["params"]) in (
             set(schema),
-            set(schema) - {"seed", "launch", "scoring", "frozen", "stress", "best_of_n", "benchmarks", "verdict"},
+            set(schema) - {"seed", "launch", "scoring", "frozen", "stress", "best_of_n", "benchmarks", "people", "verdict"},
         )
         return
     tree = ast.parse(source)

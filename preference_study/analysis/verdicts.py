@@ -114,6 +114,71 @@ def verdict(policy: str, comparison: dict, right_to_judge: dict, reference: str 
     return found | {"sentence": " ".join(sentences)}
 
 
+CONFIRMS, CONTRADICTS, LEAVES_OPEN = "confirms", "contradicts", "leaves open"
+
+
+def against_reward(people: str, reward: str | None) -> str | None:
+    """What people's verdict is to the one by reward; None where there is none by reward, or none of people's.
+
+    Both must have found something: better, worse or as good. Where these are not the same, people contradict the reward model;
+    as good, too, contradicts better, for it says that the difference is smaller than the one that matters.
+    """
+    if reward in (None, WITHHELD) or people == WITHHELD:
+        return None
+    if INCONCLUSIVE in (people, reward):
+        return LEAVES_OPEN
+    return CONFIRMS if people == reward else CONTRADICTS
+
+
+def by_people(policy: str, found: dict, tests: int, sampled: bool, reward: str | None) -> dict:
+    """People's verdict on one policy against base, by the rules of the verdict by reward.
+
+    Args:
+        found: wins, losses, win_rate, people, prompts, and test and evidence with corrected p-values, of people's answers.
+        tests: how many the family of tests has.
+        sampled: whether people saw a random sample of the prompts; of other cases there is no verdict on the policy.
+        reward: the verdict by reward on the same policy.
+
+    Returns:
+        {people, people_would_be, against_reward, seen, sentence}: seen as `could_have_been_seen` says, its prompts being answers
+        (several to a prompt where several people answered); people is withheld where the cases are no sample, and
+        people_would_be is then what it would have been.
+    """
+    name, reference = display_name(policy), display_name("base")
+    difference, p = found["wins"] - found["losses"], found["test"]["p_holm"]
+    people, seen = judged(p, difference, found["evidence"]["p_equivalent_holm"]), could_have_been_seen(found["evidence"], tests)
+    seen["answers"] = seen.pop("prompts")  # evidence counts rows, which are answers here
+    rate = found["win_rate"]
+    many = f"n = {rate['n']} answers of {found['people']} {'people' if found['people'] > 1 else 'person'}"
+    many += f" to {found['prompts']} prompts" + (
+        f" in {rate['clusters']} clusters" if rate["clusters"] != found["prompts"] else ""
+    )
+    smaller = _shown_but_small(p, difference)
+    told = {
+        BETTER: f"people prefer {name}'s responses to {reference}'s",
+        WORSE: f"people prefer {reference}'s responses to {name}'s",
+        AS_GOOD: f"to people {name} is as good as {reference}, to within {decimal(seen['smallest'])}{smaller}",
+        INCONCLUSIVE: f"by people's answers it is inconclusive whether {name} is better or worse than {reference}",
+    }[people] + f" (win rate {with_interval(rate)}, {many}, {_p(p)})"
+    if people == INCONCLUSIVE:
+        told += f": {_in_words(seen, 'a win rate', ' from one half', 'answers')}"
+    if not sampled:
+        sentence = (
+            "People's verdict is withheld, for they were asked where judges disagree, which is no sample of the prompts. "
+            f"What it would have said: {told}."
+        )
+        return {"people": WITHHELD, "people_would_be": people, "against_reward": None, "seen": seen, "sentence": sentence}
+    beside = against_reward(people, reward)
+    held = {
+        None: "There is no verdict by reward to hold it against",
+        CONFIRMS: "The verdict by reward is the same",
+        CONTRADICTS: f"It contradicts the verdict by reward, which is: {reward}",
+        LEAVES_OPEN: f"It neither confirms nor contradicts the verdict by reward, which is: {reward}",
+    }[beside]
+    sentence = f"{told[0].upper()}{told[1:]}. {held}."
+    return {"people": people, "people_would_be": None, "against_reward": beside, "seen": seen, "sentence": sentence}
+
+
 def _by_reward(names: tuple[str, str], comparison: dict, corrected: dict, seen: dict) -> tuple[str, str | None, str]:
     """The verdict by reward, what is left of it at equal length, and both in words."""
     name, reference = names
@@ -175,7 +240,7 @@ def _size(estimate: dict) -> str:
     return told if estimate["clusters"] == estimate["n"] else f"{told} in {estimate['clusters']} clusters"
 
 
-def _in_words(seen: dict, rate: str, where: str) -> str:
+def _in_words(seen: dict, rate: str, where: str, rows: str = "prompts") -> str:
     """What could have been seen, and what it would take; too few prompts read otherwise than enough."""
     if seen["difference"] is None:
         return "prompts of one cluster tell nothing of others"
@@ -185,9 +250,9 @@ def _in_words(seen: dict, rate: str, where: str) -> str:
             f"{rate} that differs by {smallest}{where} would have been seen with {power}, and the interval still reaches both "
             "none and that much"
         )
-    many = f"{seen['prompts']:,} prompts" + (f" in {seen['clusters']:,} clusters" if seen["clusters"] != seen["prompts"] else "")
+    many = f"{seen[rows]:,} {rows}" + (f" in {seen['clusters']:,} clusters" if seen["clusters"] != seen[rows] else "")
     return (
-        f"too few prompts to tell, for only a difference of {decimal(seen['difference'])}{where} could have been seen with "
+        f"too few {rows} to tell, for only a difference of {decimal(seen['difference'])}{where} could have been seen with "
         f"{power}; to see one of {smallest} takes {many}"
     )
 

@@ -20,6 +20,7 @@ from preference_study.analysis.best_of_n import compare_best_of_n
 from preference_study.analysis.groups import compare_groups
 from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
+from preference_study.analysis.people import analyse_people, answers_of
 from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.price import add_to_verdict, correct_prices, policy_price
 from preference_study.analysis.reward import analyse_reward, favoured_and_other
@@ -27,7 +28,9 @@ from preference_study.analysis.scorers import members, scorers
 from preference_study.analysis.statistics import estimate, mean, proportion
 from preference_study.analysis.stress import compare_stress, ensemble_on_perturbations
 from preference_study.analysis.variants import compare_variants
+from preference_study.annotations import COLUMNS
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.blind import draw, opinions
 from preference_study.methods import display_name
 from preference_study.report import figures
 from preference_study.texts.gold import with_truth
@@ -214,6 +217,25 @@ def variants_outputs(folder: Path, scored: pd.DataFrame, rng: np.random.Generato
     best = compare_best_of_n(samples, scored, "standard", seed=1)
     write_json(folder / "metrics/best_of_n.json", best)
     write_png(folder / "plots/best_of_n/curves.png", figures.best_of_n(figures.best_of_n_rows(best)))
+
+
+def people_outputs(folder: Path, method: str) -> None:
+    """metrics/people/<method>.json of two people, one of whom has a hostile name, beside two judges; after `write_example`."""
+    table = with_truth(pd.DataFrame(read_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json")))
+    base, policy = (table[table["policy"] == name].set_index("id") for name in ("base", method))
+    other = [{"id": name, "policy": method, "preference": i % 3 / 2} for i, name in enumerate(base.index)]
+    votes, truth = opinions(base, policy, [{"name": "other <judge>", "responses": other}])
+    key = draw(base, policy, list(base.index), 30, 6, seed=1).key | {"which": "random"}
+    rng = random.Random(3)
+    said = [
+        (name, 1, key["study"], case["case"], rng.choice(["1", "2", "2", "tie"]), place == 4, HOSTILE[0] * (place == 4), None)
+        for name, most in ((HOSTILE[1], 36), ("Bob", 30))
+        for place, case in enumerate(key["cases"][:most])
+    ]
+    answers = answers_of(pd.DataFrame(said, columns=COLUMNS), key, method, base["cluster"])
+    reward = read_json(folder / "metrics/policies.json")[method]["against_base"]["verdict"]["reward"]
+    found = analyse_people({method: answers}, method, key, votes, truth, reward, 0.1, seed=1)
+    write_json(folder / f"metrics/people/{method}.json", found)
 
 
 def word_tables(folder: Path, groups: list[str], comparison: str) -> None:

@@ -1,9 +1,10 @@
 """The report: what its parts make of their inputs, and the page in Chromium; where there is none, that half is skipped."""
 
 import csv
+import html
 import io
 import re
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -28,8 +29,9 @@ from preference_study.report.page import (
 )
 from preference_study.texts.perturbations import PERTURBATIONS
 from stages.report import gather, main
+from tests.browser import watched
 from tests.conftest import ROOT, asked
-from tests.report.example import EARLIER, FILLER, HOSTILE, write_example
+from tests.report.example import EARLIER, FILLER, HOSTILE, people_outputs, write_example
 from tests.workspace import alternative_params, tiny_params
 
 PARAMS = alternative_params("tiny")
@@ -44,15 +46,10 @@ RUN_OF = {
         {"what": "prompts", "file": "data/prompts.parquet", "md5": None},
     ],
 }
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-)  # fmt: skip
 
 
-def page_of(folder: Path, methods: list[str]) -> str:
-    return render(gather(folder, methods, "standard"), PARAMS.model_dump(), MADE_ON, RUN_OF)
+def page_of(folder: Path, methods: list[str], people: Sequence[str] = ()) -> str:
+    return render(gather(folder, methods, "standard", people=people), PARAMS.model_dump(), MADE_ON, RUN_OF)
 
 
 def estimate(value, low, high):
@@ -406,6 +403,74 @@ def test_the_look_at_the_data_has_each_number_in_its_place(tmp_path):
     assert "A look at the data" not in page_of(tmp_path, ["dpo"])
 
 
+@pytest.mark.usefixtures("few_resamples")
+def test_what_people_say(tmp_path):
+    methods = ["ipo", "dpo"]
+    write_example(tmp_path, methods)
+    people_outputs(tmp_path, "ipo")
+    page, found = page_of(tmp_path, methods, ["ipo"]), read_json(tmp_path / "metrics/people/ipo.json")
+    sections = tables(page, "people")
+    rows = {row[0]: row for row in starting(sections, "What people said of IPO")[1:]}
+    assert list(rows) == ["Win rate", "Agreement of people", "Agreement with themselves", "The first response"]
+    for label, name in zip(rows, ("win_rate", "agreement", "self_agreement", "first_side"), strict=True):
+        assert rows[label][1] == with_interval(found[name]).replace("-", "−") and rows[label][2].startswith(str(found[name]["n"]))
+    _, *judges = starting(sections, "Judges of IPO beside people")
+    assert [row[0] for row in judges] == ["reward model", "other &lt;judge&gt;", "the truth (gold)"]
+    for row, numbers in zip(judges, [*found["judges"].values(), found["truth"] | {"where_truth_differs": None}], strict=True):
+        for cell, name in zip(row[1:], ("share", "alpha", "where_truth_differs"), strict=True):
+            told = with_interval(numbers[name]).replace("-", "−") if numbers[name] else "–"
+            assert cell.startswith(told), (row, name)
+    _, *people = starting(sections, "Who answered about IPO")
+    assert [row[1:] for row in people] == [
+        [str(row[name]) for name in ("answered", "ties", "skipped", "flagged")] + [f"{row['same']} of {row['twice']}"]
+        for row in found["annotators"]
+    ]
+    assert people[0][0].startswith("&lt;img src=x") and people[1][0] == "Bob" and people[1][5] == "1 of 3"
+    _, *noted = starting(sections, "Flags and comments on IPO")
+    assert len(noted) == 2 and [row[2] for row in noted] == ["flagged"] * 2
+    assert {row[1] for row in noted} == {f"Prompt {row['prompt']}" for row in found["comments"]}
+    assert f'href="#case-{found["comments"][0]["prompt"]}-ipo"' in page
+    assert not any(text in page for text in HOSTILE if "<" in text)
+    summary = page.split('<section id="summary"')[1].split("</section>")[0]
+    ipo, dpo = summary.split("DPO against base")
+    assert f"People: {found['verdict']['people']}" in ipo and html.escape(found["verdict"]["sentence"]) in ipo.replace(
+        "&#39;", "&#x27;"
+    )
+    assert "People" not in dpo and 'id="people"' not in page_of(tmp_path, methods)
+
+
+@pytest.mark.usefixtures("few_resamples")
+@pytest.mark.parametrize("which", ["random", "disagreement"])
+def test_where_people_contradict_the_reward_model_the_summary_says_so(tmp_path, which):
+    write_example(tmp_path, ["dpo"])
+    people_outputs(tmp_path, "dpo")
+    assert "People contradict" not in page_of(tmp_path, ["dpo"], ["dpo"])
+    found = read_json(tmp_path / "metrics/people/dpo.json")
+    verdict = {
+        "people": "worse",
+        "people_would_be": None,
+        "against_reward": "contradicts",
+        "seen": {},
+        "sentence": "So <i>it</i> is.",
+    }
+    if which == "disagreement":
+        verdict |= {"people": "withheld", "people_would_be": "worse", "against_reward": None}
+    write_json(tmp_path / "metrics/people/dpo.json", found | {"which": which, "verdict": verdict})
+    page = page_of(tmp_path, ["dpo"], ["dpo"])
+    summary = page.split('<section id="summary"')[1].split("</section>")[0]
+    assert ("People contradict the reward model" in summary) == (which == "random") and "So &lt;i&gt;it&lt;/i&gt; is." in summary
+    assert ("they would have said: worse" in summary) == (which == "disagreement")
+    assert ("a random sample of the prompts" in page) == (which == "random")
+
+
+def test_where_nobody_has_answered_yet(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    nobody = {"study": "s", "which": "random", "cases": 30, "repeats": 6, "annotators": [], "comments": [], "win_rate": None}
+    write_json(tmp_path / "metrics/people/dpo.json", nobody)
+    page = page_of(tmp_path, ["dpo"], ["dpo"])
+    assert "Nobody has answered yet" in page and "reports/blind/dpo.html" in page and "People:" not in page
+
+
 def test_an_interrupted_training_has_no_time(tmp_path):
     write_example(tmp_path, ["dpo", "ipo"])
     assert "interrupted" not in page_of(tmp_path, ["dpo", "ipo"])
@@ -428,18 +493,6 @@ def test_without_truth_and_without_other_seeds_the_methods_say_so(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
 def address(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("report")
     write_example(folder, ["dpo", "ipo"])
@@ -450,19 +503,9 @@ def address(tmp_path_factory) -> str:
 @pytest.fixture
 def page(browser, address):
     """The page, opened; fails where it asks the network, writes to the console or opens a dialog."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.set_default_timeout(60_000)  # two workers and a browser share two cores
-    wrong = []
-    opened.on("console", lambda message: wrong.append(f"console: {message.text}"))
-    opened.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    opened.on(
-        "request", lambda request: request.url.startswith(("file:", "data:", "blob:")) or wrong.append(f"request: {request.url}")
-    )
-    opened.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    opened.goto(address)
-    yield opened
-    opened.close()
-    assert wrong == []
+    with watched(browser.new_page(viewport={"width": 1280, "height": 900})) as opened:
+        opened.goto(address)
+        yield opened
 
 
 def differences(page, what: str) -> list[float]:

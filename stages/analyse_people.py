@@ -1,0 +1,55 @@
+"""What people said of a policy's responses beside base's -> metrics/people/<method>.json.
+
+    python -m stages.analyse_people dpo
+
+People's answers are the files data/annotations/*.jsonl, as the pages of reports/blind/ export them.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from preference_study.analysis.people import analyse_people, answers_of
+from preference_study.annotations import read_annotations
+from preference_study.artifacts import read_json, write_json
+from preference_study.blind import checked_judgement, opinions
+from preference_study.boundary import run
+from preference_study.errors import BadInput
+from preference_study.params import load_params
+from preference_study.texts.gold import with_truth
+
+
+def exported(folder: Path) -> dict[str, str]:
+    """What each file of annotations holds, by path.
+
+    Raises:
+        BadInput: one is no text.
+    """
+    found = {}
+    for file in sorted(folder.glob("*.jsonl")):
+        try:
+            found[str(file)] = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{file}: byte {error.start + 1} is not UTF-8: export it from the page again") from None
+    return found
+
+
+def main(method: str) -> None:
+    params = load_params()
+    keys = {name: read_json(f"data/blind/{name}.json") for name in params.people.methods}
+    annotations = read_annotations(exported(Path("data/annotations")), keys)
+    scored = with_truth(pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")))
+    base, policy = (scored[scored["policy"] == name].set_index("id") for name in ("base", method))
+    judges = [checked_judgement(read_json(file), str(file)) for file in sorted(Path("data/judgements").glob("*.json"))]
+    votes, truth = opinions(base, policy.loc[base.index], judges)
+    rows = {name: answers_of(annotations, key, name, base["cluster"]) for name, key in keys.items()}
+    reward = read_json("metrics/policies.json")[method]["against_base"]["verdict"]["reward"]
+    smallest = params.verdict.smallest_difference.win_rate
+    found = analyse_people(rows, method, keys[method], votes, truth, reward, smallest, params.seed)
+    if not found["annotators"]:
+        print(f"{method}: nobody has answered; people's exports go into data/annotations/")
+    write_json(f"metrics/people/{method}.json", found)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,36 @@
+"""A page on which people judge a policy's responses beside base's -> reports/blind/<method>.html, data/blind/<method>.json.
+
+    python -m stages.draw_blind dpo
+
+Which response is whose stands in the second file alone, the key.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from preference_study.artifacts import read_json, whole_file, write_json
+from preference_study.blind import candidates, checked_judgement, draw, opinions
+from preference_study.boundary import run
+from preference_study.params import load_params
+from preference_study.report.blind import render
+from preference_study.texts.gold import with_truth
+
+
+def main(method: str) -> None:
+    params = load_params()
+    scored = with_truth(pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")))
+    base, policy = (scored[scored["policy"] == name].set_index("id") for name in ("base", method))
+    judges = [checked_judgement(read_json(file), str(file)) for file in sorted(Path("data/judgements").glob("*.json"))]
+    ids = candidates(*opinions(base, policy.loc[base.index], judges), params.people.which)
+    drawn = draw(base, policy, ids, params.people.cases, params.people.repeats, params.seed)
+    shown = len(drawn.page["cases"])
+    cases = min(len(ids), params.people.cases)
+    print(f"{method}: {cases} of {len(ids)} prompts, {shown - cases} of them shown twice; study {drawn.study}")
+    with whole_file(f"reports/blind/{method}.html") as path:
+        path.write_text(render(drawn.page), encoding="utf-8")
+    write_json(f"data/blind/{method}.json", {"method": method, "which": params.people.which} | drawn.key)
+
+
+if __name__ == "__main__":
+    run(main)
