@@ -2,6 +2,7 @@
 
 python -m benchmarks.mutation analysis/policies data/pairs stages/compare_policies
 python -m benchmarks.mutation analysis/verdicts --tests tests/analysis/test_policies.py
+python -m benchmarks.mutation training/run --sample 120       a random sample of the mutants, the same each time
 
 Per module: how many mutants (the module with one small change each, inside a function), how many made a test fail, and the change
 of each that did not. A survivor is either a test that is missing or a change without effect. Beside mutmut's own changes, columns
@@ -13,6 +14,7 @@ Not seen: code outside functions, and functions that tests call only in another 
 import argparse
 import json
 import os
+import random
 import shutil
 import subprocess
 import sysconfig
@@ -50,10 +52,13 @@ def neighbour(column: str) -> str | None:
     return None
 
 
-def mutate() -> None:
-    """Run mutmut in this folder, with the wiring's changes added to its own; runs in the tool's environment."""
+def mutate(limit: int | None) -> None:
+    """Run mutmut in this folder, with the wiring's changes added to its own; runs in the tool's environment.
+
+    Which mutants were tried stands in sample.json, at most `limit` of them.
+    """
     import libcst as cst
-    from mutmut.__main__ import _run
+    from mutmut import __main__ as program
     from mutmut.mutation.mutators import mutation_operators
 
     def other_column(node: cst.SimpleString):
@@ -71,7 +76,17 @@ def mutate() -> None:
                 yield node.with_changes(args=[*node.args[:i], *swapped, *node.args[i + 2 :]])
 
     mutation_operators.extend([(cst.SimpleString, other_column), (cst.Call, other_order)])
-    _run([], max_children=1)
+    every = program.collect_source_file_mutation_data
+
+    def sampled(*, mutant_names):
+        mutants, files = every(mutant_names=mutant_names)
+        if limit and limit < len(mutants):
+            mutants = random.Random(0).sample(sorted(mutants, key=lambda mutant: mutant[1]), limit)
+        Path("sample.json").write_text(json.dumps([name for _, name, _ in mutants]), encoding="utf-8")
+        return mutants, files
+
+    program.collect_source_file_mutation_data = sampled
+    program._run([], max_children=1)
 
 
 def environment() -> Path:
@@ -107,8 +122,8 @@ def copy_of_the_project(folder: Path) -> None:
             shutil.copy2(ROOT / name, folder / name)
 
 
-def measure(file: Path, tests: list[str], python: Path) -> list[tuple[str, str, str]]:
-    """Per mutant its name, its fate and its diff."""
+def measure(file: Path, tests: list[str], python: Path, limit: int | None) -> tuple[list[tuple[str, str, str]], int]:
+    """Per mutant that was tried its name, its fate and its diff; and how many there are."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         copy_of_the_project(folder)
@@ -124,7 +139,7 @@ def measure(file: Path, tests: list[str], python: Path) -> list[tuple[str, str, 
         (folder / "setup.cfg").write_text("[mutmut]\n" + "".join(lines))
         paths = os.pathsep.join([str(folder), str(Path(__file__).parent)])
         run = subprocess.run(
-            [python, "-c", "import mutation; mutation.mutate()"],
+            [python, "-c", f"import mutation; mutation.mutate({limit})"],
             cwd=folder, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -142,7 +157,10 @@ def measure(file: Path, tests: list[str], python: Path) -> list[tuple[str, str, 
         shown = subprocess.run(
             [python, "-c", show, str(data), str(file)], cwd=folder, capture_output=True, text=True, check=True
         ).stdout
-        return json.loads(shown)
+        every = json.loads(shown)
+        sample = folder / "sample.json"
+        tried = set(json.loads(sample.read_text())) if sample.exists() else {name for name, *_ in every}
+        return [mutant for mutant in every if mutant[0] in tried], len(every)
 
 
 def changed_lines(diff: str) -> str:
@@ -151,24 +169,26 @@ def changed_lines(diff: str) -> str:
     return "\n".join(f"    {line[0]} {line[1:].strip()}" for line in lines)
 
 
-def main(modules: list[str], tests: list[str] | None) -> None:
+def main(modules: list[str], tests: list[str] | None, limit: int | None) -> None:
     python = environment()
     for module in modules:
         file = file_of(module)
         used = tests or tests_of(file)
-        mutants = measure(file, used, python)
+        mutants, there = measure(file, used, python, limit)
         fates = Counter(fate for _, fate, _ in mutants)
         for name, fate, diff in mutants:
             if fate not in CAUGHT:
                 print(f"{name}: {fate}\n{changed_lines(diff)}")
         caught = sum(fates[fate] for fate in CAUGHT)
         share = f"{caught / max(1, len(mutants)):.0%}"
-        print(f"{file} | {len(mutants)} mutants | {caught} caught | {share} | {dict(fates)}", flush=True)
+        of = "" if len(mutants) == there else f" of {there}"
+        print(f"{file} | {len(mutants)}{of} mutants | {caught} caught | {share} | {dict(fates)}", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="+", help="analysis/policies, stages/generate")
     parser.add_argument("--tests", nargs="+", help="test files, in place of the module's own")
+    parser.add_argument("--sample", type=int, help="so many mutants of a module, drawn at random (all)")
     arguments = parser.parse_args()
-    main(arguments.modules, arguments.tests)
+    main(arguments.modules, arguments.tests, arguments.sample)
