@@ -254,7 +254,8 @@ def sweep() -> str:
     """The ranking that `make sweep` ends with, from experiments/results/sweep.json."""
     found = read_json(RESULTS / "sweep.json")
     heads = list(found["settings"][0])
-    return table(heads, [[row[head] for head in heads] for row in found["settings"]]) + f"\n\n{found['conclusion']}"
+    conclusion = "\n\n".join(wrapped(line) for line in found["conclusion"].splitlines())
+    return f"{table(heads, [[row[head] for head in heads] for row in found['settings']])}\n\n{conclusion}"
 
 
 def judge_settings() -> str:

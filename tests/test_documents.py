@@ -16,6 +16,7 @@ STANDING = (
     "reruns",
     "methods-over-seeds",
     "sft-weight",
+    "sweep",
     "length-cures",
     "wrong-labels",
     *documents.PLANS,
