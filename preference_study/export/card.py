@@ -154,7 +154,8 @@ def policy_card(
     chosen = price["logps"]["chosen"]
     paid.append(
         "- Log-probability of the chosen validation responses, against base: "
-        f"{with_interval(chosen['nats_per_response'], 1, True)} nats a response; it fell in {with_interval(chosen['fell'])} of the pairs."
+        f"{with_interval(chosen['nats_per_response'], 1, True)} nats a response; it "
+        f"fell in {with_interval(chosen['fell'])} of the pairs."
     )
     name = display_name(method)
     parts = [

@@ -23,9 +23,8 @@ def write_policy(
     settings.do_sample = temperature > 0
     if temperature > 0:
         settings.temperature, settings.top_p, settings.top_k = temperature, top_p, 0
-    tokenizer.padding_side = "left"  # as generating in batches needs it
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    _write_tokenizer(folder, tokenizer, "left")  # as generating in batches needs it
 
 
 def write_reward(folder: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -41,9 +40,14 @@ def write_reward(folder: str | Path, model: PreTrainedModel, tokenizer: PreTrain
     model.config.dtype = "float32"
     model.config.problem_type = "regression"  # or a pipeline would squeeze the reward into 0 to 1
     model.config.id2label, model.config.label2id = {0: "reward"}, {"reward": 0}
-    tokenizer.padding_side = "right"
     tokenizer.chat_template = ending_with_the_turn(tokenizer)
     model.save_pretrained(folder)
+    _write_tokenizer(folder, tokenizer, "right")
+
+
+def _write_tokenizer(folder: str | Path, tokenizer: PreTrainedTokenizerBase, padding_side: str) -> None:
+    # What is written is what a tokenizer was made with, not what was set since.
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = padding_side
     tokenizer.save_pretrained(folder)
 
 

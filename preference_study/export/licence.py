@@ -38,5 +38,5 @@ def licence_in(card: str) -> str | None:
         return None
     if not isinstance(facts, dict):
         return None
-    named = [facts.get("license_name"), facts.get("license")] if facts.get("license") == "other" else [facts.get("license")]
-    return next((text for text in named if isinstance(text, str) and _NAME.fullmatch(text)), None)
+    named = facts.get("license_name") if facts.get("license") == "other" else facts.get("license")
+    return named if isinstance(named, str) and _NAME.fullmatch(named) else None

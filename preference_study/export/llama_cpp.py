@@ -57,6 +57,8 @@ def not_written(folder: str | Path) -> str | None:
         return "its attention has a sliding window"
     if tokenizer["model"]["type"] != "BPE" or tokenizer["model"].get("byte_fallback"):
         return "its tokenizer is not of byte pairs over bytes"
+    if not tokenizer["model"].get("merges"):
+        return "its tokenizer merges no bytes, and llama.cpp loads no such one"
     if (normalizer := tokenizer.get("normalizer")) and normalizer.get("type") != "NFC":
         return f"its tokenizer changes texts first ({normalizer.get('type')})"
     if cut(tokenizer) is None:
@@ -176,12 +178,7 @@ def turns_written(tokenizer: Any) -> dict[str, str] | None:
         return None
     head, to_assistant, to_user, answer = pieces
     # user: before · after; assistant: before · after. `to_assistant` is the user's after and the assistant's before.
-    if (
-        single != [head, answer]
-        or ended[:3] != [head, to_assistant, to_user]
-        or ended[3] != to_assistant
-        or to_assistant != answer
-    ):
+    if single != [head, answer] or ended[:4] != [head, to_assistant, to_user, to_assistant]:
         return None
     tail = ended[4]  # after the last answer
     if not to_user.startswith(tail) or not head.endswith(to_user[len(tail) :]):
