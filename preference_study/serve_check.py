@@ -1,10 +1,13 @@
-"""An exported policy's GGUF file in a llama.cpp server, against the same folder with transformers: prompts' tokens and answers.
+"""An exported policy in a server, against the same folder with transformers: the prompts' tokens and the greedy answers.
 
-    python -m preference_study.serve_check dpo               # needs: pip install xllamacpp
+    python -m preference_study.serve_check dpo               # its GGUF file in llama.cpp's server; pip install xllamacpp
     python -m preference_study.serve_check dpo --prompts 8
+    python -m preference_study.serve_check dpo --served build/vllm.json --name vllm
 
-The server gets the turns and applies the file's own chat template. It answers greedily, one prompt at a time. What is found goes
-to metrics/export/llama_cpp/<method>.json, which no stage reads.
+llama.cpp gets the turns, applies the file's own chat template, and answers one prompt at a time. Of another server, --served
+names a JSON file of what it answered to the first of the generation prompts: a list of {prompt_ids, ids}, the tokens of prompt
+and answer; benchmarks/vllm_answers.py writes it for vLLM. What is found goes to metrics/export/<name>/<method>.json, which no
+stage reads.
 """
 
 import argparse
@@ -29,6 +32,8 @@ PACKAGE = "xllamacpp"
 ANSWERED = "data/responses/generated/base.json"
 POSITIONS = 8  # of the server, beyond what the longest prompt and its answer take
 
+Tokens = list[list[int]]
+
 
 class Server:
     """llama.cpp's server in this process, with one model.
@@ -39,21 +44,20 @@ class Server:
     """
 
     def __init__(self, path: Path, positions: int):
-        package = importlib.import_module(PACKAGE)  # no other part of the project needs it
+        package = importlib.import_module(PACKAGE)  # nothing else of the project needs it
         settings = package.CommonParams()
         settings.model.path = str(path)
         settings.n_ctx, settings.n_parallel, settings.verbosity, settings.warmup = positions, 1, 0, False
         settings.use_jinja = True
+        settings.port = 0  # any that is free
         # Threads that wait for each other by turning in circles take one another's time where there are few cores.
         settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
         self._server = package.Server(settings)
 
     def asked(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """What the server answers to a request."""
-        request = urllib.request.Request(
-            f"{self._server.listening_address}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request) as answer:
+        address, kind = f"{self._server.listening_address}{path}", {"Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(address, json.dumps(body).encode(), kind)) as answer:
             return json.load(answer)
 
     def prompt_ids(self, turns: list[dict[str, str]]) -> list[int]:
@@ -68,10 +72,7 @@ class Server:
         return found["tokens"]
 
 
-def compared(
-    prompts: Sequence[list[int]], served_prompts: Sequence[list[int]], answers: Sequence[list[int]],
-    served: Sequence[list[int]], clusters: Sequence[str],
-) -> dict:  # fmt: skip
+def compared(prompts: Tokens, served_prompts: Tokens, answers: Tokens, served: Tokens, clusters: Sequence[str]) -> dict:
     """A served policy against the folder's.
 
     Args:
@@ -90,36 +91,53 @@ def compared(
     }
 
 
-def check(method: str, count: int | None = None) -> dict | None:
-    """Serve models/export/policy/<method> and compare it; None, with a word, where the package that serves is not installed.
+def by_llama_cpp(file: Path, turns: list, prompts: Tokens, limit: int) -> tuple[Tokens, Tokens]:
+    """The prompts' tokens and the answers of llama.cpp's server."""
+    server = Server(file, max(map(len, prompts)) + limit + POSITIONS)
+    own = [server.prompt_ids(prompt) for prompt in turns]
+    return own, [server.answer(ids, limit) for ids in own]
+
+
+def check(method: str, count: int | None = None, file: str | None = None, name: str = "llama_cpp") -> dict | None:
+    """Compare a server's answers with those of models/export/policy/<method>; None, with a word, where there is no server.
+
+    Args:
+        count: prompts; None takes export.prompts.
+        file: with another server's answers.
+        name: the server's.
 
     Raises:
-        BadInput: the policy was not exported, or without a GGUF file.
+        BadInput: the policy was not exported, or without a GGUF file; the file does not hold an answer to each prompt.
         BadModel: the server reads a prompt otherwise than transformers does.
     """
-    if importlib.util.find_spec(PACKAGE) is None:
+    if file is None and importlib.util.find_spec(PACKAGE) is None:
         print(f"skipped: {PACKAGE} is not installed: pip install {PACKAGE}")
         return None
     params = load_params()
     folder = Path("models/export/policy") / method
-    file = folder / f"{method}.gguf"
-    if not file.is_file():
+    gguf = folder / f"{method}.gguf"
+    if not folder.is_dir() or (file is None and not gguf.is_file()):
         why = "it has no GGUF file, and its metrics say why" if folder.is_dir() else made_by(str(folder))
-        raise BadInput(f"{file} is not there: {why}; export.policies in params.yaml names the policies that are exported")
+        raise BadInput(f"{gguf} is not there: {why}; export.policies in params.yaml names the policies that are exported")
     asked = read_json(ANSWERED)[: count or params.export.prompts]
     turns, limit = [row["prompt"] for row in asked], params.generate.max_new_tokens
     plain = PlainPolicy(folder)
     prompts, ends = plain.prompt_ids(turns), plain.end_ids()
-    answers = [ids[: len(ids) - (ids[-1] in ends)] for ids in plain.answers(turns, limit, params.generate.batch_size)]
-    server = Server(file, max(map(len, prompts)) + limit + POSITIONS)
-    served_prompts = [server.prompt_ids(prompt) for prompt in turns]
-    served = [[token for token in server.answer(ids, limit) if token not in ends] for ids in served_prompts]
-    found = compared(prompts, served_prompts, answers, served, [row["cluster"] for row in asked])
-    write_json(f"metrics/export/llama_cpp/{method}.json", found)
+    answers = plain.answers(turns, limit, params.generate.batch_size)
+    if file is None:
+        served_prompts, served = by_llama_cpp(gguf, turns, prompts, limit)
+    else:
+        rows = read_json(file)
+        if len(rows) != len(asked) or not all({"prompt_ids", "ids"} <= row.keys() for row in rows):
+            raise BadInput(f"{file}: {len(asked)} rows of prompt_ids and ids are wanted, one a prompt; it holds {len(rows)}")
+        served_prompts, served = [row["prompt_ids"] for row in rows], [row["ids"] for row in rows]
+    written = [[[token for token in ids if token not in ends] for ids in side] for side in (answers, served)]
+    found = compared(prompts, served_prompts, *written, [row["cluster"] for row in asked])
+    write_json(f"metrics/export/{name}/{method}.json", found)
     if found["same_prompts"]["value"] < 1:
         raise BadModel(
-            f"{file}: llama.cpp reads {with_interval(found['same_prompts'])} of the prompts as transformers does, and all should "
-            "be: its tokenizer or chat template is not the folder's; do not serve it"
+            f"{folder}: {name} reads {with_interval(found['same_prompts'])} of the prompts as transformers does, and all should "
+            "be: its tokenizer or chat template is not the folder's; do not serve it so"
         )
     return found
 
@@ -128,13 +146,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method", choices=METHODS, help="of the policy")
     parser.add_argument("--prompts", type=int, help="how many of the generation prompts (export.prompts of params.yaml)")
+    parser.add_argument("--served", metavar="FILE", help="another server's answers")
+    parser.add_argument("--name", default="llama_cpp", help="what the server is called (%(default)s)")
     given = parser.parse_args(arguments)
-    found = check(given.method, given.prompts)
+    if given.served and given.name == "llama_cpp":
+        parser.error("--served is of another server: say which with --name")
+    found = check(given.method, given.prompts, given.served, given.name)
     if found:
         before = found["same_tokens_before"]
         parted = "" if before is None else f"; the others part after {before:.0f} tokens on average"
         print(
-            f"llama.cpp and transformers on {found['n']} prompts: the same tokens of the prompt in "
+            f"{given.name} and transformers on {found['n']} prompts: the same tokens of the prompt in "
             f"{with_interval(found['same_prompts'])}, the same greedy answer in {with_interval(found['same_answers'])}{parted}"
         )
 

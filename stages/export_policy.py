@@ -20,7 +20,7 @@ from preference_study.export.folders import sizes, write_policy
 from preference_study.export.licence import licence_of
 from preference_study.export.llama_cpp import modelfile, not_written, write_gguf
 from preference_study.export.plain import PlainPolicy
-from preference_study.methods import METHODS
+from preference_study.methods import METHODS, display_name
 from preference_study.models.generation import respond
 from preference_study.models.language_models import for_generating, load_causal, load_tokenizer, token_logps
 from preference_study.params import Params, load_params
@@ -62,7 +62,8 @@ def parity(params: Params, name: str, folder: Path) -> dict:
 
 def main(name: str) -> None:
     params = load_params()
-    settings, target = params.generate, Path("models/export/policy") / name
+    settings = params.generate
+    target = Path("models/export/policy") / name
     tokenizer, model = load_tokenizer("models/base"), load_causal("models/base", f"models/policy/{name}")
     made = target.with_name(f".{name}.part")
     shutil.rmtree(made, ignore_errors=True)
@@ -82,9 +83,10 @@ def main(name: str) -> None:
         else:
             print(f"{name}: no GGUF file: {reason}")
         data = {"training pairs": params.data.train, "validation pairs": params.data.val, "prompts": settings.prompts}
+        model = {"name": params.model.name, "revision": params.model.revision}
         own = {f"policy.{name}.{key}": value for key, value in params.policy.own(name).model_dump().items()}
         card = policy_card(
-            method=name, model=params.model.model_dump(), licence=licence,
+            method=name, display=display_name(name), model=model, licence=licence,
             run_of=origin(Path(), data, params.seed, datetime.now().astimezone()),
             data=read_json("metrics/data.json"),
             parameters={f"policy.{key}": value for key, value in params.policy.shared().items()} | own,

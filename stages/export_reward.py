@@ -80,9 +80,10 @@ def main(name: str) -> None:
         licence = licence_of(params.model.name, params.model.revision)
         shared = {key: value for key, value in section.model_dump().items() if not isinstance(value, dict)}
         shared |= {f"{name}.{key}": value for key, value in section.own(name).model_dump().items()}
+        model = {"name": params.model.name, "revision": params.model.revision}
         data = {"training pairs": params.data.train, "validation pairs": params.data.val}
         card = reward_card(
-            variant=name, model=params.model.model_dump(), licence=licence,
+            variant=name, model=model, licence=licence,
             run_of=origin(Path(), data, params.seed, datetime.now().astimezone()),
             data=read_json("metrics/data.json"),
             parameters={f"reward.{key}": value for key, value in shared.items() if key not in ("variants", "judge")},

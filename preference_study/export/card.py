@@ -5,7 +5,6 @@ from typing import Any
 
 import yaml
 
-from preference_study.methods import display_name
 from preference_study.numbers import with_interval
 
 # Of metrics/policies.json, where they are there: name, what the card calls it, decimals.
@@ -108,6 +107,7 @@ def _parity(parity: dict[str, Any]) -> str:
 def policy_card(
     *,
     method: str,
+    display: str,
     model: dict[str, Any],
     licence: str | None,
     run_of: dict[str, Any],
@@ -124,8 +124,8 @@ def policy_card(
     """The README.md of an exported policy.
 
     Args:
-        method: that aligned it.
-        model: the section of the parameters.
+        method, display: that aligned it, and its name where people read it.
+        model: name and revision, of the parameters.
         licence: of the base model; None where it is not known.
         run_of: as `report.origin.origin` gives it.
         data, trained, policies, reward: metrics/data.json, train_policy/<method>.json, policies.json and reward.json.
@@ -157,7 +157,6 @@ def policy_card(
         f"{with_interval(chosen['nats_per_response'], 1, True)} nats a response; it "
         f"fell in {with_interval(chosen['fell'])} of the pairs."
     )
-    name = display_name(method)
     parts = [
         front_matter(
             {
@@ -168,10 +167,10 @@ def policy_card(
                 "tags": ["preference-study", method],
             }
         ),
-        f"# {name} policy\n",
-        f"A language model aligned with preferences by {name}. {_base(model, licence)}\n",
+        f"# {display} policy\n",
+        f"A language model aligned with preferences by {display}. {_base(model, licence)}\n",
         f"## Verdict\n\n{verdict['sentence']}\n",
-        table([f"on n = {n} prompts, 95% intervals", "base", name], rows) + "\n",
+        table([f"on n = {n} prompts, 95% intervals", "base", display], rows) + "\n",
         "## Price\n\n" + "\n".join(paid) + "\n",
         f"## Judge\n\n{_judge(judge, reward)}\n",
         f"Responses were of at most {limit} tokens. Nothing else was measured: neither whether its answers are true nor whether "

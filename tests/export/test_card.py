@@ -61,7 +61,7 @@ def card(holds: bool = True, price: tuple[str, ...] = (), **changed) -> str:
     }
     right = {"holds": holds, "reasons": [] if holds else ["it is no better than words"]}
     given = {
-        "method": "kto", "model": MODEL, "licence": "apache-2.0", "run_of": RUN, "data": DATA,
+        "method": "kto", "display": "KTO!", "model": MODEL, "licence": "apache-2.0", "run_of": RUN, "data": DATA,
         "parameters": {"policy.kto.beta": 0.171}, "trained": TRAINED, "policies": {"base": BASE, "kto": own}, "judge": "twin",
         "reward": REWARD | {"right_to_judge": right}, "limit": 83, "parity": PARITY, "files": ["kto.gguf", "Modelfile"],
     }  # fmt: skip
@@ -94,6 +94,7 @@ def test_a_policys_numbers_are_the_metrics():
     assert row(text, "`policy.kto.beta`") == ["0.171"] and "seed 17" in text and "commit 123456789abc" in text
     assert row(text, "training pairs") == [r"data/my\|train.parquet", "0f" * 16]
     assert row(text, "`same_answers`") == [shown(PARITY["same_answers"]), "at least 0.57"]
+    assert "# KTO! policy" in text and "| base | KTO! |" in text
     assert row(text, "`logp_difference`") == ["0.00042", "at most 0.0013"] and "on 31 prompts" in text
     assert "same_tokens_before" not in text and "`kto.gguf`, `Modelfile`" in text
 

@@ -312,3 +312,23 @@ def test_serving_a_policy_without_a_gguf_file(study, monkeypatch):
         serve_check.main(["dpo"])
     with pytest.raises(SystemExit, match=r"kto.gguf is not there: .*export.policies"):
         serve_check.main(["kto"])
+
+
+def test_another_servers_answers_are_compared(study, tmp_path, capsys):
+    tokenizer = load_tokenizer("models/base")
+    asked_of = [row["prompt"] for row in read_json("data/responses/generated/base.json")[:5]]
+    own = respond(load_causal("models/base", "models/policy/dpo"), tokenizer, asked_of, max_new_tokens=8, batch_size=1)
+    rows = [{"prompt_ids": answer.prompt_ids, "ids": answer.ids} for [answer] in own]
+    rows[2]["ids"] = [*rows[2]["ids"][:3], 77, 78]
+    write_json(tmp_path / "served.json", rows)
+    serve_check.main(["dpo", "--served", str(tmp_path / "served.json"), "--name", "other"])
+    assert "other and transformers on 5 prompts: the same tokens of the prompt in 1.00" in capsys.readouterr().out
+    found = read_json("metrics/export/other/dpo.json")
+    assert (found["same_answers"]["value"], found["same_tokens_before"]) == (0.8, 3)
+    rows[1]["prompt_ids"] = rows[1]["prompt_ids"][1:]
+    write_json(tmp_path / "served.json", rows)
+    with pytest.raises(BadModel, match=r"other reads 0.80 \[0.\d+, 0.\d+\] of the prompts as transformers does"):
+        serve_check.main(["dpo", "--served", str(tmp_path / "served.json"), "--name", "other"])
+    write_json(tmp_path / "served.json", rows[:4])
+    with pytest.raises(SystemExit, match="5 rows of prompt_ids and ids are wanted, one a prompt; it holds 4"):
+        serve_check.main(["dpo", "--served", str(tmp_path / "served.json"), "--name", "other"])
