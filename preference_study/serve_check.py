@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from preference_study.analysis.parity import same_before
 from preference_study.analysis.statistics import share
 from preference_study.artifacts import made_by, read_json, write_json
@@ -72,22 +74,32 @@ class Server:
         return found["tokens"]
 
 
-def compared(prompts: Tokens, served_prompts: Tokens, answers: Tokens, served: Tokens, clusters: Sequence[str]) -> dict:
+def compared(
+    prompts: Tokens, served_prompts: Tokens, answers: Tokens, exact: Tokens, served: Tokens, clusters: Sequence[str]
+) -> dict:
     """A served policy against the folder's.
 
     Args:
         prompts, served_prompts: each prompt's tokens by transformers and by the server.
-        answers, served: those of the answers, without the one that ended them.
+        answers, exact, served: those of the answers, without the one that ended them: by transformers in the precision of the
+            weights, by transformers in float32, and by the server.
 
     Returns:
-        {n, same_prompts, same_answers, same_tokens_before}, as `policy_parity` has them.
+        {n, same_prompts, same_answers, same_tokens_before, same_answers_exact, folder_exact}: the first four as `policy_parity`
+        has them; the server's answers that are `exact`'s; and the folder's that are, which is what the precision alone does.
     """
+
+    def same(one: Tokens, other: Tokens) -> dict:
+        return share([a == b for a, b in zip(one, other, strict=True)], clusters)
+
     apart = [same_before(a, b) for a, b in zip(answers, served, strict=True) if a != b]
     return {
         "n": len(prompts),
-        "same_prompts": share([a == b for a, b in zip(prompts, served_prompts, strict=True)], clusters),
-        "same_answers": share([a == b for a, b in zip(answers, served, strict=True)], clusters),
+        "same_prompts": same(prompts, served_prompts),
+        "same_answers": same(answers, served),
         "same_tokens_before": sum(apart) / len(apart) if apart else None,
+        "same_answers_exact": same(exact, served),
+        "folder_exact": same(exact, answers),
     }
 
 
@@ -124,6 +136,7 @@ def check(method: str, count: int | None = None, file: str | None = None, name: 
     plain = PlainPolicy(folder)
     prompts, ends = plain.prompt_ids(turns), plain.end_ids()
     answers = plain.answers(turns, limit, params.generate.batch_size)
+    exact = PlainPolicy(folder, torch.float32).answers(turns, limit, params.generate.batch_size)
     if file is None:
         served_prompts, served = by_llama_cpp(gguf, turns, prompts, limit)
     else:
@@ -131,7 +144,7 @@ def check(method: str, count: int | None = None, file: str | None = None, name: 
         if len(rows) != len(asked) or not all({"prompt_ids", "ids"} <= row.keys() for row in rows):
             raise BadInput(f"{file}: {len(asked)} rows of prompt_ids and ids are wanted, one a prompt; it holds {len(rows)}")
         served_prompts, served = [row["prompt_ids"] for row in rows], [row["ids"] for row in rows]
-    written = [[[token for token in ids if token not in ends] for ids in side] for side in (answers, served)]
+    written = [[[token for token in ids if token not in ends] for ids in side] for side in (answers, exact, served)]
     found = compared(prompts, served_prompts, *written, [row["cluster"] for row in asked])
     write_json(f"metrics/export/{name}/{method}.json", found)
     if found["same_prompts"]["value"] < 1:
@@ -157,7 +170,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parted = "" if before is None else f"; the others part after {before:.0f} tokens on average"
         print(
             f"{given.name} and transformers on {found['n']} prompts: the same tokens of the prompt in "
-            f"{with_interval(found['same_prompts'])}, the same greedy answer in {with_interval(found['same_answers'])}{parted}"
+            f"{with_interval(found['same_prompts'])}, the same greedy answer in {with_interval(found['same_answers'])}{parted}.\n"
+            f"With transformers in float32: {with_interval(found['same_answers_exact'])}; transformers in the weights' own "
+            f"precision and in float32: {with_interval(found['folder_exact'])}"
         )
 
 

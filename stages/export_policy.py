@@ -89,7 +89,7 @@ def main(name: str) -> None:
             method=name, display=display_name(name), model=model, licence=licence,
             run_of=origin(Path(), data, params.seed, datetime.now().astimezone()),
             data=read_json("metrics/data.json"),
-            parameters={f"policy.{key}": value for key, value in params.policy.shared().items()} | own,
+            parameters={f"policy.{key}": value for key, value in params.policy.shared().items() if key != "save_steps"} | own,
             trained=read_json(f"metrics/train_policy/{name}.json"), policies=read_json("metrics/policies.json"),
             judge=params.reward.judge, reward=read_json("metrics/reward.json"), limit=settings.max_new_tokens,
             parity=compared, files=files,

@@ -86,7 +86,7 @@ def main(name: str) -> None:
             variant=name, model=model, licence=licence,
             run_of=origin(Path(), data, params.seed, datetime.now().astimezone()),
             data=read_json("metrics/data.json"),
-            parameters={f"reward.{key}": value for key, value in shared.items() if key not in ("variants", "judge")},
+            parameters={f"reward.{key}": value for key, value in shared.items() if key not in ("variants", "judge", "save_steps")},
             trained=read_json(f"metrics/train_reward/{name}.json"), judge=section.judge, reward=read_json("metrics/reward.json"),
             of_variant=read_json("metrics/variants.json").get(name), max_length=section.max_length, parity=compared,
         )  # fmt: skip

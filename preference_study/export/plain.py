@@ -20,11 +20,12 @@ class PlainPolicy:
 
     Args:
         folder: of the export.
+        dtype: that it computes in; None is its weights' own.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, dtype: torch.dtype | None = None):
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, **SAFE).to(_device()).eval()
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype or "auto", **SAFE).to(_device()).eval()
 
     def end_ids(self) -> list[int]:
         """The tokens that end a response."""
