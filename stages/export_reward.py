@@ -79,6 +79,8 @@ def main(name: str) -> None:
         compared = parity(params, name, made)
         licence = licence_of(params.model.name, params.model.revision)
         shared = {key: value for key, value in section.model_dump().items() if not isinstance(value, dict)}
+        for key in ("variants", "judge", "save_steps"):  # what it does not come out by
+            del shared[key]
         shared |= {f"{name}.{key}": value for key, value in section.own(name).model_dump().items()}
         model = {"name": params.model.name, "revision": params.model.revision}
         data = {"training pairs": params.data.train, "validation pairs": params.data.val}
@@ -86,7 +88,7 @@ def main(name: str) -> None:
             variant=name, model=model, licence=licence,
             run_of=origin(Path(), data, params.seed, datetime.now().astimezone()),
             data=read_json("metrics/data.json"),
-            parameters={f"reward.{key}": value for key, value in shared.items() if key not in ("variants", "judge", "save_steps")},
+            parameters={f"reward.{key}": value for key, value in shared.items()},
             trained=read_json(f"metrics/train_reward/{name}.json"), judge=section.judge, reward=read_json("metrics/reward.json"),
             of_variant=read_json("metrics/variants.json").get(name), max_length=section.max_length, parity=compared,
         )  # fmt: skip

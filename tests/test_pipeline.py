@@ -20,7 +20,7 @@ def test_the_whole_pipeline(finished, repository):
     definition = yaml.safe_load((repository / "dvc.yaml").read_text())["stages"]
     ran = stages_run(finished.printed)
     assert {name.split("@")[0] for name in ran} == set(definition) - {
-        "fetch_data", "prepare_benchmark", "score_benchmarks", "compare_benchmarks",
+        "fetch_data", "prepare_benchmark", "score_benchmarks", "compare_benchmarks", "export_policy", "export_reward",
     }  # fmt: skip
 
     lock = yaml.safe_load((repository / "dvc.lock").read_text())["stages"]
