@@ -10,7 +10,7 @@ ifneq ($(filter /%,$(VENV)),)
 IN_VENV := PATH="$(BIN):$$PATH"
 endif
 
-.PHONY: help setup unlocked repro quick small sweep methods robustness judge docs test lint
+.PHONY: help setup unlocked repro quick small sweep methods robustness export judge docs test lint
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ methods: setup unlocked  ## every method side by side, instead of DPO alone
 robustness: setup unlocked  ## every variant of the reward model: length bias, perturbed responses, best of n
 	$(IN_VENV); export PATH; all=$$(python -m preference_study.variants); \
 		dvc exp run -S "reward.variants=$$all" -S "stress.variants=$$all" -S stress.max_pairs=120 -S "best_of_n.variants=$$all"
+
+export: setup unlocked  ## the policies and the judge as folders that other programs load: models/export
+	$(IN_VENV); export PATH; dvc exp run $$(python -m preference_study.export)
 
 judge: setup unlocked  ## how good and how even the reward model is, over settings and seeds; an hour or two
 	$(IN_VENV) dvc repro frozen_layers

@@ -366,6 +366,22 @@ def plan_measured() -> str:
     return f"{table(heads, rows)}\n\n{wrapped(told)}"
 
 
+def export_parity() -> str:
+    """What exporting and serving measured, a row a measure, from experiments/results/export.json."""
+    rows = []
+    for name, found in read_json(RESULTS / "export.json").items():
+        kind, model = name.split("/")
+        # A policy's servers are held against its folder.
+        who = f"`{model}`, {kind}" if kind in ("policy", "reward") else f"`{model}`, folder and {kind}"
+        for measure, value in found.items():
+            if isinstance(value, bool | str | None) or measure in ("n", "bounds", "bytes"):
+                continue
+            bound = found.get("bounds", {}).get(measure)
+            shown = with_interval(value) if isinstance(value, dict) else f"{value:.2g}"
+            rows.append([who, f"`{measure}`", shown, "" if bound is None else f"{bound:.2g}", str(found["n"])])
+    return table(["", "measure", "value", "bound", "n"], rows)
+
+
 # Per block: the file it stands in, and what makes it.
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "default-run": ("README.md", default_run),
@@ -381,6 +397,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "wrong-labels": ("docs/results/reward_models.md", wrong_labels),
     **{name: ("docs/full_size.md", partial(plan, name)) for name in PLANS},
     "plan-measured": ("docs/full_size.md", plan_measured),
+    "export-parity": ("docs/export.md", export_parity),
 }
 
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError, create_model, model
 from preference_study.aggregates import AGGREGATES
 from preference_study.benchmarks import SHAPES
 from preference_study.errors import BadParams
+from preference_study.export import not_exported
 from preference_study.methods import METHODS
 from preference_study.sections import Columns, Count, Limit, MethodSection, Positive, Section, Training
 from preference_study.variants import VARIANTS
@@ -177,6 +178,19 @@ class People(Section):
         return self
 
 
+class Export(Section):
+    policies: MethodNames
+    reward_models: VariantNames
+    gguf: bool
+    prompts: Count
+
+    @model_validator(mode="after")
+    def they_can_be_exported(self):
+        if reasons := [reason for variant in self.reward_models if (reason := not_exported(variant))]:
+            raise ValueError(f"reward_models: {'; '.join(reasons)}")
+        return self
+
+
 class SmallestDifference(Section):
     win_rate: Annotated[float, Field(gt=0, lt=0.5)]
     gold_rate: Annotated[float, Field(gt=0, lt=1)]
@@ -210,6 +224,7 @@ class Params(Section):
     best_of_n: BestOfN
     benchmarks: list[BenchmarkFile]
     people: People
+    export: Export
     verdict: Verdict
     scoring: Scoring
     frozen: Frozen
@@ -226,6 +241,16 @@ class Params(Section):
     def judged_methods_are_trained(self):
         if missing := set(self.people.methods) - set(self.policy.methods):
             raise ValueError(f"people.methods: {', '.join(sorted(missing))} not in policy.methods {self.policy.methods}")
+        return self
+
+    @model_validator(mode="after")
+    def exported_models_are_trained(self):
+        for what, named, there in (
+            ("policies", self.export.policies, ("policy.methods", self.policy.methods)),
+            ("reward_models", self.export.reward_models, ("reward.variants", self.reward.variants)),
+        ):
+            if missing := set(named) - set(there[1]):
+                raise ValueError(f"export.{what}: {', '.join(sorted(missing))} not in {there[0]} {there[1]}")
         return self
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ STANDING = (
     "wrong-labels",
     *documents.PLANS,
     "plan-measured",
+    "export-parity",
 )
 
 
@@ -115,6 +116,30 @@ def test_the_judges_numbers(tmp_path, monkeypatch):
         "| mean of three models' rewards | 0.660 | 0.660 |  |",
         "| mean of three models' weights | 0.650 | 0.650 |  |",
         "| “the longer wins” | 0.450 [0.125, 0.500] |  |  |",
+    ]
+
+
+def test_the_exports_numbers(tmp_path, monkeypatch):
+    """Each beside its own name and bound."""
+    share = {"value": 0.75, "low": 0.5, "high": 0.9, "n": 31, "clusters": 31}
+    policy = {
+        "n": 31,
+        "same_answers": share,
+        "same_tokens_before": None,
+        "logp_difference": 0.00012,
+        "no_gguf": None,
+        "licence": "mit",
+    }
+    policy |= {"bounds": {"same_answers": 0.5, "logp_difference": 0.001}, "bytes": {"config.json": 7}}
+    served = {"n": 30, "same_prompts": share | {"value": 0.625}, "same_tokens_before": 12.5}
+    write_json(tmp_path / documents.RESULTS / "export.json", {"policy/dpo": policy, "llama_cpp/dpo": served})
+    monkeypatch.chdir(tmp_path)
+    _, _, *rows = documents.export_parity().splitlines()
+    assert rows == [
+        "| `dpo`, policy | `same_answers` | 0.75 [0.50, 0.90] | 0.5 | 31 |",
+        "| `dpo`, policy | `logp_difference` | 0.00012 | 0.001 | 31 |",
+        "| `dpo`, folder and llama_cpp | `same_prompts` | 0.63 [0.50, 0.90] |  | 30 |",
+        "| `dpo`, folder and llama_cpp | `same_tokens_before` | 12 |  | 30 |",
     ]
 
 

@@ -55,6 +55,12 @@ def test_an_alternative_holds_what_differs_and_is_right(name):
             {"policy": {"methods": ["rloo"], "save_steps": 10}},
             "policy: .*save_steps 10 is no multiple of rloo.steps_per_generation 4",
         ),
+        ({"export": {"policies": ["dpo", "kto"]}}, r"export.policies: kto not in policy.methods \['dpo'\]"),
+        ({"export": {"reward_models": ["noise_robust"]}}, r"export.reward_models: noise_robust not in reward.variants"),
+        (
+            {"export": {"reward_models": ["ensemble"]}, "reward": {"variants": ["standard", "ensemble"]}},
+            "reward_models: ensemble is several models, whose rewards reward.aggregate sums up",
+        ),
         ({"data": {"max_train": "many"}}, "data.max_train: .*but it is 'many'"),
     ],
 )
@@ -147,7 +153,8 @@ def test_a_stage_declares_the_parameters_it_reads(name):
         # A whole section is declared as one; how fast a run goes, and what concerns reward models alone, is shown by the report.
         assert set(stage["params"]) in (
             set(schema),
-            set(schema) - {"seed", "launch", "scoring", "frozen", "stress", "best_of_n", "benchmarks", "people", "verdict"},
+            set(schema)
+            - {"seed", "launch", "scoring", "frozen", "stress", "best_of_n", "benchmarks", "people", "export", "verdict"},
         )
         return
     tree = ast.parse(source)
@@ -169,13 +176,14 @@ def test_a_stage_declares_the_parameters_it_reads(name):
             read.add(f"{node.value.attr}.{node.attr}")
         elif isinstance(node.value, ast.Name) and node.value.id == "params" and node.attr in ("seed", "benchmarks"):
             read.add(node.attr)
-    if name in ("train_reward", "train_policy"):  # preference_study.training.run reads the whole section
-        section = name.removeprefix("train_")
+    if name in ("train_reward", "train_policy", "export_reward", "export_policy"):  # they hand on the whole section
+        section = name.split("_")[1]
         not_read = {"variants", "judge", "methods"}
         read = {key for key in read if key.split(".")[0] != section}
         read |= {
             f"{section}.{key}" for key, value in schema[section].items() if key not in not_read and not isinstance(value, dict)
         }
+        read |= {"reward.judge"} if name == "export_reward" else set()
         read |= {"policy.${item.method}"} if section == "policy" else {"reward.${item.variant}"}
     read = {key for key in read if key not in NO_RESULT and key.split(".")[0] not in NO_RESULT}
     assert set(stage["params"]) == read

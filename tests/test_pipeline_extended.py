@@ -3,6 +3,9 @@
 import json
 import sys
 
+import dvc.api
+
+from tests.conftest import ROOT
 from tests.corpus.files import lines
 from tests.workspace import change, run, stages_run
 
@@ -52,6 +55,7 @@ def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(finished):
     ]
     (repository / "tiny/bench.jsonl").write_bytes(lines(*rows, rows[1] | {"label": 3}))
     change(repository, benchmarks=[{"name": "bar", "file": "tiny/bench.jsonl"}])
+    change(repository, export={"policies": ["rloo"], "reward_models": ["standard"]})
     ran = stages_run(run(repository, "dvc", "repro"))
     alone = {
         f"{stage}@{method}" for stage in ("judge_for", "train_policy", "measure_kl", "generate") for method in ("rloo", "hinge")
@@ -59,6 +63,7 @@ def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(finished):
     alone |= {"check", "train_reward@twins", "stress_reward@twins", "compare_stress", "compare_variants", "score_responses"}
     alone |= {"prepare_benchmark@benchmark0", "compare_benchmarks@benchmark0"}
     alone |= {f"score_benchmarks@{variant}-benchmark0" for variant in measured}
+    alone |= {"export_policy@rloo", "export_reward@standard"}
     assert ran == alone | {
         "compare_policies",
         "compare_methods",
@@ -91,3 +96,33 @@ def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(finished):
     assert "Hinge" in page and "twins (worst)" in page
     listed = run(repository, sys.executable, "-m", "preference_study.methods")
     assert listed.strip() == "[dpo,hinge,ipo,kto,orpo,rloo,simpo]"
+
+
+def test_an_export_is_there_for_others_by_name_and_by_path(finished, tmp_path):
+    """The commands of docs/export.md, but that the remote is a folder here."""
+    repository = finished.folder
+    run(repository, "git", "add", "-A")
+    run(repository, "git", "commit", "-qm", "Exported")
+    _, register, *_ = lines_of = [line.split("#")[0].strip() for line in block("dvc push")]
+    assert [line.split()[0] for line in lines_of] == ["dvc", "gto", "git"]
+    run(repository, *register.replace("-dpo", "-rloo").split())
+    own = {path.name: path.read_bytes() for path in (repository / "models/export/policy/rloo").iterdir()}
+    run(tmp_path, "git", "init", "-q")
+    run(tmp_path, "dvc", "init", "-q")
+    by_version, by_path, imported = [
+        line.split("#")[0].strip().replace("<repository>", str(repository)).replace("dpo", "rloo").split()
+        for line in block("dvc artifacts get")
+    ]
+    for number, command in enumerate((by_version, by_path, imported)):
+        run(tmp_path, *command, "-o", f"got_{number}")
+        assert {path.name: path.read_bytes() for path in (tmp_path / f"got_{number}").iterdir()} == own, command
+    assert (tmp_path / "got_2.dvc").exists()
+    shown = dvc.api.artifacts_show("policy-rloo", repo=str(repository))
+    assert shown["path"] == "models/export/policy/rloo" and run(repository, "git", "rev-parse", "HEAD").strip() == shown["rev"]
+    run(repository, "git", "tag", "-d", "policy-rloo@v0.0.1")
+
+
+def block(begins: str) -> list[str]:
+    """The lines of the block of docs/export.md that begins so."""
+    [found] = [text for text in (ROOT / "docs/export.md").read_text().split("```") if text.strip().startswith(begins)]
+    return found.strip().splitlines()
