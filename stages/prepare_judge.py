@@ -25,7 +25,9 @@ def main(name: str) -> None:
         if not path.is_file():
             raise BadInput(f"judge {name}: there is no file {path} to ask with; judges/pairwise.txt is one")
         template = path.read_text(encoding="utf-8")
-    settings = resolved(params, name, template)
+    own = {"variant": params.reward.judge, "max_length": params.reward.max_length}
+    own["aggregate"] = params.reward.aggregate.model_dump()
+    settings = resolved(entry, template, params.seed, params.model.date, own)
     # The base model is a stage's output, which DVC watches by itself.
     if entry.kind in ("reward_model", "language_model") and settings["model"] != BASE and Path(entry.model).is_dir():
         settings["folder"] = digest(entry.model)

@@ -219,7 +219,7 @@ def with_labels(points: np.ndarray, labels: np.ndarray, clusters: np.ndarray) ->
 
 
 def points(judgements: Sequence[dict[str, Any]], of: str) -> pd.DataFrame:
-    """Per case, by id and of responses by policy, each judge's point for the policy's or the chosen one; NaN where it has none."""
+    """Each judge's point for the policy's or the chosen response, by id (and policy); NaN where it has none."""
     keys = ["id", "policy"] if of == "responses" else ["id"]
     columns = {}
     for one in judgements:

@@ -5,29 +5,31 @@ from pathlib import Path
 from typing import Any
 
 from preference_study.judges.pairwise import check_question
-from preference_study.params import Params
+from preference_study.params import AnyJudge
 
 BASE = "models/base"
 
 
-def resolved(params: Params, name: str, template: str | None) -> dict[str, Any]:
+def resolved(entry: AnyJudge, template: str | None, seed: int, day: str, own: dict[str, Any]) -> dict[str, Any]:
     """The settings of a judge, and nothing that concerns other judges alone.
 
     Args:
+        entry: of judges in params.yaml.
         template: the text of a pairwise judge's question; None for other kinds.
+        seed: that draws which cases a pairwise judge is asked about.
+        day: what a chat template that writes the date takes for today.
+        own: of the study's own reward model, for a cross-fitted one: variant, max_length, aggregate.
 
     Raises:
         BadInput: the template lacks a place or a label.
     """
-    entry = next(judge for judge in params.judges if judge.name == name)
     found = entry.model_dump()
     if entry.kind == "cross_fitted":
-        reward = params.reward
-        return found | {"variant": reward.judge, "max_length": reward.max_length, "aggregate": reward.aggregate.model_dump()}
+        return found | own
     if template is not None:
-        found |= {"question": check_question(template, entry.template), "seed": params.seed}
+        found |= {"question": check_question(template, entry.template), "seed": seed}
     if entry.kind != "endpoint":
-        found |= {"date": params.model.date, "model": BASE if entry.model == "base" else entry.model}
+        found |= {"date": day, "model": BASE if entry.model == "base" else entry.model}
     return found
 
 
