@@ -49,7 +49,7 @@ def compare_judges(
 
     Returns:
         judges: per judge kind, counts, what `on_pairs` gives as `pairs`, and as `policies` per policy what `on_responses` gives,
-        with `verdict`; tests_of_verdicts: how many tests the verdicts go by, one family over all judges and policies;
+        with `verdict`; known_gold; tests_of_verdicts: how many tests the verdicts go by, one family over all judges and policies;
         agreement: of responses and pairs, what `agreement` gives; disagreements: {cases, of}, how many of the policies'
         responses have one judge for and another against.
     """
@@ -66,6 +66,7 @@ def compare_judges(
     tables = {of: points(judgements, of) for of in ASKED}
     return {
         "judges": found,
+        "known_gold": "gold" in responses["base"],
         "tests_of_verdicts": len(rows),
         "agreement": {of: agreement(tables[of], clusters[of], seed) for of in ASKED},
         "disagreements": {"cases": int(disagree(tables["responses"]).sum()), "of": len(tables["responses"])},
