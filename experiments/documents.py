@@ -91,7 +91,7 @@ def stages() -> str:
 
 def definition() -> dict[str, dict]:
     """The stages of dvc.yaml."""
-    return yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return yaml.load(Path("dvc.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)["stages"]
 
 
 def resolved(path: str, params: dict) -> str:
@@ -122,7 +122,7 @@ def downstream(params: dict) -> dict[str, set[str]]:
 def reruns() -> str:
     """What runs again where a parameter is changed, parameters of the same response in one row."""
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    after, found = downstream(params), {}
+    after, found, defined = downstream(params), {}, definition()
     for section, values in params.items():
         for parameter in [f"{section}.{key}" for key in values] if isinstance(values, dict) else [section]:
             own = {f"{section}.${{item.method}}", f"{section}.${{item.variant}}"}
@@ -130,7 +130,7 @@ def reruns() -> str:
             of_entry = nested and parameter != "reward.aggregate"
             readers = [
                 name
-                for name, stage in definition().items()
+                for name, stage in defined.items()
                 if parameter in stage["params"]
                 or f"${{{parameter}}}" in stage["deps"]
                 or (section in stage["params"] and name not in ("check", "report"))
@@ -138,7 +138,7 @@ def reruns() -> str:
             ]
             # What `check` writes is always the same, so that no stage runs again after it.
             again = set().union({"check", "report"}, *(after[name] for name in readers if name != "check"))
-            found.setdefault(tuple(name for name in definition() if name in again), []).append(parameter)
+            found.setdefault(tuple(name for name in defined if name in again), []).append(parameter)
     rows = [
         [", ".join(f"`{name}`" for name in names), ", ".join(f"`{name}`" for name in again)] for again, names in found.items()
     ]

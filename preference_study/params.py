@@ -3,6 +3,7 @@
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
@@ -191,6 +192,81 @@ class Export(Section):
         return self
 
 
+JudgeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+JUDGES_FOLDER = "judges"  # that `dvc repro` watches
+
+
+def _watched(path: str) -> str:
+    """A path that stands in the folder that `dvc repro` watches."""
+    if Path(path).parts[:1] != (JUDGES_FOLDER,) or ".." in Path(path).parts:
+        raise ValueError(f"{path!r} is outside of {JUDGES_FOLDER}/, where dvc repro looks for what has changed: put it there")
+    return path
+
+
+def _no_folder_elsewhere(name: str) -> str:
+    return _watched(name) if name != "base" and Path(name).is_dir() else name
+
+
+class Judge(Section):
+    name: JudgeName
+
+
+class OtherModel(Judge):
+    """A judge that is a model of its own: a hub name, or a folder under judges/."""
+
+    model: Annotated[str, AfterValidator(_no_folder_elsewhere)]
+    revision: str | None = None
+    template_arguments: dict[str, bool | int | Annotated[float, Field(allow_inf_nan=False)] | str | None] = Field({})
+    max_length: Annotated[int, Field(ge=8)] = 4096
+
+
+class RewardModelJudge(OtherModel):
+    kind: Literal["reward_model"]
+    until: Literal["template", "eos"] = "template"
+
+
+class CrossFittedJudge(Judge):
+    kind: Literal["cross_fitted"]
+
+
+class Pairwise(Section):
+    """What judges that are asked which of two responses is better have in common."""
+
+    template: Annotated[str, AfterValidator(_watched)] = f"{JUDGES_FOLDER}/pairwise.txt"
+    max_prompts: Limit = None
+    max_pairs: Limit = None
+
+
+class LanguageModelJudge(OtherModel, Pairwise):
+    kind: Literal["language_model"]
+
+
+def _no_secret(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is no address: it begins with https:// or http:// and mostly ends in /v1")
+    if "@" in parts.netloc or parts.query:
+        raise ValueError("base_url holds a name, a password or a query: a key comes from the environment, by the parameter key")
+    return url
+
+
+class EndpointJudge(Judge, Pairwise):
+    kind: Literal["endpoint"]
+    base_url: Annotated[str, AfterValidator(_no_secret)]
+    model: str
+    key: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None
+    max_requests: Limit
+    max_tokens: Limit = None
+    answer_tokens: Count = 8
+    logprobs: bool = False
+    retries: Annotated[int, Field(ge=0)] = 5
+    timeout: Positive = 120.0
+    parallel: Count = 1
+
+
+AnyJudge = Annotated[RewardModelJudge | CrossFittedJudge | LanguageModelJudge | EndpointJudge, Field(discriminator="kind")]
+
+
 class SmallestDifference(Section):
     win_rate: Annotated[float, Field(gt=0, lt=0.5)]
     gold_rate: Annotated[float, Field(gt=0, lt=1)]
@@ -223,6 +299,7 @@ class Params(Section):
     stress: Stress
     best_of_n: BestOfN
     benchmarks: list[BenchmarkFile]
+    judges: list[AnyJudge]
     people: People
     export: Export
     verdict: Verdict
@@ -256,6 +333,15 @@ class Params(Section):
     @model_validator(mode="after")
     def benchmarks_have_names_of_their_own(self):
         _each_once([benchmark.name for benchmark in self.benchmarks])
+        return self
+
+    @model_validator(mode="after")
+    def judges_have_names_and_pairs_of_their_own(self):
+        _each_once([judge.name for judge in self.judges])
+        if taken := {judge.name for judge in self.judges} & set(self.reward.variants):
+            raise ValueError(f"judges: {', '.join(sorted(taken))} is a reward model of reward.variants; name the judge otherwise")
+        if self.policy.max_train is None and any(judge.kind == "cross_fitted" for judge in self.judges):
+            raise ValueError("judges: a cross_fitted one needs pairs that policies do not see; set policy.max_train to a number")
         return self
 
     @model_validator(mode="after")

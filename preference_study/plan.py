@@ -397,8 +397,12 @@ def as_text(plan: Plan) -> str:
         *other_way(plan.params, plan.shape, plan.lengths, where, plan.assumed),
         what_does_not_fit(plan.misfit, plan.params),
     ]
-    if plan.params.benchmarks:
-        lines.append("Not counted: score_benchmarks, a forward pass over each benchmark's responses for each reward model.")
+    passed_over = {
+        "score_benchmarks": plan.params.benchmarks,
+        "train_judge and ask_judge": plan.params.judges,
+    }
+    if any(passed_over.values()):
+        lines.append(f"Not counted: {', '.join(name for name, asked in passed_over.items() if asked)}.")
     return "\n".join(lines)
 
 

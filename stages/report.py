@@ -35,6 +35,18 @@ def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[
     def table(name: str) -> pd.DataFrame | None:
         return pd.read_csv(path, keep_default_na=False, dtype={"word": str}) if (path := optional(name)) else None
 
+    def disagreements(path: Path) -> list[dict]:
+        heads = pd.read_csv(path, nrows=0).columns
+        texts = [head for head in heads if not head.startswith(("judge ", "gold_"))]
+        # A response that is empty, or says "NA", is a text as well.
+        read = pd.read_csv(
+            path,
+            keep_default_na=False,
+            na_values={head: [""] for head in heads if head not in texts},
+            dtype=dict.fromkeys(texts, str),
+        )
+        return page.furthest_apart(read)
+
     stress = read_json(path) if (path := optional("metrics/stress.json")) else {}
     study = {
         "methods": methods,
@@ -54,6 +66,8 @@ def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[
         "groups": read_json(path) if (path := optional("metrics/groups.json")) else {},
         "best_of_n": read_json(path) if (path := optional("metrics/best_of_n.json")) else {},
         "benchmarks": {name: read_json(folder / f"metrics/benchmarks/{name}.json") for name in benchmarks},
+        "judges": read_json(path) if (path := optional("metrics/judges.json")) else {},
+        "disagreements": disagreements(path) if (path := optional("data/disagreements.csv")) else [],
         "people": {method: read_json(folder / f"metrics/people/{method}.json") for method in people},
         "responses": read_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json"),
         "figures": {},

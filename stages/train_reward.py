@@ -48,11 +48,26 @@ class Start:
     kept: HiddenStates | None
 
 
-def probe_on(turned: np.ndarray) -> tuple[np.ndarray, float]:
-    """The linear probe, as `linear_probe` returns it, on the training pairs; of those that are `turned` the sides are swapped."""
-    features = read_array("data/features/train.npy")
+@dataclass(frozen=True)
+class Places:
+    """The folders in which a training has one of the model's name."""
+
+    models: Path = Path("models/reward")
+    logs: Path = Path("plots/train_reward")
+    checkpoints: Path = Path("checkpoints/train_reward")
+
+
+def probe_on(turned: np.ndarray, used: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+    """The linear probe, as `linear_probe` returns it, on the training pairs; of those that are `turned` the sides are swapped.
+
+    Args:
+        used: which of the training pairs, by a mask; None for all.
+    """
+    features, clusters = read_array("data/features/train.npy"), read_table("data/prepared/train.parquet")["cluster"]
+    if used is not None:
+        features, clusters = features[used], clusters[used]
     features[turned] = features[turned][:, ::-1]
-    return linear_probe(features, list(read_table("data/prepared/train.parquet")["cluster"]))
+    return linear_probe(features, list(clusters))
 
 
 def bias_only_rows(bias_only: BiasOnly, pairs: list[TokenPair]) -> list[dict]:
@@ -73,8 +88,9 @@ def train_one(
     tokenizer: PreTrainedTokenizerBase,
     encoded: dict[str, list[TokenPair]],
     start: Start,
+    places: Places,
 ) -> tuple[dict, dict]:
-    """Train one model, or one member of an ensemble, into models/reward/<name>.
+    """Train one model, or one member of an ensemble, into the folder <name> of `places`.
 
     Args:
         name: of its folder; an ensemble's member has its variant's name before its own.
@@ -96,11 +112,11 @@ def train_one(
     if variant.bias_only:
         model.bias_only = BiasOnly([row[f"{side}_tokens"] for row in made for side in ("chosen", "rejected")]).to(device())
     dataset = Dataset.from_list(variant.rows(made, section.own(variant_name)))
-    checkpoints = Path("checkpoints/train_reward") / name
+    checkpoints = places.checkpoints / name
     made_by = fingerprint([model], dataset, section.model_dump(), seed)
     val = Dataset.from_list(reward_rows(encoded["val"])) if section.evaluations else None
     trainer = reward_trainer(model, tokenizer, dataset, val, section, variant_name, variant, seed, checkpoints)
-    log, target = Path("plots/train_reward") / name, Path("models/reward") / name
+    log, target = places.logs / name, places.models / name
     train(trainer, checkpoints, made_by, log, target, untrained_loss=float(np.logaddexp(0, before[:, 1] - before[:, 0]).mean()))
     rows = {"untrained": [{"chosen_reward": c, "rejected_reward": r} for c, r in before.tolist()]}
     if variant.bias_only:
@@ -117,6 +133,7 @@ def train_ensemble(
     tokenizer: PreTrainedTokenizerBase,
     encoded: dict[str, list[TokenPair]],
     start: Start,
+    places: Places,
 ) -> tuple[dict, dict]:
     """Train an ensemble's members, which differ by seed and order of the data, and write the mean that each is centred by.
 
@@ -127,14 +144,14 @@ def train_ensemble(
     for number in range(variant.members(params.reward.own(name))):
         member = f"member_{number + 1}"
         seed = (1000 * (params.seed + 1) + number) % 2**32  # away from the seeds that a user compares
-        numbers[member], rows[member] = train_one(params, variant, f"{name}/{member}", seed, tokenizer, encoded, start)
-        model = load_reward("models/base", f"models/reward/{name}/{member}")
+        numbers[member], rows[member] = train_one(params, variant, f"{name}/{member}", seed, tokenizer, encoded, start, places)
+        model = load_reward("models/base", places.models / name / member)
         use_kept(model, start.kept)
         some = encoded["train"][:CENTRING]
         scores = pair_rewards(model, some, **params.scoring.model_dump(), description=f"{member} on training pairs")
         members.append({"folder": member, "mean_reward": float(np.mean(scores))})
     if PartialState().is_main_process:
-        write_json(f"models/reward/{name}/{MEMBERS}", members)
+        write_json(places.models / name / MEMBERS, members)
     of_each = list(numbers.values())
     totals = {name: sum(member[name] for member in of_each) for name in ("trained_parameters", "steps")}
     return of_each[0] | totals | {"members": numbers}, {"members": rows}
@@ -155,9 +172,9 @@ def main(name: str) -> None:
     head, strength = probe_on(turned) if section.head == "probe" else (None, None)
     start = Start(head, read_array("data/features/val.npy"), kept_in("data/frozen/reward"))
     if variant.members:
-        numbers, rows = train_ensemble(params, variant, name, tokenizer, encoded, start)
+        numbers, rows = train_ensemble(params, variant, name, tokenizer, encoded, start, Places())
     else:
-        numbers, rows = train_one(params, variant, name, params.seed, tokenizer, encoded, start)
+        numbers, rows = train_one(params, variant, name, params.seed, tokenizer, encoded, start, Places())
     if state.is_main_process:
         write_json(
             f"metrics/train_reward/{name}.json", numbers | {"train_pairs_flipped": int(turned.sum()), "probe_strength": strength}

@@ -103,7 +103,7 @@ def imported(file: Path, entries: bool = False) -> set[str]:
         if current.name == "__init__.py" and entries:
             todo += [entry for entry in current.parent.glob("*.py") if not entry.name.startswith("_")]
         for node in ast.walk(ast.parse(current.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("preference_study"):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("preference_study", "stages")):
                 names = {module_file(node.module, alias.name) for alias in node.names} - found - NO_DEPENDENCY
                 found |= names
                 todo += [ROOT / name for name in names]
@@ -124,7 +124,9 @@ def test_a_stage_declares_the_code_it_runs(name):
     stage = STAGES[name]
     file = f"stages/{module_of(stage)}.py"
     source = (ROOT / file).read_text()
-    wanted = {file} | imported(ROOT / file, entries=".recipe()" in source or "reward_trainer(" in source)
+    wanted = {file} | imported(
+        ROOT / file, entries=any(call in source for call in (".recipe()", "reward_trainer(", "train_one("))
+    )
     for kind in ("method", "variant", "format", "benchmark"):
         registry = f"preference_study/{kind}s"
         if f"{registry}/__init__.py" in wanted:
@@ -154,7 +156,8 @@ def test_a_stage_declares_the_parameters_it_reads(name):
         assert set(stage["params"]) in (
             set(schema),
             set(schema)
-            - {"seed", "launch", "scoring", "frozen", "stress", "best_of_n", "benchmarks", "people", "export", "verdict"},
+            - {"seed", "launch", "scoring", "frozen", "stress", "best_of_n", "benchmarks"}
+            - {"judges", "people", "export", "verdict"},
         )
         return
     tree = ast.parse(source)
@@ -174,17 +177,19 @@ def test_a_stage_declares_the_parameters_it_reads(name):
             read.add(f"{aliases[node.value.id]}.{node.attr}")
         elif isinstance(node.value, ast.Attribute) and isinstance(node.value.value, ast.Name) and node.value.value.id == "params":
             read.add(f"{node.value.attr}.{node.attr}")
-        elif isinstance(node.value, ast.Name) and node.value.id == "params" and node.attr in ("seed", "benchmarks"):
+        elif isinstance(node.value, ast.Name) and node.value.id == "params" and node.attr in ("seed", "benchmarks", "judges"):
             read.add(node.attr)
-    if name in ("train_reward", "train_policy", "export_reward", "export_policy"):  # they hand on the whole section
-        section = name.split("_")[1]
-        not_read = {"variants", "judge", "methods"}
+    if name in ("train_reward", "train_policy", "export_reward", "export_policy", "train_judge"):
+        # They hand on the whole section.
+        section = "reward" if name == "train_judge" else name.split("_")[1]
+        not_read = {"variants", "methods"} | ({"judge"} if name != "train_judge" else set())
         read = {key for key in read if key.split(".")[0] != section}
         read |= {
             f"{section}.{key}" for key, value in schema[section].items() if key not in not_read and not isinstance(value, dict)
         }
         read |= {"reward.judge"} if name == "export_reward" else set()
-        read |= {"policy.${item.method}"} if section == "policy" else {"reward.${item.variant}"}
+        own = {"policy": "${item.method}", "reward": "${reward.judge}" if name == "train_judge" else "${item.variant}"}
+        read |= {f"{section}.{own[section]}"}
     read = {key for key in read if key not in NO_RESULT and key.split(".")[0] not in NO_RESULT}
     assert set(stage["params"]) == read
 

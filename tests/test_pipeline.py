@@ -21,7 +21,7 @@ def test_the_whole_pipeline(finished, repository):
     ran = stages_run(finished.printed)
     assert {name.split("@")[0] for name in ran} == set(definition) - {
         "fetch_data", "prepare_benchmark", "score_benchmarks", "compare_benchmarks", "draw_blind", "analyse_people",
-        "export_policy", "export_reward",
+        "export_policy", "export_reward", "prepare_judge", "train_judge", "ask_endpoint", "ask_judge",
     }  # fmt: skip
 
     lock = yaml.safe_load((repository / "dvc.lock").read_text())["stages"]

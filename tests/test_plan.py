@@ -69,7 +69,9 @@ def test_what_it_prints(folder, capsys):
     assert "train_policy: activations 0.0 GiB without gradient_checkpointing, 0.0 with" in printed
     assert printed.endswith("Everything fits.\n")
     main(["--gpus", "H100", "--set", "benchmarks=[{name: b, file: tiny/val.parquet, shape: preferences}]"])
-    assert "\nNot counted: score_benchmarks" in capsys.readouterr().out
+    assert "\nNot counted: score_benchmarks.\n" in capsys.readouterr().out
+    main(["--gpus", "H100", "--set", "judges=[{name: b, kind: cross_fitted}]"])
+    assert "\nNot counted: train_judge and ask_judge.\n" in capsys.readouterr().out
 
 
 def test_the_documented_commands(folder, capsys):

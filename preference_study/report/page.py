@@ -26,6 +26,7 @@ from preference_study.texts.words import words
 
 HERE = Path(__file__).parent
 LOG_ODDS_SHOWN = 10  # words a side
+DISAGREEMENTS_SHOWN = 10
 
 
 def decimals(estimate: dict) -> int:
@@ -164,6 +165,16 @@ def log_odds_sides(table: pd.DataFrame) -> dict[str, dict[str, list[dict]]]:
         }
         for comparison, rows in table.groupby("comparison", sort=False)
     }
+
+
+def furthest_apart(table: pd.DataFrame) -> list[dict]:
+    """The first of the cases on which judges disagree, as many as the page shows.
+
+    Args:
+        table: data/disagreements.csv: texts as they are, and each judge's preference, of which a missing one becomes None.
+    """
+    some = table.head(DISAGREEMENTS_SHOWN).astype(object)
+    return some.where(some.notna(), None).to_dict("records")
 
 
 def cases(rows: list[dict]) -> list[dict]:

@@ -182,7 +182,7 @@ def test_members_differ_by_seed_and_are_centred_on_training_pairs(folder, monkey
     change(folder, reward={"variants": ["standard", "ensemble"], "ensemble": {"members": 3}, "flipped": 0.25})
     trained, asked = [], []
 
-    def train_one(params, variant, name, seed, tokenizer, pairs, start):
+    def train_one(params, variant, name, seed, tokenizer, pairs, start, places):
         trained.append((name, seed))
         assert start.head == pytest.approx(probe(0.25, 5)[0])
         number = len(trained)

@@ -1,0 +1,215 @@
+"""A language model behind an OpenAI-compatible endpoint as a judge: a question is asked once, and kept with its answer."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openai
+
+from preference_study.errors import BadInput, BadParams
+from preference_study.judges.pairwise import LABELS, answered_label
+
+HIDDEN = "(key)"
+LIKELIEST = 20  # tokens whose log-probabilities are asked for, where any are
+Ask = Callable[[dict], dict]
+
+
+def request(settings: dict[str, Any], question: str) -> dict[str, Any]:
+    """What is asked: all that an answer depends on, and no key.
+
+    Args:
+        settings: of the judge: model, answer_tokens, logprobs.
+    """
+    asked = {
+        "model": settings["model"],
+        "messages": [{"role": "user", "content": question}],
+        "temperature": 0,
+        "max_tokens": settings["answer_tokens"],
+    }
+    return asked | ({"logprobs": True, "top_logprobs": LIKELIEST} if settings["logprobs"] else {})
+
+
+def request_key(base_url: str, asked: dict[str, Any]) -> str:
+    """By which a request is known again: a digest of where it went and of all of it."""
+    return hashlib.sha256(json.dumps([base_url, asked], sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def read_asked(path: str | Path) -> dict[str, dict]:
+    """What was asked before, by its key; a last line that a killed run left unfinished is passed over.
+
+    Raises:
+        BadInput: another line is not whole.
+    """
+    path = Path(path)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            found[row["key"]] = row
+        except (ValueError, KeyError, TypeError):
+            if number < len(lines):
+                raise BadInput(f"{path}: line {number} is not whole; delete that line, what it held is asked again") from None
+    return found
+
+
+def append(path: str | Path, rows: Iterable[dict], key: str | None) -> None:
+    """Add rows to a file of JSON lines, on the disk when this returns; the key stands in none of them."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    # What a killed run left of a line would make one with the first of these.
+    broken = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(without_key("\n" * bool(broken) + text, key))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def without_key(text: str, key: str | None) -> str:
+    """A text in which the key is not, as it is or as JSON would write it."""
+    for form in {key, json.dumps(key)[1:-1]} if key else ():
+        text = text.replace(form, HIDDEN)
+    return text
+
+
+def read_key(variable: str | None, environment: dict[str, str]) -> str | None:
+    """The key, from an environment variable; None where the endpoint needs none.
+
+    Raises:
+        BadParams: it is not set.
+    """
+    if variable is None:
+        return None
+    if not environment.get(variable):
+        raise BadParams(f"the environment has no {variable}, which judges names as the key: export it, and run dvc repro again")
+    return environment[variable]
+
+
+def asker(settings: dict[str, Any], key: str | None) -> Ask:
+    """A function that asks the endpoint: takes a request, returns {text, likeliest, model, tokens}.
+
+    Args:
+        settings: of the judge: base_url, retries, timeout (seconds).
+
+    Returns:
+        Of an answer its text, the log-probabilities of the likeliest first tokens ({token: nats}, None where the endpoint gives
+        none), the model that the endpoint says it is, and how many tokens were read and written.
+    """
+    # Without a key of ours the client would look for one in the environment, which is for somebody else.
+    client = openai.OpenAI(
+        base_url=settings["base_url"], api_key=key or "none", max_retries=settings["retries"], timeout=settings["timeout"]
+    )
+
+    def ask(asked: dict) -> dict:
+        answer = client.chat.completions.create(**asked)
+        if not answer.choices:
+            raise BadInput(f"{settings['base_url']}: an answer without choices; is it OpenAI-compatible?")
+        choice = answer.choices[0]
+        first = choice.logprobs.content[0] if choice.logprobs and choice.logprobs.content else None
+        return {
+            "text": choice.message.content or "",
+            "likeliest": {top.token: top.logprob for top in first.top_logprobs} if first and first.top_logprobs else None,
+            "model": answer.model,
+            "tokens": answer.usage.total_tokens if answer.usage else None,
+        }
+
+    return ask
+
+
+def ask_all(questions: Sequence[str], settings: dict[str, Any], path: str | Path, ask: Ask, key: str | None) -> dict[str, int]:
+    """Ask what was not asked before, and keep each request with its answer.
+
+    Args:
+        questions: in the order in which they are asked.
+        settings: of the judge: base_url, model, parallel, max_requests and max_tokens (of all that the file holds; None: no
+            limit).
+        path: of the file that keeps them.
+        ask: as from `asker`.
+        key: to be in no file and no message.
+
+    Returns:
+        {asked, kept}: how many requests were made now, and how many had been answered before.
+
+    Raises:
+        BadParams: the limit on requests is lower than what is to be asked, and nothing was asked; or the limit on tokens is
+            reached.
+        BadInput: the endpoint gives no answer; those that it gave are kept.
+    """
+    url, limit = settings["base_url"], settings["max_tokens"]
+    before = read_asked(path)
+    wanted = {request_key(url, asked): asked for asked in (request(settings, text) for text in questions)}
+    todo = [(digest, asked) for digest, asked in wanted.items() if digest not in before]
+    if settings["max_requests"] is not None and len(before) + len(todo) > settings["max_requests"]:
+        raise BadParams(
+            f"judge {settings['name']}: {len(todo):,} requests are to be made, {len(before):,} were made before, and "
+            f"max_requests is {settings['max_requests']:,}: raise it, or lower max_prompts and max_pairs; nothing was asked"
+        )
+    spent = sum(row["answer"]["tokens"] or 0 for row in before.values())
+    with ThreadPoolExecutor(settings["parallel"]) as pool:
+        for start in range(0, len(todo), settings["parallel"]):
+            if limit is not None and spent >= limit:
+                raise BadParams(
+                    f"judge {settings['name']}: {spent:,} tokens are spent and max_tokens is {limit:,}, with "
+                    f"{len(todo) - start:,} requests to be made: raise it, and dvc repro goes on; what was answered is kept"
+                )
+            some = todo[start : start + settings["parallel"]]
+            answers = [(digest, asked, pool.submit(ask, asked)) for digest, asked in some]
+            failed = [error for *_, answer in answers if (error := answer.exception())]
+            rows = [
+                {"key": digest, "endpoint": url, "asked": asked, "answer": answer.result()}
+                for digest, asked, answer in answers
+                if not answer.exception()
+            ]
+            append(path, rows, key)
+            spent += sum(row["answer"]["tokens"] or 0 for row in rows)
+            if failed:
+                raise _told(failed[0], settings, key)
+            if limit is not None and any(row["answer"]["tokens"] is None for row in rows):
+                raise BadInput(
+                    f"judge {settings['name']}: {url} does not say how many tokens it used, so max_tokens cannot be held to: set "
+                    "it to null, and max_requests to a number"
+                )
+            print(f"{settings['name']}: {start + len(some)} of {len(todo)} requests, {spent:,} tokens in all", flush=True)
+    return {"asked": len(todo), "kept": len(wanted) - len(todo)}
+
+
+def _told(error: BaseException, settings: dict[str, Any], key: str | None) -> BaseException:
+    """What is said of an endpoint's error: what it says itself, without the key."""
+    if not isinstance(error, openai.OpenAIError):
+        return error
+    what = {
+        openai.AuthenticationError: "it does not take the key: see the environment variable that judges names",
+        openai.PermissionDeniedError: "it does not take the key: see the environment variable that judges names",
+        openai.NotFoundError: "it knows no such model or address: see model and base_url, which mostly ends in /v1",
+        openai.BadRequestError: "it refuses the request: where it has no log-probabilities set logprobs to false; where a "
+        "question is too long for it take another model",
+        openai.RateLimitError: "it takes no more for now: lower parallel, raise retries, or wait and run dvc repro again",
+        openai.APIConnectionError: "it cannot be reached: is it running, and base_url right?",
+    }
+    remedy = next((told for kind, told in what.items() if isinstance(error, kind)), "run dvc repro again")
+    said = without_key(" ".join(str(error).split()), key)[:300]
+    return BadInput(f"judge {settings['name']}, {settings['base_url']}: {remedy} ({said}); what was answered is kept")
+
+
+def for_first(answer: dict[str, Any]) -> float | None:
+    """How much an answer is for the first response: by the labels' log-probabilities where both are known, else by its text.
+
+    Returns:
+        From 0 to 1; None where it names no label.
+    """
+    likeliest = answer.get("likeliest")
+    if likeliest is not None:
+        sums = {label: 0.0 for label in LABELS}
+        for token, logp in likeliest.items():
+            if token.strip() in sums:
+                sums[token.strip()] += math.exp(logp)
+        if all(sums.values()):
+            return sums[LABELS[0]] / sum(sums.values())
+    label = answered_label(answer["text"])
+    return None if label is None else float(label == LABELS[0])

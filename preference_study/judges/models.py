@@ -1,0 +1,222 @@
+"""Judges that run here: reward models of any origin, and language models that are asked which of two responses is better."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from preference_study.artifacts import read_json
+from preference_study.errors import BadModel
+from preference_study.judges import by_rewards
+from preference_study.judges.pairwise import LABELS, both_orders, questions
+from preference_study.models.batching import batches_by_length, map_batches
+from preference_study.models.checks import HEAD, check_files, check_loaded, chosen_template, fixed_template, rendered
+from preference_study.models.language_models import compute_dtype, device, loading, padded, positions_of, rewards
+from preference_study.models.reward_models import encode_responses
+from preference_study.models.tokens import encode_pairs
+
+
+def load(kind: type, settings: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A judge's model by one of transformers' classes and its tokenizer with a chat template that is the same every day.
+
+    Args:
+        settings: of the judge: name, model (a hub name or folder), revision, date, template_arguments.
+
+    Raises:
+        BadModel: it cannot be loaded, weights are missing, it has no chat template or, as a reward model, not one label.
+    """
+    name, where = settings["model"], {"revision": settings["revision"], "trust_remote_code": False}
+    problem = f"judge {settings['name']}, model {name!r} (revision {settings['revision']})"
+    try:
+        if (folder := Path(name)).is_dir():
+            indices = folder.glob("*.safetensors.index.json")
+            shards = {index.name: read_json(index).get("weight_map", {}).values() for index in indices}
+            check_files(folder, {file.name for file in folder.iterdir()}, shards)
+        config = AutoConfig.from_pretrained(name, **where)
+        if kind is AutoModelForSequenceClassification and config.num_labels != 1:
+            raise BadModel(f"it has {config.num_labels} labels, and a reward model has one: take another, or kind language_model")
+        tokenizer = AutoTokenizer.from_pretrained(name, **where)
+        options = loading() | {"dtype": compute_dtype(), "revision": settings["revision"], "output_loading_info": True}
+        model, info = kind.from_pretrained(name, **options)
+        check_loaded(name, info)
+        tokenizer.chat_template = fixed_template(
+            chosen_template(tokenizer, None), date.fromisoformat(settings["date"]), settings["template_arguments"]
+        )
+    except Exception as error:  # files that others wrote, read by libraries that raise what they like
+        raise BadModel(f"{problem}: {error or type(error).__name__}") from None
+    return model.to(device()).eval(), tokenizer
+
+
+def load_reward_model(settings: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A reward model with one label, whose linear head, if it has one, computes in float32: in bfloat16 rewards would tie."""
+    model, tokenizer = load(AutoModelForSequenceClassification, settings)
+    head = getattr(model, HEAD, None)
+    if isinstance(head, torch.nn.Linear):
+        head.float()
+        head.register_forward_pre_hook(lambda head, inputs: (inputs[0].float(),))
+    return model, tokenizer
+
+
+def load_language_model(settings: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A language model to ask."""
+    return load(AutoModelForCausalLM, settings)
+
+
+def encode_cases(
+    tokenizer: PreTrainedTokenizerBase, table: pd.DataFrame, max_length: int, until: str
+) -> tuple[list[list[int]], list[list[int]], int]:
+    """Both responses of each case as a reward model reads them.
+
+    Args:
+        until: "eos": up to the token that ends the turn, as this study trains its own; "template": all that the chat template
+            writes of the conversation, as most public ones are used.
+
+    Returns:
+        The sequences of the responses and of the others, and in how many cases something had to be shortened: those are written
+        as this study writes its own.
+    """
+    of_pairs = (table["set"] == "pairs").to_numpy()
+    sides = {"chosen": table["response"], "rejected": table["other"]}
+    pairs = encode_pairs(tokenizer, table.assign(**sides)[of_pairs], max_length)
+    found = {side: np.empty(len(table), dtype=object) for side in sides}
+    shortened = np.zeros(len(table), dtype=bool)
+    shortened[of_pairs] = [pair.truncated for pair in pairs]
+    for side in sides:
+        found[side][of_pairs] = _objects([pair.prompt_ids + getattr(pair, f"{side}_ids") for pair in pairs])
+        # A policy's response and base's are scored each by itself, as the study's own judge scores them.
+        alone = table[~of_pairs].assign(response=sides[side][~of_pairs])
+        found[side][~of_pairs] = _objects(encode_responses(tokenizer, alone, max_length))
+    whole = {side: _whole(tokenizer, table, texts) for side, texts in sides.items()}
+    for side in sides:
+        for number, ids in enumerate(whole[side]):
+            if len(ids) > max_length:
+                shortened[number] = True
+    if until == "template":
+        for number in np.flatnonzero(~shortened):
+            for side in sides:
+                found[side][number] = whole[side][number]
+    return list(found["chosen"]), list(found["rejected"]), int(shortened.sum())
+
+
+def _objects(sequences: list[list[int]]) -> np.ndarray:
+    """An array of lists, which numpy would make a matrix of where they are as long."""
+    array = np.empty(len(sequences), dtype=object)
+    array[:] = sequences
+    return array
+
+
+def _whole(tokenizer: PreTrainedTokenizerBase, table: pd.DataFrame, texts: pd.Series) -> list[list[int]]:
+    written = [
+        rendered(tokenizer, [*prompt, {"role": "assistant", "content": text}])
+        for prompt, text in zip(table["prompt"], texts, strict=True)
+    ]
+    return tokenizer(written, add_special_tokens=False)["input_ids"] if written else []
+
+
+def judge_by_rewards(
+    model: Any, tokenizer: PreTrainedTokenizerBase, table: pd.DataFrame, max_length: int, until: str, **batching: Any
+) -> tuple[pd.DataFrame, int]:
+    """The cases with the preference of a reward model, and in how many something had to be shortened.
+
+    Args:
+        batching: max_batch, max_padded and description, as `rewards` takes them.
+    """
+    if (positions := positions_of(model)) is not None:
+        max_length = min(max_length, positions)
+    chosen, rejected, shortened = encode_cases(tokenizer, table, max_length, until)
+    # Each text once: scored in two batches its two rewards would differ in the last digits, and be no tie.
+    sequences = list(dict.fromkeys(map(tuple, chosen + rejected)))
+    if model.config.pad_token_id is None:  # then the reward is read at the last token, which no padding may be
+        model.config.pad_token_id = unused_token(sequences, len(tokenizer))
+    scores = dict(zip(sequences, rewards(model, [list(ids) for ids in sequences], **batching), strict=True))
+    if bad := [table["id"].iloc[n] for n, ids in enumerate(chosen) if not np.isfinite(scores[tuple(ids)])]:
+        raise BadModel(
+            f"the reward of the response to {bad[0]} is no number, and those of {len(bad) - 1} more: take another model"
+        )
+    own, other = ([scores[tuple(ids)] for ids in side] for side in (chosen, rejected))
+    return table.assign(preference=by_rewards(own, other)), shortened
+
+
+def unused_token(sequences: list[tuple[int, ...]], vocabulary: int) -> int:
+    """A token that no sequence holds."""
+    used = set().union(*sequences)
+    return next(token for token in range(vocabulary) if token not in used)
+
+
+def label_tokens(tokenizer: PreTrainedTokenizerBase, start: str) -> list[int]:
+    """The token that each label is, where an answer begins.
+
+    Args:
+        start: a question as the chat template writes it, up to where the answer begins.
+
+    Raises:
+        BadModel: a label is no single token there.
+    """
+    before = tokenizer(start, add_special_tokens=False)["input_ids"]
+    tokens = []
+    for label in LABELS:
+        ids = tokenizer(start + label, add_special_tokens=False)["input_ids"]
+        if len(ids) != len(before) + 1 or ids[:-1] != before:
+            raise BadModel(f"to the tokenizer {label!r} is no single token at the beginning of an answer: ask another model")
+        tokens.append(ids[-1])
+    return tokens
+
+
+def label_logps(
+    model: PreTrainedModel, sequences: list[list[int]], tokens: list[int], *, max_batch: int, max_padded: int, description: str
+) -> list[list[float]]:
+    """log pi(token | sequence) of some tokens after each sequence, in nats, in the order given."""
+
+    def run(number: int, indices: list[int]) -> list[list[float]]:
+        ids, mask = padded([sequences[i] for i in indices], 0, model.device)
+        rows, last = torch.arange(len(indices), device=ids.device), mask.sum(dim=1) - 1
+        # Logits after the last token alone: the vocabulary makes them the largest tensor here.
+        head = model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda head, inputs: (inputs[0][rows, last][:, None],))
+        try:
+            with torch.inference_mode():
+                logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, 0].float()
+        finally:
+            hook.remove()
+        return torch.log_softmax(logits, dim=-1)[:, tokens].tolist()
+
+    return map_batches(run, batches_by_length([len(s) for s in sequences], max_batch, max_padded), description=description)
+
+
+def judge_by_labels(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    table: pd.DataFrame,
+    template: str,
+    max_length: int,
+    **batching: Any,
+) -> tuple[pd.DataFrame, int]:
+    """The cases with both orders' preferences, and how many cases are longer than the model can read and are left out.
+
+    Args:
+        template: of the question.
+        batching: as in `judge_by_rewards`.
+    """
+    asked = questions(template, table)
+    starts = [rendered(tokenizer, [{"role": "user", "content": text}], add_generation_prompt=True) for text in asked["question"]]
+    sequences = tokenizer(starts, add_special_tokens=False)["input_ids"] if starts else []
+    limit = min(max_length, positions_of(model) or max_length)
+    fits = [number for number, ids in enumerate(sequences) if len(ids) <= limit]
+    for_first = np.full(len(asked), np.nan)
+    if fits:
+        tokens = label_tokens(tokenizer, starts[fits[0]])
+        logps = np.array(label_logps(model, [sequences[number] for number in fits], tokens, **batching))
+        for_first[fits] = np.exp(logps[:, 0] - np.logaddexp(logps[:, 0], logps[:, 1]))
+    judged = both_orders(table, asked, for_first)
+    return judged, int(judged["preference"].isna().sum())

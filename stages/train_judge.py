@@ -1,0 +1,74 @@
+"""A reward model of the study's own recipe, trained on pairs that no policy saw -> models/judges/<judge>; a note for others.
+
+python -m preference_study.launch train_judge second
+
+Policies are trained on the first policy.max_train of the training pairs. The cross-fitted judge is trained on those after them,
+but for the ones that share a cluster, mostly a prompt, with any of the first.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from preference_study.artifacts import read_array, read_json, read_table, write_json
+from preference_study.boundary import run
+from preference_study.errors import BadParams
+from preference_study.models.frozen import kept_in
+from preference_study.models.language_models import load_tokenizer
+from preference_study.models.tokens import encode_pairs
+from preference_study.params import load_params
+from preference_study.processes import check_processes
+from preference_study.training.reward_trainer import flipped
+from preference_study.variants import VARIANTS
+from stages.train_reward import Places, Start, probe_on, train_ensemble, train_one
+
+
+def not_seen(clusters: pd.Series, max_train: int | None) -> np.ndarray:
+    """Which training pairs policies do not see, neither themselves nor another of their cluster: a mask.
+
+    Raises:
+        BadParams: none are left.
+    """
+    seen = set(clusters[:max_train])
+    kept = ~clusters.isin(seen).to_numpy()
+    if not kept.any():
+        raise BadParams(
+            "a cross-fitted judge is trained on pairs that policies do not see, and policy.max_train "
+            f"{'null' if max_train is None else max_train} leaves none of {len(clusters)}: lower it, or take this judge out of "
+            "judges"
+        )
+    return kept
+
+
+def main(name: str) -> None:
+    params = load_params()
+    settings, target = read_json(f"data/judges/{name}.json"), Path("models/judges") / name
+    if settings["kind"] != "cross_fitted":
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "none.txt").write_text(f"{name} is of kind {settings['kind']}; nothing is trained.\n", encoding="utf-8")
+        return
+    section, variant_name = params.reward, params.reward.judge
+    variant = VARIANTS[variant_name]
+    state = check_processes(params.launch.processes)
+    tokenizer = load_tokenizer("models/base")
+    tables = {split: read_table(f"data/prepared/{split}.parquet") for split in ("train", "val")}
+    kept = not_seen(tables["train"]["cluster"], params.policy.max_train)
+    tables["train"] = tables["train"][kept]
+    encoded = {split: encode_pairs(tokenizer, table, section.max_length) for split, table in tables.items()}
+    before = encoded["train"]
+    encoded["train"] = flipped(before, section.flipped, params.seed)
+    turned = np.array([one is not other for one, other in zip(before, encoded["train"], strict=True)])
+    head = probe_on(turned, kept)[0] if section.head == "probe" else None
+    start = Start(head, read_array("data/features/val.npy"), kept_in("data/frozen/reward"))
+    places = Places(target, target / "log", Path("checkpoints/train_judge") / name)
+    if variant.members:
+        numbers, _ = train_ensemble(params, variant, variant_name, tokenizer, encoded, start, places)
+    else:
+        numbers, _ = train_one(params, variant, variant_name, params.seed, tokenizer, encoded, start, places)
+    if state.is_main_process:
+        write_json(target / "counts.json", numbers | {"train_pairs_left_out": int((~kept).sum())})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from preference_study.analysis.correction import corrected, prediction_powered, rogan_gladen
+from preference_study.analysis.judges import labelled, with_labels
+from preference_study.analysis.statistics import share
+
+NAN = float("nan")
+# Six cases with a label, of which the judge has three of the four wins and one of the two losses; five without, three taken.
+JUDGED = np.array([1, 1, 1, 0, 1, 0, 1, 1, 1, 0, 0.0])
+LABELS = np.array([1, 1, 1, 1, 0, 0, NAN, NAN, NAN, NAN, NAN])
+
+
+def test_rogan_gladen_by_hand():
+    """p = 3/5, s = 3/4, f = 1/2: (3/5 - 1/2) / (3/4 - 1/2) = 2/5."""
+    found = rogan_gladen(JUDGED, LABELS)
+    assert found["value"] == pytest.approx(0.4) and (found["low"], found["high"]) == (0.0, 1.0)  # of so few nothing is shown
+    assert (found["n"], found["clusters"]) == (11, 11)
+
+
+def test_prediction_powered_by_hand():
+    """3/5, and the mean of label minus judge: (0 + 0 + 0 + 1 - 1 + 0) / 6 = 0."""
+    found = prediction_powered(JUDGED, LABELS)
+    rectifier, others = np.array([0, 0, 0, 1, -1, 0]), JUDGED[6:]
+    error = np.sqrt(rectifier.var(ddof=1) / 6 + others.var(ddof=1) / 5)
+    assert found["value"] == pytest.approx(0.6)
+    half = error * stats.t.ppf(0.975, 4)
+    assert found["low"] == pytest.approx(max(0, 0.6 - half)) and found["high"] == pytest.approx(min(1, 0.6 + half))
+    more = prediction_powered(JUDGED, np.where(np.arange(11) == 4, 1.0, LABELS))
+    assert more["value"] == pytest.approx(0.6 + 1 / 6)
+
+
+def test_fiellers_interval_is_what_is_not_contradicted():
+    """Its ends solve |p - f - x (s - f)| = t times the error there, each error from its own rows."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random(600) < 0.6).astype(float)
+    judged = np.where(rng.random(600) < np.where(truth == 1, 0.85, 0.3), 1.0, 0.0)
+    labels = np.where(np.arange(600) < 200, truth, NAN)
+    found = rogan_gladen(judged, labels)
+    known, t = np.isfinite(labels), stats.t.ppf(0.975, 199)
+    wins, losses = (judged[known & (truth == value)] for value in (1, 0))
+    s, f, p = wins.mean(), losses.mean(), judged[~known].mean()
+    assert found["value"] == pytest.approx((p - f) / (s - f))
+    of = lambda x, n: x.var() / n  # noqa: E731
+    for end in (found["low"], found["high"]):
+        variance = judged[~known].var(ddof=1) / 400
+        variance += 200 / 199 * (end**2 * of(wins, len(wins)) + (1 - end) ** 2 * of(losses, len(losses)))
+        assert abs(p - f - end * (s - f)) == pytest.approx(t * np.sqrt(variance))
+    assert found["low"] < found["value"] < found["high"]
+
+
+def test_a_judge_that_cannot_tell_corrects_nothing_by_its_errors():
+    judged = np.tile([1.0, 0.0], 50)
+    labels = np.where(np.arange(100) < 40, np.repeat([1.0, 0.0], 50) == np.roll(judged, 1), NAN)
+    found = corrected(judged, labels)
+    assert (found["rogan_gladen"]["low"], found["rogan_gladen"]["high"]) == (0.0, 1.0)
+    assert found["prediction_powered"]["high"] < 1.0
+    same = rogan_gladen(np.ones(20), np.where(np.arange(20) < 10, np.arange(20) % 2, NAN))
+    assert same["value"] is None
+    one_kind = rogan_gladen(judged, np.where(np.arange(100) < 40, 1.0, NAN))
+    assert (one_kind["value"], one_kind["low"], one_kind["n"]) == (None, None, 100)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_corrected_rates_cover_the_truth_and_the_uncorrected_does_not(rows):
+    """300 cases a sample, in clusters of so many; 100 labels; of truth a fifth are ties; the judge errs more for the policy."""
+    held, runs, truth = {"rogan_gladen": 0, "prediction_powered": 0, "uncorrected": 0}, 600, 0.4 + 0.2 / 2
+    for run in range(runs):
+        rng = np.random.default_rng(run)
+        units = 300 // rows
+        clusters = np.repeat(np.arange(units), rows)
+        # Alike in a cluster: one draw serves it all with probability one half.
+        together = np.repeat(rng.random(units) < 0.5, rows)
+
+        def drawn(alike=together, units=units, rng=rng):
+            return np.where(alike, np.repeat(rng.random(units), rows), rng.random(300))
+
+        place = drawn()
+        labels = np.where(place < 0.4, 1.0, np.where(place < 0.6, 0.5, 0.0))
+        chance = np.select([labels == 1, labels == 0.5], [0.85, 0.65], 0.35)
+        judged = (drawn() < chance).astype(float)
+        seen = labelled(clusters, seed=run)
+        assert seen.sum() in (99, 100)
+        found = with_labels(judged, np.where(seen, labels, NAN), clusters)
+        for name in held:
+            held[name] += found[name]["low"] <= truth <= found[name]["high"]
+        assert found["labels"] == seen.sum() and found["uncorrected"] == share(judged, clusters)
+    assert 0.93 <= held["prediction_powered"] / runs <= 0.97
+    assert 0.93 <= held["rogan_gladen"] / runs <= 0.975
+    assert held["uncorrected"] / runs < 0.4
+
+
+def test_labels_by_people():
+    """Of all cases, or of none, there is nothing to correct; labels_alone is of those that are known."""
+    clusters = np.array(list("aabbccddeef"))
+    found = with_labels(JUDGED, LABELS, clusters)
+    assert found["labels"] == 6 and found["labels_alone"]["value"] == 4 / 6 and found["labels_alone"]["clusters"] == 3
+    assert found["prediction_powered"]["clusters"] == 6
+    for labels in (np.full(11, NAN), np.ones(11)):
+        found = with_labels(JUDGED, labels, clusters)
+        assert found["rogan_gladen"] is None and found["prediction_powered"] is None
+    assert found["labels_alone"]["value"] == 1.0
+
+
+def test_labelled_prompts_are_whole_clusters():
+    clusters = np.repeat(np.arange(90), 3)
+    seen = labelled(clusters, seed=1)
+    assert seen.sum() == 99 and set(clusters[seen]).isdisjoint(clusters[~seen])
+    assert (seen != labelled(clusters, seed=2)).any()
+    assert labelled(np.arange(30), seed=1).sum() == 15
