@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.test_page import ARGUMENTS, BROWSERS
+from tests.browser import ARGUMENTS, BROWSERS
 
 # Chart by chart, which DVC makes in the order of their definitions, what was drawn.
 DRAWN = """async () => {

@@ -68,6 +68,7 @@ def test_a_grid_is_run_shown_and_ranked(finished):
     found = json.loads((folder / "ranking.json").read_text())
     assert found["parameters"] == ["reward.learning_rate"] and found["n"] == 20 and len(found["settings"]) == 2
     assert [path.name for path in (folder / "pictures").iterdir()] == ["sweep_learning_rate.png"]
+    type_in(folder, "rm -r pictures ranking.json")
 
 
 def test_the_long_grids_can_be_queued_and_their_programs_say_what_they_do(finished):
