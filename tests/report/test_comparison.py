@@ -11,8 +11,8 @@ from preference_study.compare import compare
 from preference_study.numbers import decimal
 from preference_study.report.comparison import render_comparison
 from preference_study.revisions import Study
-from tests.report.example import HOSTILE, responses
 from tests.browser import ARGUMENTS, BROWSERS
+from tests.report.example import HOSTILE, responses
 from tests.report.test_page import differences, starting, tables
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
