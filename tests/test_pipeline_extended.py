@@ -103,8 +103,8 @@ def test_an_export_is_there_for_others_by_name_and_by_path(finished, tmp_path):
     repository = finished.folder
     run(repository, "git", "add", "-A")
     run(repository, "git", "commit", "-qm", "Exported")
-    _, register, *_ = lines_of = [line.split("#")[0].strip() for line in block("dvc push")]
-    assert [line.split()[0] for line in lines_of] == ["dvc", "gto", "git"]
+    pushed, register, tags = [line.split("#")[0].strip() for line in block("dvc push")]
+    assert (pushed, tags) == ("dvc push", "git push --tags")
     run(repository, *register.replace("-dpo", "-rloo").split())
     own = {path.name: path.read_bytes() for path in (repository / "models/export/policy/rloo").iterdir()}
     run(tmp_path, "git", "init", "-q")

@@ -42,7 +42,7 @@ def test_tokens_before_two_answers_part(a, b, wanted):
 def test_a_reward_models_numbers_by_hand():
     exact = np.array([1.0, 3.0, 5.0, 3.0, 3.0])  # a standard deviation of the square root of 2
     found = reward_parity(
-        own=exact + np.array([0, 0.125, 0, 0, 0]),
+        own=exact + np.array([0, 0, 0, 0.125, 0]),
         exact=exact,
         exported=exact + np.array([0, 0, 0, -0.25, 0]),
         of_texts=exact + np.array([0.5, 0, 0, 0, -1.0]),
@@ -52,7 +52,7 @@ def test_a_reward_models_numbers_by_hand():
     assert (found["n"], found["same_tokens"]["value"]) == (5, 0.6)
     assert found["reward_std"] == pytest.approx(2**0.5)
     assert (found["rounding"], found["reward_difference"], found["text_difference"]) == (0.125, 0.25, pytest.approx(0.3))
-    # Of ten pairs own ties one, the fourth and the last; by text the second ties the fourth, and the last is below the fourth.
+    # Of ten pairs own ties one, the second and the last; of the others text ties the second and the fourth.
     assert found["same_order"] == pytest.approx(8 / 9)
     assert found["bounds"]["reward_difference"] == pytest.approx(parity.REWARD_BOUND * 2**0.5, abs=2e-5)
     assert [problem.split(" is ")[0] for problem in beyond(found)] == ["reward_difference", "text_difference"]
