@@ -382,6 +382,49 @@ def export_parity() -> str:
     return table(["", "measure", "value", "bound", "n"], rows)
 
 
+def judges() -> str:
+    """Three judges of the default study's responses, from experiments/results/judges.json: a row a judge and policy."""
+    found = read_json(RESULTS / "judges.json")
+    rows = []
+    for name, judge in found["judges"].items():
+        pairs = judge["pairs"]
+        for policy, compared in judge["policies"].items():
+            said, corrected = compared["verdict"], compared["corrected"]
+            rows.append(
+                [
+                    f"`{name}`, {judge['kind'].replace('_', ' ')}",
+                    with_interval(pairs["accuracy"]),
+                    with_interval(pairs["accuracy_shorter_chosen"]),
+                    with_interval(pairs["position"]["first"]) if pairs["position"] else "",
+                    "yes" if pairs["right_to_judge"]["holds"] else "no",
+                    f"{display_name(policy)} {with_interval(compared['win_rate'])}",
+                    said["reward"] + (f" ({said['reward_would_be']})" if said["reward_would_be"] else ""),
+                    with_interval(compared["agrees_with_gold"]),
+                    with_interval(corrected["prediction_powered"]),
+                ]
+            )
+    heads = [
+        "judge",
+        "right on validation",
+        "where the shorter was chosen",
+        "takes what stands first",
+        "right to judge",
+        "win rate against base",
+        "verdict (what it would be)",
+        "prefers the gold response",
+        "win rate in truth, prediction-powered",
+    ]
+    agree = found["agreement"]
+    told = (
+        f"Krippendorff's alpha of all: {with_interval(agree['pairs']['all'])} on {agree['pairs']['all']['n']} validation pairs, "
+        f"{with_interval(agree['responses']['all'])} on {agree['responses']['all']['n']} responses; on "
+        f"{found['disagreements']['cases']} of {found['disagreements']['of']} responses one judge is for the policy's and another "
+        f"for base's. Win rate in truth, of all prompts: {with_interval(corrected['truth'])}; of the {corrected['labels']} labels "
+        f"alone {with_interval(corrected['labels_alone'])}."
+    )
+    return f"{table(heads, rows)}\n\n{wrapped(told)}"
+
+
 # Per block: the file it stands in, and what makes it.
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "default-run": ("README.md", default_run),
@@ -397,6 +440,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "wrong-labels": ("docs/results/reward_models.md", wrong_labels),
     **{name: ("docs/full_size.md", partial(plan, name)) for name in PLANS},
     "plan-measured": ("docs/full_size.md", plan_measured),
+    "judges": ("docs/judges.md", judges),
     "export-parity": ("docs/export.md", export_parity),
 }
 

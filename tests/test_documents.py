@@ -17,6 +17,7 @@ STANDING = (
     "methods-over-seeds",
     "sft-weight",
     "sweep",
+    "judges",
     "length-cures",
     "wrong-labels",
     *documents.PLANS,
