@@ -33,7 +33,8 @@ def test_cases_are_of_the_same_prompt():
 
 def test_a_sample_is_of_the_same_prompts_for_every_policy():
     many = {
-        policy: [{"id": f"p{n}", "prompt": asked("?"), "response": f"{policy} {n}"} for n in range(40)] for policy in ("base", "a", "b")
+        policy: [{"id": f"p{n}", "prompt": asked("?"), "response": f"{policy} {n}"} for n in range(40)]
+        for policy in ("base", "a", "b")
     }
     pairs = pd.DataFrame({"id": [f"v{n}" for n in range(30)], "prompt": [asked("?")] * 30, "chosen": "c", "rejected": "r"})
     table = some_cases(cases(many, pairs), 7, 5, seed=3)
@@ -82,7 +83,14 @@ def test_both_orders_by_hand():
 
 def test_the_studys_own_judge_in_the_same_form():
     scored = pd.DataFrame(
-        [("p1", "base", 1.0), ("p2", "base", 4.0), ("p2", "dpo", 4.0), ("p1", "dpo", 3.0), ("p1", "ipo", 0.0), ("p2", "ipo", 5.0)],
+        [
+            ("p1", "base", 1.0),
+            ("p2", "base", 4.0),
+            ("p2", "dpo", 4.0),
+            ("p1", "dpo", 3.0),
+            ("p1", "ipo", 0.0),
+            ("p2", "ipo", 5.0),
+        ],
         columns=["id", "policy", "reward"],
     )
     pairs = pd.DataFrame({"id": ["v1", "v2"], "chosen_reward": [1.0, -2.0], "rejected_reward": [0.0, 1.0]})
