@@ -227,6 +227,7 @@ class RewardModelJudge(OtherModel):
 
 class CrossFittedJudge(Judge):
     kind: Literal["cross_fitted"]
+    unseen: Literal["pairs", "prompts"] = "pairs"
 
 
 class Pairwise(Section):

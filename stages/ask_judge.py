@@ -44,8 +44,7 @@ def main(name: str) -> None:
         table, counts = answered(settings, table)
     elif kind == "language_model":
         model, tokenizer = load_language_model(settings)
-        table, too_long = judge_by_labels(model, tokenizer, table, settings["question"], settings["max_length"], **batching)
-        counts = {"too_long": too_long}
+        table, counts = judge_by_labels(model, tokenizer, table, settings["question"], settings["max_length"], **batching)
     elif kind == "reward_model":
         model, tokenizer = load_reward_model(settings)
         table, short = judge_by_rewards(model, tokenizer, table, settings["max_length"], settings["until"], **batching)

@@ -2,8 +2,8 @@
 
 python -m preference_study.launch train_judge second
 
-Policies are trained on the first policy.max_train of the training pairs. The cross-fitted judge is trained on those after them,
-but for the ones that share a cluster, mostly a prompt, with any of the first.
+Policies are trained on the first policy.max_train of the training pairs. The cross-fitted judge is trained on those after them;
+where its entry says `unseen: prompts`, without the ones that share a cluster, mostly a prompt, with any of the first.
 """
 
 from pathlib import Path
@@ -24,19 +24,25 @@ from preference_study.variants import VARIANTS
 from stages.train_reward import Places, Start, probe_on, train_ensemble, train_one
 
 
-def not_seen(clusters: pd.Series, max_train: int | None) -> np.ndarray:
-    """Which training pairs policies do not see, neither themselves nor another of their cluster: a mask.
+def not_seen(clusters: pd.Series, max_train: int | None, unseen: str) -> np.ndarray:
+    """Which training pairs policies do not see: a mask.
+
+    Args:
+        clusters: of all training pairs, in order.
+        max_train: how many of the first policies see; None for all.
+        unseen: "pairs", or "prompts": then no other pair of a cluster that policies see either.
 
     Raises:
         BadParams: none are left.
     """
-    seen = set(clusters[:max_train])
-    kept = ~clusters.isin(seen).to_numpy()
+    kept = np.arange(len(clusters)) >= (len(clusters) if max_train is None else max_train)
+    if unseen == "prompts":
+        kept &= ~clusters.isin(set(clusters[~kept])).to_numpy()
     if not kept.any():
         raise BadParams(
-            "a cross-fitted judge is trained on pairs that policies do not see, and policy.max_train "
-            f"{'null' if max_train is None else max_train} leaves none of {len(clusters)}: lower it, or take this judge out of "
-            "judges"
+            f"a cross-fitted judge is trained on {unseen} that policies do not see, and policy.max_train "
+            f"{'null' if max_train is None else max_train} leaves none of {len(clusters)} pairs: lower it, or take this judge "
+            "out of judges"
         )
     return kept
 
@@ -53,7 +59,7 @@ def main(name: str) -> None:
     state = check_processes(params.launch.processes)
     tokenizer = load_tokenizer("models/base")
     tables = {split: read_table(f"data/prepared/{split}.parquet") for split in ("train", "val")}
-    kept = not_seen(tables["train"]["cluster"], params.policy.max_train)
+    kept = not_seen(tables["train"]["cluster"], params.policy.max_train, settings["unseen"])
     tables["train"] = tables["train"][kept]
     encoded = {split: encode_pairs(tokenizer, table, section.max_length) for split, table in tables.items()}
     before = encoded["train"]

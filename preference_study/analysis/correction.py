@@ -1,6 +1,6 @@
 """A judge's win rate corrected by labels of some cases: what people, or the truth, say of them.
 
-Both corrections take a judge's preferences on all cases and labels on some, drawn at random from the same cases. Their intervals
+The corrections take a judge's preferences on all cases and labels on some, drawn at random from the same cases. Their intervals
 hold both sources of error: of the cases that the judge alone has seen, and of those that tell how it errs.
 """
 
@@ -10,14 +10,28 @@ from preference_study.analysis.statistics import CONFIDENCE, Clusters, estimate,
 
 
 def corrected(judged: np.ndarray, labels: np.ndarray, clusters: Clusters = None) -> dict[str, dict]:
-    """Both corrections; `judged`, `labels` and `clusters` as they take them."""
+    """All corrections; `judged`, `labels` and `clusters` as they take them."""
     return {
         "rogan_gladen": rogan_gladen(judged, labels, clusters),
         "prediction_powered": prediction_powered(judged, labels, clusters),
+        "power_tuned": prediction_powered(judged, labels, clusters, weight=tuned_weight(judged, labels)),
     }
 
 
-def prediction_powered(judged: np.ndarray, labels: np.ndarray, clusters: Clusters = None) -> dict:
+def tuned_weight(judged: np.ndarray, labels: np.ndarray) -> float:
+    """How much of the judge to take so that the interval is narrow: all of one that is always right, nothing of one that guesses.
+
+    The covariance of label and judge over the judge's variance, over 1 + labels / other cases (Angelopoulos, Duchi and Zrnic
+    2023, arXiv 2311.01453, example 6.1), from 0 to 1.
+    """
+    judged, labels, _, known = _parts(judged, labels, None)
+    if known.sum() < 2 or not judged.var():
+        return 0.0
+    together = np.cov(labels[known], judged[known])[0, 1]
+    return float(np.clip(together / judged.var(ddof=1) / (1 + known.sum() / (~known).sum()), 0.0, 1.0))
+
+
+def prediction_powered(judged: np.ndarray, labels: np.ndarray, clusters: Clusters = None, weight: float = 1.0) -> dict:
     """The mean label of all cases by prediction-powered inference (Angelopoulos et al. 2023, Science 382:669, a mean).
 
     The judge's mean on the cases without a label, and to it the mean of label minus judge on those with one. It holds whatever
@@ -27,11 +41,13 @@ def prediction_powered(judged: np.ndarray, labels: np.ndarray, clusters: Cluster
         judged: per case what the judge says, 0 to 1: 1 where the policy won, one half for a tie.
         labels: the same by who is right; NaN where it is not known. Known ones are a random sample.
         clusters: of the cases.
+        weight: that the judge is multiplied by; 0 leaves the labels alone.
 
     Returns:
         An estimate between 0 and 1, with Student's interval, robust to clusters.
     """
     judged, labels, numbers, known = _parts(judged, labels, clusters)
+    judged = weight * judged
     of_others, of_known = _mean_terms(judged, ~known, numbers), _mean_terms(np.where(known, labels - judged, 0.0), known, numbers)
     value = judged[~known].mean() + (labels - judged)[known].mean()
     half = np.sqrt(((of_others + of_known) ** 2).sum()) * student(CONFIDENCE, _freedom(numbers, known))
@@ -43,14 +59,13 @@ def rogan_gladen(judged: np.ndarray, labels: np.ndarray, clusters: Clusters = No
 
     Of the judge's mean p on the cases without a label, its mean s where the label is 1 and f where it is 0, the mean label is
     (p - f) / (s - f). A label between 0 and 1 counts in part for each, for which the same holds. The interval is Fieller's
-    (1954): every value that p, s and f, with their errors, do not contradict; from 0 to 1 where the judge is not shown to tell
-    labels apart.
+    (1954): every value that p, s and f, with their errors, do not contradict.
 
     Args:
         judged, labels, clusters: as `prediction_powered` takes them.
 
     Returns:
-        An estimate; its value is null where s and f are the same.
+        An estimate; null where s and f are not shown to differ: any rate goes with what such a judge says.
     """
     judged, labels, numbers, known = _parts(judged, labels, clusters)
     p, hits, misses = judged[~known].mean(), np.where(known, labels, 0.0), np.where(known, 1 - labels, 0.0)
@@ -68,11 +83,9 @@ def rogan_gladen(judged: np.ndarray, labels: np.ndarray, clusters: Clusters = No
     linear = (p - f) * apart - t2 * ((a - c) * (b - c)).sum()
     constant = (p - f) ** 2 - t2 * ((a - c) ** 2).sum()
     if not square > 0:
-        low, high = 0.0, 1.0
-    else:
-        reach = np.sqrt(max(0.0, linear**2 - square * constant))
-        low, high = (linear - reach) / square, (linear + reach) / square
-    return _bounded((p - f) / apart if apart else np.nan, low, high, numbers)
+        return estimate(np.nan, np.nan, np.nan, len(numbers), numbers.max() + 1)
+    reach = np.sqrt(max(0.0, linear**2 - square * constant))
+    return _bounded((p - f) / apart, (linear - reach) / square, (linear + reach) / square, numbers)
 
 
 def _parts(judged: np.ndarray, labels: np.ndarray, clusters: Clusters) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

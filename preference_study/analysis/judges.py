@@ -208,14 +208,14 @@ def with_labels(points: np.ndarray, labels: np.ndarray, clusters: np.ndarray) ->
         clusters: of the cases.
 
     Returns:
-        {labels, uncorrected, labels_alone, rogan_gladen, prediction_powered}: how many labels; the judge's win rate on all cases;
-        that of the labels alone; both corrections (null where all cases have a label, or none).
+        {labels, uncorrected, labels_alone, rogan_gladen, prediction_powered, power_tuned}: how many labels; the judge's win rate
+        on all cases; that of the labels alone; the corrections (null where all cases have a label, or none).
     """
     known = np.isfinite(labels)
     found = {"labels": int(known.sum()), "uncorrected": share(points, clusters)}
     found["labels_alone"] = share(labels[known], clusters[known]) if known.any() else None
     if known.all() or not known.any():
-        return found | {"rogan_gladen": None, "prediction_powered": None}
+        return found | dict.fromkeys(("rogan_gladen", "prediction_powered", "power_tuned"))
     return found | corrected(points, labels, clusters)
 
 

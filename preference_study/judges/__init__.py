@@ -57,7 +57,7 @@ def by_rewards(response: Sequence[float], other: Sequence[float]) -> np.ndarray:
     return expit(np.asarray(response, dtype=float) - np.asarray(other, dtype=float))
 
 
-def judgement(name: str, kind: str, table: pd.DataFrame, **counts: int) -> dict[str, Any]:
+def judgement(name: str, kind: str, table: pd.DataFrame, **counts: float | None) -> dict[str, Any]:
     """What data/judgements/<name>.json holds.
 
     Args:

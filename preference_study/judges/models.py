@@ -201,22 +201,27 @@ def judge_by_labels(
     template: str,
     max_length: int,
     **batching: Any,
-) -> tuple[pd.DataFrame, int]:
-    """The cases with both orders' preferences, and how many cases are longer than the model can read and are left out.
+) -> tuple[pd.DataFrame, dict[str, float | None]]:
+    """The cases with both orders' preferences, and what is told of how it judged.
 
     Args:
         template: of the question.
         batching: as in `judge_by_rewards`.
+
+    Returns:
+        The table, and {too_long, label_probability}: how many cases are longer than the model can read and are left out, and the
+        mean probability that it gives to both labels together; what is compared is their shares of that.
     """
     asked = questions(template, table)
     starts = [rendered(tokenizer, [{"role": "user", "content": text}], add_generation_prompt=True) for text in asked["question"]]
     sequences = tokenizer(starts, add_special_tokens=False)["input_ids"] if starts else []
     limit = min(max_length, positions_of(model) or max_length)
     fits = [number for number, ids in enumerate(sequences) if len(ids) <= limit]
-    for_first = np.full(len(asked), np.nan)
+    for_first, probability = np.full(len(asked), np.nan), None
     if fits:
         tokens = label_tokens(tokenizer, starts[fits[0]])
         logps = np.array(label_logps(model, [sequences[number] for number in fits], tokens, **batching))
-        for_first[fits] = np.exp(logps[:, 0] - np.logaddexp(logps[:, 0], logps[:, 1]))
+        both = np.logaddexp(logps[:, 0], logps[:, 1])
+        for_first[fits], probability = np.exp(logps[:, 0] - both), float(np.exp(both).mean())
     judged = both_orders(table, asked, for_first)
-    return judged, int(judged["preference"].isna().sum())
+    return judged, {"too_long": int(judged["preference"].isna().sum()), "label_probability": probability}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from preference_study.analysis.correction import corrected, prediction_powered, rogan_gladen
+from preference_study.analysis.correction import corrected, prediction_powered, rogan_gladen, tuned_weight
 from preference_study.analysis.judges import labelled, with_labels
 from preference_study.analysis.statistics import share
 
@@ -13,10 +13,10 @@ LABELS = np.array([1, 1, 1, 1, 0, 0, NAN, NAN, NAN, NAN, NAN])
 
 
 def test_rogan_gladen_by_hand():
-    """p = 3/5, s = 3/4, f = 1/2: (3/5 - 1/2) / (3/4 - 1/2) = 2/5."""
-    found = rogan_gladen(JUDGED, LABELS)
-    assert found["value"] == pytest.approx(0.4) and (found["low"], found["high"]) == (0.0, 1.0)  # of so few nothing is shown
-    assert (found["n"], found["clusters"]) == (11, 11)
+    """p = 3/5, s = 3/4, f = 1/2: (3/5 - 1/2) / (3/4 - 1/2) = 2/5; of so few nothing is shown."""
+    assert rogan_gladen(JUDGED, LABELS) == {"value": None, "low": None, "high": None, "n": 11, "clusters": 11}
+    found = rogan_gladen(np.tile(JUDGED, 100), np.tile(LABELS, 100), np.arange(1100) // 11)
+    assert found["value"] == pytest.approx(0.4) and (found["n"], found["clusters"]) == (1100, 100)
 
 
 def test_prediction_powered_by_hand():
@@ -52,10 +52,10 @@ def test_fiellers_interval_is_what_is_not_contradicted():
 
 def test_a_judge_that_cannot_tell_corrects_nothing_by_its_errors():
     judged = np.tile([1.0, 0.0], 50)
-    labels = np.where(np.arange(100) < 40, np.repeat([1.0, 0.0], 50) == np.roll(judged, 1), NAN)
+    labels = np.where(np.arange(100) < 40, np.tile([1.0, 1.0, 0.0, 0.0], 25), NAN)
+    labels[0] = 0.0  # nine of 19 wins are taken for such, and eleven of 21 losses
     found = corrected(judged, labels)
-    assert (found["rogan_gladen"]["low"], found["rogan_gladen"]["high"]) == (0.0, 1.0)
-    assert found["prediction_powered"]["high"] < 1.0
+    assert found["prediction_powered"]["high"] < 1.0 and found["rogan_gladen"]["value"] is None
     same = rogan_gladen(np.ones(20), np.where(np.arange(20) < 10, np.arange(20) % 2, NAN))
     assert same["value"] is None
     one_kind = rogan_gladen(judged, np.where(np.arange(100) < 40, 1.0, NAN))
@@ -65,7 +65,8 @@ def test_a_judge_that_cannot_tell_corrects_nothing_by_its_errors():
 @pytest.mark.parametrize("rows", [1, 3])
 def test_corrected_rates_cover_the_truth_and_the_uncorrected_does_not(rows):
     """300 cases a sample, in clusters of so many; 100 labels; of truth a fifth are ties; the judge errs more for the policy."""
-    held, runs, truth = {"rogan_gladen": 0, "prediction_powered": 0, "uncorrected": 0}, 600, 0.4 + 0.2 / 2
+    names = ("rogan_gladen", "prediction_powered", "power_tuned", "labels_alone", "uncorrected")
+    held, width, runs, truth = dict.fromkeys(names, 0), dict.fromkeys(names, 0.0), 600, 0.4 + 0.2 / 2
     for run in range(runs):
         rng = np.random.default_rng(run)
         units = 300 // rows
@@ -83,11 +84,13 @@ def test_corrected_rates_cover_the_truth_and_the_uncorrected_does_not(rows):
         seen = labelled(clusters, seed=run)
         assert seen.sum() in (99, 100)
         found = with_labels(judged, np.where(seen, labels, NAN), clusters)
-        for name in held:
-            held[name] += found[name]["low"] <= truth <= found[name]["high"]
+        for name in names:
+            low, high = (0.0, 1.0) if found[name]["low"] is None else (found[name]["low"], found[name]["high"])
+            held[name], width[name] = held[name] + (low <= truth <= high), width[name] + high - low
         assert found["labels"] == seen.sum() and found["uncorrected"] == share(judged, clusters)
     assert 0.93 <= held["prediction_powered"] / runs <= 0.97
     assert 0.93 <= held["rogan_gladen"] / runs <= 0.975
+    assert 0.93 <= held["power_tuned"] / runs <= 0.97 and width["power_tuned"] < width["labels_alone"]
     assert held["uncorrected"] / runs < 0.4
 
 
@@ -99,7 +102,7 @@ def test_labels_by_people():
     assert found["prediction_powered"]["clusters"] == 6
     for labels in (np.full(11, NAN), np.ones(11)):
         found = with_labels(JUDGED, labels, clusters)
-        assert found["rogan_gladen"] is None and found["prediction_powered"] is None
+        assert found["rogan_gladen"] is found["prediction_powered"] is found["power_tuned"] is None
     assert found["labels_alone"]["value"] == 1.0
 
 
@@ -109,3 +112,15 @@ def test_labelled_prompts_are_whole_clusters():
     assert seen.sum() == 99 and set(clusters[seen]).isdisjoint(clusters[~seen])
     assert (seen != labelled(clusters, seed=2)).any()
     assert labelled(np.arange(30), seed=1).sum() == 15
+
+
+def test_the_weight_of_a_judge_by_hand():
+    """Six labels and five others: covariance 1/15 over the variance of all eleven judgements, over 1 + 6/5."""
+    assert np.cov(LABELS[:6], JUDGED[:6])[0, 1] == pytest.approx(1 / 15)
+    variance = JUDGED.var(ddof=1)
+    assert tuned_weight(JUDGED, LABELS) == pytest.approx(1 / 15 / variance / (1 + 6 / 5))
+    assert tuned_weight(1 - JUDGED, LABELS) == 0.0 and tuned_weight(np.ones(11), LABELS) == 0.0
+    alone = prediction_powered(JUDGED, LABELS, weight=0.0)
+    assert alone["value"] == pytest.approx(4 / 6)
+    half = prediction_powered(JUDGED, LABELS, weight=0.5)
+    assert half["value"] == pytest.approx(0.5 * 0.6 + np.mean(LABELS[:6] - 0.5 * JUDGED[:6]))
