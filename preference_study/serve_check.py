@@ -21,10 +21,11 @@ from typing import Any
 
 import torch
 
-from preference_study.analysis.parity import same_before
+from preference_study.analysis.parity import partings, same_before
 from preference_study.analysis.statistics import share
 from preference_study.artifacts import made_by, read_json, write_json
 from preference_study.errors import BadInput, BadModel
+from preference_study.export.partings import parting_gaps
 from preference_study.export.plain import PlainPolicy
 from preference_study.methods import METHODS
 from preference_study.numbers import with_interval
@@ -75,18 +76,21 @@ class Server:
 
 
 def compared(
-    prompts: Tokens, served_prompts: Tokens, answers: Tokens, exact: Tokens, served: Tokens, clusters: Sequence[str]
-) -> dict:
+    prompts: Tokens, served_prompts: Tokens, answers: Tokens, exact: Tokens, served: Tokens, gaps: Sequence[float],
+    clusters: Sequence[str],
+) -> dict:  # fmt: skip
     """A served policy against the folder's.
 
     Args:
         prompts, served_prompts: each prompt's tokens by transformers and by the server.
-        answers, exact, served: those of the answers, without the one that ended them: by transformers in the precision of the
+        answers, exact, served: those of the answers, with the one that ended them: by transformers in the precision of the
             weights, by transformers in float32, and by the server.
+        gaps: where `exact` and `served` part, by how much the former's token is likelier in float32, in nats.
 
     Returns:
-        {n, same_prompts, same_answers, same_tokens_before, same_answers_exact, folder_exact}: the first four as `policy_parity`
-        has them; the server's answers that are `exact`'s; and the folder's that are, which is what the precision alone does.
+        {n, same_prompts, same_answers, same_tokens_before, same_answers_exact, folder_exact, parting_gap, going_on}: the first
+        four as `policy_parity` has them; the server's answers that are `exact`'s; the folder's that are, which is what the
+        precision alone does; the last two as `policy_parity` has them, of `exact` and the server.
     """
 
     def same(one: Tokens, other: Tokens) -> dict:
@@ -100,6 +104,8 @@ def compared(
         "same_tokens_before": sum(apart) / len(apart) if apart else None,
         "same_answers_exact": same(exact, served),
         "folder_exact": same(exact, answers),
+        "parting_gap": max(gaps, default=None),
+        "going_on": sum(a != b for a, b in zip(exact, served, strict=True)) - len(partings(exact, served)),
     }
 
 
@@ -136,7 +142,8 @@ def check(method: str, count: int | None = None, file: str | None = None, name: 
     plain = PlainPolicy(folder)
     prompts, ends = plain.prompt_ids(turns), plain.end_ids()
     answers = plain.answers(turns, limit, params.generate.batch_size)
-    exact = PlainPolicy(folder, torch.float32).answers(turns, limit, params.generate.batch_size)
+    in_float32 = PlainPolicy(folder, torch.float32)
+    exact = in_float32.answers(turns, limit, params.generate.batch_size)
     if file is None:
         served_prompts, served = by_llama_cpp(gguf, turns, prompts, limit)
     else:
@@ -144,8 +151,12 @@ def check(method: str, count: int | None = None, file: str | None = None, name: 
         if len(rows) != len(asked) or not all({"prompt_ids", "ids"} <= row.keys() for row in rows):
             raise BadInput(f"{file}: {len(asked)} rows of prompt_ids and ids are wanted, one a prompt; it holds {len(rows)}")
         served_prompts, served = [row["prompt_ids"] for row in rows], [row["ids"] for row in rows]
-    written = [[[token for token in ids if token not in ends] for ids in side] for side in (answers, exact, served)]
-    found = compared(prompts, served_prompts, *written, [row["cluster"] for row in asked])
+    # Some servers leave out the token that ended an answer: one that is shorter than it could be has ended.
+    bare = [[[token for token in ids if token not in ends] for ids in side] for side in (answers, exact, served)]
+    written = [[ids if len(ids) == limit else [*ids, ends[0]] for ids in side] for side in bare]
+    limits = params.scoring.model_dump() | {"description": "where answers part"}
+    gaps = parting_gaps(in_float32.model, prompts, *written[1:], **limits)
+    found = compared(prompts, served_prompts, *written, gaps, [row["cluster"] for row in asked])
     write_json(f"metrics/export/{name}/{method}.json", found)
     if found["same_prompts"]["value"] < 1:
         raise BadModel(
@@ -166,13 +177,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--served is of another server: say which with --name")
     found = check(given.method, given.prompts, given.served, given.name)
     if found:
-        before = found["same_tokens_before"]
+        before, gap = found["same_tokens_before"], found["parting_gap"]
         parted = "" if before is None else f"; the others part after {before:.0f} tokens on average"
+        apart = "" if gap is None else f"; where they part, the tokens are {gap:.2g} nats apart at most"
         print(
             f"{given.name} and transformers on {found['n']} prompts: the same tokens of the prompt in "
             f"{with_interval(found['same_prompts'])}, the same greedy answer in {with_interval(found['same_answers'])}{parted}.\n"
-            f"With transformers in float32: {with_interval(found['same_answers_exact'])}; transformers in the weights' own "
-            f"precision and in float32: {with_interval(found['folder_exact'])}"
+            f"With transformers in float32 the same in {with_interval(found['same_answers_exact'])}{apart}.\n"
+            f"Transformers in float32 and in the weights' own precision: {with_interval(found['folder_exact'])}"
         )
 
 

@@ -19,6 +19,7 @@ from preference_study.export.card import policy_card
 from preference_study.export.folders import sizes, write_policy
 from preference_study.export.licence import licence_of
 from preference_study.export.llama_cpp import modelfile, not_written, write_gguf
+from preference_study.export.partings import parting_gaps
 from preference_study.export.plain import PlainPolicy
 from preference_study.methods import METHODS, display_name
 from preference_study.models.generation import respond
@@ -47,10 +48,11 @@ def parity(params: Params, name: str, folder: Path) -> dict:
     own_logps = token_logps(own, *written, **scoring)
     del own
     exported = PlainPolicy(folder)
+    of_folder = exported.answers(prompts, settings.max_new_tokens, settings.batch_size)
     compared = policy_parity(
-        written[0], exported.prompt_ids(prompts), written[1],
-        exported.answers(prompts, settings.max_new_tokens, settings.batch_size),
-        own_logps, token_logps(exported.model, *written, **scoring), list(asked["cluster"]),
+        written[0], exported.prompt_ids(prompts), written[1], of_folder,
+        own_logps, token_logps(exported.model, *written, **scoring),
+        parting_gaps(exported.model, *written, of_folder, **scoring), list(asked["cluster"]),
     )  # fmt: skip
     if wrong := beyond(compared):
         raise BadModel(

@@ -9,8 +9,9 @@ from preference_study.analysis.statistics import share
 # Both sides hold the same numbers and multiply them with the same kernels: what differs is a wrong file. In nats a token.
 LOGP_BOUND = 1e-3
 # Greedy answers are written in batches of another shape, and bfloat16 rounds otherwise there: where two tokens are nearly as
-# likely, an answer takes another turn, and stays on it. A wrong template, EOS or padding changes nearly all.
-SAME_ANSWERS = 0.5
+# likely, an answer may take another turn, and stays on it; the longer answers are, the more of them do. How many is no sign of a
+# fault, but a turn to a token that was clearly less likely is. In nats; logits of 16 to 32 are 0.125 apart in bfloat16.
+GAP_BOUND = 0.5
 # Both sides in float32, of standard deviations of the study's rewards; attention is computed by another kernel.
 REWARD_BOUND = 1e-3
 # Of the rewards of texts, tokenised by the exported folder alone, on average.
@@ -25,6 +26,7 @@ def policy_parity(
     answers: Sequence[list[int]],
     own_logps: Sequence[np.ndarray],
     logps: Sequence[np.ndarray],
+    gaps: Sequence[float],
     clusters: Sequence[str],
 ) -> dict:
     """Hold an exported policy against the study's own on the same prompts.
@@ -33,11 +35,13 @@ def policy_parity(
         own_prompts, prompts: each prompt's tokens, the study's and the folder's.
         own_answers, answers: the tokens of the greedy responses.
         own_logps, logps: the log-probability of each token of the study's own response, by either, in nats.
+        gaps: of each of `partings`, by how much the study's token is likelier than the other, in nats.
 
     Returns:
-        {n, same_prompts, same_answers, same_tokens_before, logp_difference, logp_mean_difference, bounds}: shares as estimates;
-        how many tokens of the differing answers are the same before they part, on average, null where none differs; the largest
-        difference of a token's log-probability, and the mean one, without signs.
+        {n, same_prompts, same_answers, same_tokens_before, parting_gap, going_on, logp_difference, logp_mean_difference, bounds}:
+        shares as estimates; how many tokens of the differing answers are the same before they part, on average, and the largest
+        gap, null where none parts; in how many rows one answer ends where the other goes on without having ended otherwise; the
+        largest difference of a token's log-probability, and the mean one, without signs.
     """
     apart = [(a, b) for a, b in zip(own_answers, answers, strict=True) if a != b]
     differences = np.abs(np.concatenate([a - b for a, b in zip(map(np.asarray, own_logps), map(np.asarray, logps), strict=True)]))
@@ -46,15 +50,23 @@ def policy_parity(
         "same_prompts": share([a == b for a, b in zip(own_prompts, prompts, strict=True)], clusters),
         "same_answers": share([a == b for a, b in zip(own_answers, answers, strict=True)], clusters),
         "same_tokens_before": float(np.mean([same_before(a, b) for a, b in apart])) if apart else None,
+        "parting_gap": max(gaps, default=None),
+        "going_on": len(apart) - len(partings(own_answers, answers)),
         "logp_difference": float(differences.max()),
         "logp_mean_difference": float(differences.mean()),
-        "bounds": {"logp_difference": LOGP_BOUND, "same_answers": SAME_ANSWERS, "same_prompts": 1.0},
+        "bounds": {"logp_difference": LOGP_BOUND, "parting_gap": GAP_BOUND, "going_on": 0, "same_prompts": 1.0},
     }
 
 
 def same_before(a: Sequence[int], b: Sequence[int]) -> int:
     """How many tokens two answers share before they part."""
     return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def partings(one: Sequence[Sequence[int]], other: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """The rows whose answers part, and the place where they do; not those of which one is only the other's beginning."""
+    places = [(row, same_before(a, b)) for row, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
+    return [(row, place) for row, place in places if place < min(len(one[row]), len(other[row]))]
 
 
 def reward_parity(
@@ -102,6 +114,8 @@ def beyond(parity: dict) -> list[str]:
     found = []
     for name, bound in parity["bounds"].items():
         value = parity[name]
+        if value is None:  # nothing of the kind was there
+            continue
         is_share = isinstance(value, dict)
         value = value["value"] if is_share else value
         # A comparison that a NaN fails.

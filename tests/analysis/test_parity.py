@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from preference_study.analysis import parity
-from preference_study.analysis.parity import beyond, policy_parity, reward_parity, same_before
+from preference_study.analysis.parity import beyond, partings, policy_parity, reward_parity, same_before
 
 CLUSTERS = ["a", "b", "c", "d", "e"]
 
@@ -17,21 +17,22 @@ def test_a_policys_numbers_by_hand():
         answers=[[7, 8, 1], [7, 8, 2, 1], [6, 1], [5], [4]],
         own_logps=[np.array([-1.0, -2.0]), np.array([-3.0]), np.array([-0.5]), np.array([-0.5]), np.array([-0.25])],
         logps=[np.array([-1.0, -2.5]), np.array([-2.0]), np.array([-0.5]), np.array([-0.5]), np.array([-0.25])],
+        gaps=[0.0625],
         clusters=CLUSTERS,
     )
     assert (found["n"], found["same_prompts"]["value"], found["same_answers"]["value"]) == (5, 0.8, 0.6)
     assert found["same_answers"]["clusters"] == 5
     # The second answers part after two tokens, the last after the one that the shorter has.
-    assert found["same_tokens_before"] == 1.5
+    assert found["same_tokens_before"] == 1.5 and (found["parting_gap"], found["going_on"]) == (0.0625, 1)
     assert found["logp_difference"] == 1.0 and found["logp_mean_difference"] == pytest.approx(1.5 / 6)
-    assert [problem.split(" is ")[0] for problem in beyond(found)] == ["logp_difference", "same_prompts"]
+    assert [problem.split(" is ")[0] for problem in beyond(found)] == ["logp_difference", "going_on", "same_prompts"]
 
 
 def test_policies_that_are_the_same():
     same = [[1, 2], [3]]
     logps = [np.array([-1.0]), np.array([-2.0])]
-    found = policy_parity(same, same, same, same, logps, logps, ["a", "b"])
-    assert found["same_tokens_before"] is None and found["logp_difference"] == 0 and beyond(found) == []
+    found = policy_parity(same, same, same, same, logps, logps, [], ["a", "b"])
+    assert found["same_tokens_before"] is found["parting_gap"] is None and found["logp_difference"] == 0 and beyond(found) == []
 
 
 @pytest.mark.parametrize(("a", "b", "wanted"), [([1, 2, 3], [1, 2, 4], 2), ([1], [2], 0), ([1, 2], [1, 2, 3], 2), ([], [1], 0)])
@@ -68,11 +69,13 @@ def test_no_number_is_beyond_any_bound():
     assert [problem.split(" is ")[0] for problem in beyond(found)] == ["reward_difference"]
 
 
-@pytest.mark.parametrize(("share", "wrong"), [(0.5, False), (0.4, True)])
-def test_half_of_the_answers_may_be_others(share, wrong):
-    count = round(10 * share)
-    own = [[number] for number in range(10)]
-    other = [ids if number < count else [99] for number, ids in enumerate(own)]
-    logps = [np.array([-1.0])] * 10
-    found = policy_parity(own, own, own, other, logps, logps, list("abcdefghij"))
-    assert bool(beyond(found)) == wrong
+@pytest.mark.parametrize(("gap", "wrong"), [(0.5, False), (0.51, True)])
+def test_all_answers_may_part_but_only_between_tokens_that_are_nearly_as_likely(gap, wrong):
+    prompts, logps = [[1], [2]], [np.array([-1.0])] * 2
+    found = policy_parity(prompts, prompts, [[5], [6]], [[7], [8]], logps, logps, [0.0, gap], ["a", "b"])
+    assert found["same_answers"]["value"] == 0 and found["parting_gap"] == gap and bool(beyond(found)) == wrong
+
+
+def test_where_answers_part():
+    one, other = [[1, 2], [1, 2, 3], [4], [5, 6], [7, 8]], [[1, 2], [1, 9, 3], [6], [5], [7, 8, 9]]
+    assert partings(one, other) == [(1, 1), (2, 0)]

@@ -29,31 +29,24 @@ FRESH = """
 import json, sys
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-folder, kind, turns = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+found = {}
+for kind, folder, conversations in json.loads(sys.argv[1]):
+    loader = AutoModelForCausalLM if kind == "policy" else AutoModelForSequenceClassification
+    model = loader.from_pretrained(folder, trust_remote_code=False, use_safetensors=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    found[kind] = []
+    for conversation in conversations:
+        how = {"return_dict": True, "return_tensors": "pt", "add_generation_prompt": kind == "policy"}
+        inputs = tokenizer.apply_chat_template(conversation, **how)
+        with torch.inference_mode():
+            if kind == "policy":
+                written = model.generate(**inputs, max_new_tokens=8)[0, inputs["input_ids"].shape[1]:]
+                found[kind].append(tokenizer.decode(written, skip_special_tokens=True).strip())
+            else:
+                found[kind].append(model(**inputs).logits[0, 0].item())
 assert not [name for name in sys.modules if name.startswith("preference_study")]
-loader = AutoModelForCausalLM if kind == "policy" else AutoModelForSequenceClassification
-model = loader.from_pretrained(folder, trust_remote_code=False, use_safetensors=True)
-tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-found = []
-for conversation in turns:
-    how = {"return_dict": True, "return_tensors": "pt", "add_generation_prompt": kind == "policy"}
-    inputs = tokenizer.apply_chat_template(conversation, **how)
-    with torch.inference_mode():
-        if kind == "policy":
-            written = model.generate(**inputs, max_new_tokens=8)[0, inputs["input_ids"].shape[1]:]
-            found.append(tokenizer.decode(written, skip_special_tokens=True).strip())
-        else:
-            found.append(model(**inputs).logits[0, 0].item())
 print(json.dumps(found))
 """
-
-
-def alone(folder, kind: str, conversations: list) -> list:
-    """What a fresh process, with transformers alone, gets from a folder."""
-    command = [sys.executable, "-I", "-c", FRESH, str(folder), kind, json.dumps(conversations)]
-    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def adapter(model, folder, task: str, head: bool) -> None:
@@ -107,6 +100,21 @@ def exported(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def alone(exported) -> dict[str, list]:
+    """What a fresh process, with transformers alone, gets from both folders: the policy's answers, the rewards of responses."""
+    rows = read_json(exported / "data/responses/generated/base.json")[1:]
+    scored = [[*row["prompt"], {"role": "assistant", "content": row["response"]}] for row in rows]
+    jobs = [
+        ("policy", str(exported / "models/export/policy/dpo"), [asked(prompt) for prompt in PROMPTS]),
+        ("reward", str(exported / "models/export/reward/standard"), scored),
+    ]
+    command = [sys.executable, "-I", "-c", FRESH, json.dumps(jobs)]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.fixture
 def study(exported, monkeypatch):
     """It, to be left as it was found."""
@@ -116,24 +124,22 @@ def study(exported, monkeypatch):
     (exported / "params.yaml").write_text(before)
 
 
-def test_the_policy_answers_in_a_fresh_process_as_the_studys_own(study):
+def test_the_policy_answers_in_a_fresh_process_as_the_studys_own(study, alone):
     wanted = respond(load_causal("models/base", "models/policy/dpo"), load_tokenizer("models/base"), [asked(p) for p in PROMPTS],
                      max_new_tokens=8, batch_size=1)  # fmt: skip
     base = respond(load_causal("models/base"), load_tokenizer("models/base"), [asked(p) for p in PROMPTS],
                    max_new_tokens=8, batch_size=1)  # fmt: skip
-    found = alone(study / "models/export/policy/dpo", "policy", [asked(p) for p in PROMPTS])
-    assert found == [answer.text for [answer] in wanted] != [answer.text for [answer] in base]
+    assert alone["policy"] == [answer.text for [answer] in wanted] != [answer.text for [answer] in base]
 
 
-def test_the_reward_model_scores_in_a_fresh_process_as_the_studys_own(study):
+def test_the_reward_model_scores_in_a_fresh_process_as_the_studys_own(study, alone):
     rows = read_json("data/responses/generated/base.json")[1:]
-    conversations = [[*row["prompt"], {"role": "assistant", "content": row["response"]}] for row in rows]
     table = pd.DataFrame(rows)
     table = table.assign(chosen=table["response"], rejected=table["response"])
     sequences = [p.prompt_ids + p.chosen_ids for p in encode_pairs(load_tokenizer("models/base"), table, 96)]
     own = load_reward("models/base", "models/reward/standard").float()
     wanted = rewards(own, sequences, max_batch=1, max_padded=99)
-    found = alone(study / "models/export/reward/standard", "reward", conversations)
+    found = alone["reward"]
     assert found == pytest.approx(wanted, abs=1e-4) and len(set(found)) == len(found)
 
 
@@ -201,6 +207,29 @@ def test_an_adapter_that_was_not_merged_is_an_error(study, monkeypatch):
         stages.export_policy, "write_policy", lambda folder, model, *others: write(folder, load_causal("models/base"), *others)
     )
     with pytest.raises(BadModel, match="logp_difference"):
+        stages.export_policy.main("dpo")
+
+
+def test_another_end_of_the_turn_is_an_error(study, monkeypatch):
+    """Everything is said to end an answer: each is one token long, and so the beginning of the study's."""
+    write = stages.export_policy.write_policy
+
+    def ending_at_once(folder, model, *others):
+        write(folder, model, *others)
+        settings = read_json(folder / "generation_config.json")
+        write_json(folder / "generation_config.json", settings | {"eos_token_id": list(range(1, model.config.vocab_size))})
+
+    monkeypatch.setattr(stages.export_policy, "write_policy", ending_at_once)
+    with pytest.raises(BadModel, match=r"going_on is [1-5], at most 0 is allowed"):
+        stages.export_policy.main("dpo")
+
+
+def test_answers_that_take_unlikely_turns_are_an_error(study, monkeypatch):
+    answers = stages.export_policy.PlainPolicy.answers
+    monkeypatch.setattr(
+        stages.export_policy.PlainPolicy, "answers", lambda self, *given: [[2, *ids[1:]] for ids in answers(self, *given)]
+    )
+    with pytest.raises(BadModel, match=r"parting_gap is \d+\.\d+, at most 0.5 is allowed"):
         stages.export_policy.main("dpo")
 
 
