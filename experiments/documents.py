@@ -414,13 +414,13 @@ def judges() -> str:
         "prefers the gold response",
         "win rate in truth, prediction-powered",
     ]
-    agree = found["agreement"]
+    of_pairs, of_responses = (found["agreement"][of]["all"] for of in ("pairs", "responses"))
+    differ = found["disagreements"]
     told = (
-        f"Krippendorff's alpha of all: {with_interval(agree['pairs']['all'])} on {agree['pairs']['all']['n']} validation pairs, "
-        f"{with_interval(agree['responses']['all'])} on {agree['responses']['all']['n']} responses; on "
-        f"{found['disagreements']['cases']} of {found['disagreements']['of']} responses one judge is for the policy's and another "
-        f"for base's. Win rate in truth, of all prompts: {with_interval(corrected['truth'])}; of the {corrected['labels']} labels "
-        f"alone {with_interval(corrected['labels_alone'])}."
+        f"Krippendorff's alpha of all: {with_interval(of_pairs)} on {of_pairs['n']} validation pairs, "
+        f"{with_interval(of_responses)} on {of_responses['n']} responses; on {differ['cases']} of {differ['of']} responses one "
+        "judge is for the policy's and another for base's. Win rate in truth, of all prompts: "
+        f"{with_interval(corrected['truth'])}; of the {corrected['labels']} labels alone {with_interval(corrected['labels_alone'])}."
     )
     return f"{table(heads, rows)}\n\n{wrapped(told)}"
 
