@@ -415,12 +415,13 @@ def judges() -> str:
         "win rate in truth, prediction-powered",
     ]
     of_pairs, of_responses = (found["agreement"][of]["all"] for of in ("pairs", "responses"))
+    truth, alone = with_interval(corrected["truth"]), with_interval(corrected["labels_alone"])
     differ = found["disagreements"]
     told = (
         f"Krippendorff's alpha of all: {with_interval(of_pairs)} on {of_pairs['n']} validation pairs, "
         f"{with_interval(of_responses)} on {of_responses['n']} responses; on {differ['cases']} of {differ['of']} responses one "
-        "judge is for the policy's and another for base's. Win rate in truth, of all prompts: "
-        f"{with_interval(corrected['truth'])}; of the {corrected['labels']} labels alone {with_interval(corrected['labels_alone'])}."
+        f"judge is for the policy's and another for base's. Win rate in truth, of all prompts: {truth}; of the "
+        f"{corrected['labels']} labels alone {alone}."
     )
     return f"{table(heads, rows)}\n\n{wrapped(told)}"
 
