@@ -45,7 +45,7 @@ def main(method: str) -> None:
     rows = {name: answers_of(annotations, key, name, base["cluster"]) for name, key in keys.items()}
     reward = read_json("metrics/policies.json")[method]["against_base"]["verdict"]["reward"]
     smallest = params.verdict.smallest_difference.win_rate
-    found = analyse_people(rows, method, keys[method], votes, truth, reward, smallest, params.seed)
+    found = analyse_people(rows, method, keys[method], votes, truth, base["cluster"], reward, smallest, params.seed)
     if not found["annotators"]:
         print(f"{method}: nobody has answered; people's exports go into data/annotations/")
     write_json(f"metrics/people/{method}.json", found)

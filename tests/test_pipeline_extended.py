@@ -56,6 +56,8 @@ def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(finished):
     (repository / "tiny/bench.jsonl").write_bytes(lines(*rows, rows[1] | {"label": 3}))
     change(repository, benchmarks=[{"name": "bar", "file": "tiny/bench.jsonl"}])
     change(repository, export={"policies": ["rloo"], "reward_models": ["standard"]})
+    others = [{"name": "second", "kind": "cross_fitted"}, {"name": "asked", "kind": "language_model", "model": "base"}]
+    change(repository, judges=others)
     ran = stages_run(run(repository, "dvc", "repro"))
     alone = {
         f"{stage}@{method}" for stage in ("judge_for", "train_policy", "measure_kl", "generate") for method in ("rloo", "hinge")
@@ -63,7 +65,10 @@ def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(finished):
     alone |= {"check", "train_reward@twins", "stress_reward@twins", "compare_stress", "compare_variants", "score_responses"}
     alone |= {"prepare_benchmark@benchmark0", "compare_benchmarks@benchmark0"}
     alone |= {f"score_benchmarks@{variant}-benchmark0" for variant in measured}
-    alone |= {"export_policy@rloo", "export_reward@standard"}
+    alone |= {"export_policy@rloo", "export_reward@standard", "compare_judges"}
+    alone |= {
+        f"{stage}@judge{n}" for stage in ("prepare_judge", "train_judge", "ask_endpoint", "ask_judge") for n in range(len(others))
+    }
     assert ran == alone | {
         "compare_policies",
         "compare_methods",
@@ -91,7 +96,24 @@ def test_a_method_and_a_variant_more_are_a_file_and_a_section_each(finished):
     # The first response has n words, the second one; they are as long where n is 1, and the second is longer where n is 0.
     longer = sum(0.5 if n == 1 else (n > 1) == (n % 2 == 0) for n in range(12)) / 12
     assert bar["judges"]["the longer wins"]["accuracy"]["overall"]["value"] == longer
+    judges = json.loads((repository / "metrics/judges.json").read_text())
+    assert {name: judge["kind"] for name, judge in judges["judges"].items()} == {
+        "standard": "own", "second": "cross_fitted", "asked": "language_model",
+    }  # fmt: skip
+    policies = json.loads((repository / "metrics/policies.json").read_text())
+    for method in ("dpo", "rloo", "hinge"):
+        own, told = judges["judges"]["standard"]["policies"][method], policies[method]["against_base"]
+        assert [own[key] for key in ("wins", "losses", "ties", "win_rate")] == [
+            told[key] for key in ("wins", "losses", "ties", "win_rate")
+        ]
+        assert judges["judges"]["asked"]["policies"][method]["win_rate"]["n"] == 12
+    of_pairs = json.loads((repository / "metrics/reward.json").read_text())["accuracy"]
+    assert judges["judges"]["standard"]["pairs"]["accuracy"] == of_pairs and judges["judges"]["asked"]["pairs"]["position"]
+    second = json.loads((repository / "data/judgements/second.json").read_text())
+    assert 0 < second["train_pairs"] <= 16 and (len(second["pairs"]), len(second["responses"])) == (20, 36)
     page = (repository / "reports/index.html").read_text()
+    section = page.split('<section id="judges"')[1].split("</section>")[0]
+    assert all(f'<th scope="row">{name}</th>' in section for name in ("standard", "second", "asked"))
     assert 'id="benchmarks"' in page and "twins (worst)" in page.split('id="benchmarks"')[1].split("</section>")[0]
     assert "Hinge" in page and "twins (worst)" in page
     listed = run(repository, sys.executable, "-m", "preference_study.methods")

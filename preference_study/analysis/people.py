@@ -6,6 +6,7 @@ import krippendorff
 import numpy as np
 import pandas as pd
 
+from preference_study.analysis.correction import corrected
 from preference_study.analysis.evidence import win_rate_evidence
 from preference_study.analysis.statistics import bootstrapped, holm_in_place, share, sign_test
 from preference_study.analysis.verdicts import by_people
@@ -172,6 +173,29 @@ def _with_truth(points: pd.Series, vote: pd.Series, true: pd.Series, clusters: p
     return _share(sides[differ], clusters[differ])
 
 
+def corrected_rate(rows: pd.DataFrame, votes: pd.Series, clusters: pd.Series) -> dict | None:
+    """A judge's win rate on all prompts, corrected by what people said of some.
+
+    Args:
+        rows: from `answers_of`; people must have seen a random sample of the prompts.
+        votes: the judge's, a column of `blind.opinions`.
+        clusters: by prompt id.
+
+    Returns:
+        {labels, uncorrected, rogan_gladen, prediction_powered, power_tuned}: how many prompts people answered, of several answers
+        the mean; the judge's own rate; the corrections of `analysis.correction.corrected`. None where people answered fewer than
+        two prompts, or all of them.
+    """
+    votes = votes.dropna()
+    answered = rows[rows["again"].isna()].dropna(subset="point")
+    labels = votes.index.to_series().map(answered.groupby("id")["point"].mean()).astype(float)
+    known, numbers = int(labels.notna().sum()), clusters.loc[votes.index].to_numpy()
+    if known < 2 or known == len(labels):
+        return None
+    found = {"labels": known, "uncorrected": share(votes.to_numpy(), numbers)}
+    return found | corrected(votes.to_numpy(), labels.to_numpy(), numbers)
+
+
 def tested(rows: pd.DataFrame, smallest: float) -> dict:
     """The test that people prefer neither, and the one that what they prefer is smaller than matters; not corrected yet.
 
@@ -195,6 +219,7 @@ def analyse_people(
     key: dict,
     votes: pd.DataFrame,
     truth: pd.Series,
+    clusters: pd.Series,
     reward: str | None,
     smallest: float,
     seed: int,
@@ -205,16 +230,21 @@ def analyse_people(
         rows: by method that people are asked about, from `answers_of`: the tests of all are a family (Holm).
         method: the one that is described.
         key, votes, truth, seed: as `describe` takes them.
+        clusters: by prompt id.
         reward: the verdict by reward on the method.
         smallest: as `tested` takes it.
 
     Returns:
-        What `describe` says and, where somebody answered, test, evidence and verdict.
+        What `describe` says and, where somebody answered, test, evidence and verdict; and per judge `corrected`, from
+        `corrected_rate`, null where people saw no random sample.
     """
     tests = {name: found for name, table in rows.items() if (found := tested(table, smallest))}
     holm_in_place((found["test"], "p") for found in tests.values())
     holm_in_place((found["evidence"], "p_equivalent") for found in tests.values())
     found = describe(rows[method], key, votes, truth, seed) | tests.get(method, {})
     if method in tests:
-        found["verdict"] = by_people(method, found, len(tests), key["which"] == "random", reward)
+        sampled = key["which"] == "random"
+        found["verdict"] = by_people(method, found, len(tests), sampled, reward)
+        for name, judge in found["judges"].items():
+            judge["corrected"] = corrected_rate(rows[method], votes[name], clusters) if sampled else None
     return found

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preference_study.analysis.people import alpha, analyse_people, answers_of, counted, describe, self_agreement
+from preference_study.analysis.people import alpha, analyse_people, answers_of, corrected_rate, counted, describe, self_agreement
 from preference_study.analysis.statistics import share
 from preference_study.analysis.verdicts import against_reward, by_people
 from preference_study.annotations import COLUMNS
@@ -21,7 +21,7 @@ KEY = {
         {"case": "c6", "id": "p2", "first": "base", "again": "c2"},
     ],
 }  # fmt: skip
-CLUSTERS = pd.Series({"p1": "k1", "p2": "k1", "p3": "k2", "p4": "k3"})
+CLUSTERS = pd.Series({"p1": "k1", "p2": "k1", "p3": "k2", "p4": "k3", "p5": "k4"})
 PROMPTS = ["p4", "p2", "p1", "p3", "p5"]  # as the case browser has them
 
 
@@ -112,18 +112,41 @@ def test_self_agreement_is_within_a_person(rows):
     assert found.to_dict("list") == {"annotator": ["Ann", "Bob"], "cluster": ["k1", "k1"], "same": [True, False]}
 
 
+def test_a_judges_rate_corrected_by_answers_by_hand(rows):
+    """People say one half of p1, 0 of p2, three quarters of p3 and 1 of p4: means of first showings; of p5 they say nothing."""
+    found = {name: corrected_rate(rows, VOTES[name], CLUSTERS) for name in VOTES}
+    own, other = found["reward model"], found["other"]
+    assert (own["labels"], own["uncorrected"]["value"], own["uncorrected"]["clusters"]) == (4, pytest.approx(0.7), 4)
+    # 1 on p5; and label minus judge is 1, -1, -0.5 and 0.25 on p4, p2, p1 and p3.
+    assert own["prediction_powered"]["value"] == pytest.approx(1 - 0.25 / 4)
+    assert (other["labels"], other["uncorrected"]["value"]) == (2, pytest.approx(1 / 3))
+    assert other["prediction_powered"]["value"] == pytest.approx(0 + (0.5 - 0.25) / 2)
+    assert found["nobody's"] is None and corrected_rate(rows, VOTES["reward model"].drop("p5"), CLUSTERS) is None
+    assert corrected_rate(rows[rows["id"] == "p1"], VOTES["reward model"], CLUSTERS) is None
+
+
+@pytest.mark.usefixtures("few_resamples")
+def test_only_a_sample_corrects_a_judge(rows):
+    judges = {}
+    for which in ("random", "disagreement"):
+        found = analyse_people({"dpo": rows}, "dpo", KEY | {"which": which}, VOTES, TRUTH, CLUSTERS, "better", 0.1, 1)
+        judges[which] = {name: judge["corrected"] for name, judge in found["judges"].items()}
+    assert judges["random"] == {name: corrected_rate(rows, VOTES[name], CLUSTERS) for name in VOTES}
+    assert judges["disagreement"] == {name: None for name in VOTES}
+
+
 @pytest.mark.usefixtures("few_resamples")
 def test_without_truth_and_answers():
     none = answers_of(annotations(), KEY, "dpo", CLUSTERS)
-    found = analyse_people({"dpo": none}, "dpo", KEY, VOTES, TRUTH, "better", 0.1, 1)
+    found = analyse_people({"dpo": none}, "dpo", KEY, VOTES, TRUTH, CLUSTERS, "better", 0.1, 1)
     assert found == {
         "study": "s", "which": "random", "cases": 4, "repeats": 2, "annotators": [], "comments": [], "win_rate": None,
     }  # fmt: skip
     skipped = answers_of(annotations(("Ann", "c1", "skip")), KEY, "dpo", CLUSTERS)
-    found = analyse_people({"dpo": skipped}, "dpo", KEY, VOTES, TRUTH, "better", 0.1, 1)
+    found = analyse_people({"dpo": skipped}, "dpo", KEY, VOTES, TRUTH, CLUSTERS, "better", 0.1, 1)
     assert found["win_rate"] is None and "verdict" not in found and found["annotators"][0]["skipped"] == 1
     one = answers_of(annotations(("Ann", "c1", "1")), KEY, "dpo", CLUSTERS)
-    found = analyse_people({"dpo": one}, "dpo", KEY, VOTES, TRUTH * NAN, "better", 0.1, 1)
+    found = analyse_people({"dpo": one}, "dpo", KEY, VOTES, TRUTH * NAN, CLUSTERS, "better", 0.1, 1)
     assert found["truth"] is None and found["agreement"] is None and found["self_agreement"] is None
     assert found["verdict"]["people"] == "inconclusive" and found["verdict"]["against_reward"] == "leaves open"
     assert "1 answers of 1 person to 1 prompts" in found["verdict"]["sentence"]
@@ -182,7 +205,7 @@ def of_wins(wins: int, losses: int, method: str = "dpo") -> pd.DataFrame:
 def verdict_of(tables: dict, reward: str | None = "better", which: str = "random") -> dict:
     ids = [f"p{i}" for i in range(500)]
     votes, truth = pd.DataFrame({"reward model": NAN}, ids), pd.Series(NAN, ids)
-    return analyse_people(tables, "dpo", KEY | {"which": which}, votes, truth, reward, 0.1, 1)
+    return analyse_people(tables, "dpo", KEY | {"which": which}, votes, truth, pd.Series(ids, ids), reward, 0.1, 1)
 
 
 @pytest.mark.usefixtures("few_resamples")

@@ -234,7 +234,7 @@ def people_outputs(folder: Path, method: str) -> None:
     ]
     answers = answers_of(pd.DataFrame(said, columns=COLUMNS), key, method, base["cluster"])
     reward = read_json(folder / "metrics/policies.json")[method]["against_base"]["verdict"]["reward"]
-    found = analyse_people({method: answers}, method, key, votes, truth, reward, 0.1, seed=1)
+    found = analyse_people({method: answers}, method, key, votes, truth, base["cluster"], reward, 0.1, seed=1)
     write_json(folder / f"metrics/people/{method}.json", found)
 
 

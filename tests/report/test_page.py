@@ -418,8 +418,10 @@ def test_what_people_say(tmp_path):
     _, *judges = starting(sections, "Judges of IPO beside people")
     assert [row[0] for row in judges] == ["reward model", "other &lt;judge&gt;", "the truth (gold)"]
     for row, numbers in zip(judges, [*found["judges"].values(), found["truth"] | {"where_truth_differs": None}], strict=True):
-        for cell, name in zip(row[1:], ("share", "alpha", "where_truth_differs"), strict=True):
-            told = with_interval(numbers[name]).replace("-", "−") if numbers[name] else "–"
+        corrected = numbers.get("corrected") or {"uncorrected": None, "power_tuned": None}
+        for cell, name in zip(row[1:], ("share", "alpha", "uncorrected", "power_tuned", "where_truth_differs"), strict=True):
+            number = (numbers | corrected)[name]
+            told = with_interval(number).replace("-", "−") if number else "–"
             assert cell.startswith(told), (row, name)
     _, *people = starting(sections, "Who answered about IPO")
     assert [row[1:] for row in people] == [
