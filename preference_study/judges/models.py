@@ -23,7 +23,6 @@ from preference_study.judges.pairwise import LABELS, both_orders, questions
 from preference_study.models.batching import batches_by_length, map_batches
 from preference_study.models.checks import HEAD, check_files, check_loaded, chosen_template, fixed_template, rendered
 from preference_study.models.language_models import compute_dtype, device, loading, padded, positions_of, rewards
-from preference_study.models.reward_models import encode_responses
 from preference_study.models.tokens import encode_pairs
 
 
@@ -53,7 +52,7 @@ def load(kind: type, settings: dict[str, Any]) -> tuple[PreTrainedModel, PreTrai
         tokenizer.chat_template = fixed_template(
             chosen_template(tokenizer, None), date.fromisoformat(settings["date"]), settings["template_arguments"]
         )
-    except Exception as error:  # files that others wrote, read by libraries that raise what they like
+    except (Exception, BadModel) as error:  # files that others wrote, read by libraries that raise what they like
         raise BadModel(f"{problem}: {error or type(error).__name__}") from None
     return model.to(device()).eval(), tokenizer
 
@@ -86,26 +85,26 @@ def encode_cases(
         The sequences of the responses and of the others, and in how many cases something had to be shortened: those are written
         as this study writes its own.
     """
-    of_pairs = (table["set"] == "pairs").to_numpy()
-    sides = {"chosen": table["response"], "rejected": table["other"]}
-    pairs = encode_pairs(tokenizer, table.assign(**sides)[of_pairs], max_length)
-    found = {side: np.empty(len(table), dtype=object) for side in sides}
-    shortened = np.zeros(len(table), dtype=bool)
-    shortened[of_pairs] = [pair.truncated for pair in pairs]
-    for side in sides:
-        found[side][of_pairs] = _objects([pair.prompt_ids + getattr(pair, f"{side}_ids") for pair in pairs])
-        # A policy's response and base's are scored each by itself, as the study's own judge scores them.
-        alone = table[~of_pairs].assign(response=sides[side][~of_pairs])
-        found[side][~of_pairs] = _objects(encode_responses(tokenizer, alone, max_length))
-    whole = {side: _whole(tokenizer, table, texts) for side, texts in sides.items()}
-    for side in sides:
-        for number, ids in enumerate(whole[side]):
-            if len(ids) > max_length:
-                shortened[number] = True
+    texts = {"chosen": table["response"], "rejected": table["other"]}
     if until == "template":
-        for number in np.flatnonzero(~shortened):
-            for side in sides:
-                found[side][number] = whole[side][number]
+        whole = {side: _whole(tokenizer, table, text) for side, text in texts.items()}
+        shortened = np.array([len(one) > max_length or len(two) > max_length for one, two in zip(*whole.values(), strict=True)])
+    else:
+        whole, shortened = None, np.zeros(len(table), dtype=bool)
+    of_pairs = (table["set"] == "pairs").to_numpy()
+    found = {side: np.empty(len(table), dtype=object) for side in texts}
+    # A pair's prompt is shortened so that both have room. A policy's response and base's are read each by itself, as the study's
+    # own judge reads them.
+    for rows, sides in ((of_pairs, tuple(texts)), (~of_pairs, ("chosen",)), (~of_pairs, ("rejected",))):
+        some = table[rows].assign(chosen=texts[sides[0]][rows], rejected=texts[sides[-1]][rows])
+        encoded = encode_pairs(tokenizer, some, max_length)
+        if until == "eos":
+            shortened[rows] |= [pair.truncated for pair in encoded]
+        for side in sides:
+            found[side][rows] = _objects([pair.prompt_ids + getattr(pair, f"{side}_ids") for pair in encoded])
+    if whole is not None:
+        for side in texts:
+            found[side][~shortened] = _objects([ids for ids, short in zip(whole[side], shortened, strict=True) if not short])
     return list(found["chosen"]), list(found["rejected"]), int(shortened.sum())
 
 
