@@ -401,6 +401,7 @@ def judges() -> str:
                     said["reward"] + (f" ({said['reward_would_be']})" if said["reward_would_be"] else ""),
                     with_interval(compared["agrees_with_gold"]),
                     with_interval(corrected["prediction_powered"]),
+                    with_interval(corrected["power_tuned"]),
                 ]
             )
     heads = [
@@ -413,6 +414,7 @@ def judges() -> str:
         "verdict (what it would be)",
         "prefers the gold response",
         "win rate in truth, prediction-powered",
+        "the same, power-tuned",
     ]
     of_pairs, of_responses = (found["agreement"][of]["all"] for of in ("pairs", "responses"))
     truth, alone = with_interval(corrected["truth"]), with_interval(corrected["labels_alone"])
