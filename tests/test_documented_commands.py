@@ -83,7 +83,7 @@ def test_the_long_grids_can_be_queued_and_their_programs_say_what_they_do(finish
             assert "Queued experiment" in type_in(folder, activate, line, "dvc queue remove --queued")
         for line in programs:
             assert "usage:" in type_in(folder, activate, f"{line.split('#')[0].split(' --output')[0]} --help")
-    for target in ("sweep", "methods", "robustness"):
+    for target in ("sweep", "methods", "robustness", "export"):
         assert "dvc exp run" in type_in(folder, f"make --dry-run {target}")
 
 
