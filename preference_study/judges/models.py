@@ -53,7 +53,7 @@ def load(kind: type, settings: dict[str, Any]) -> tuple[PreTrainedModel, PreTrai
         tokenizer.chat_template = fixed_template(
             chosen_template(tokenizer, None), date.fromisoformat(settings["date"]), settings["template_arguments"]
         )
-    except Exception as error:  # files that others wrote, read by libraries that raise what they like
+    except (Exception, BadModel) as error:  # files that others wrote, read by libraries that raise what they like
         raise BadModel(f"{problem}: {error or type(error).__name__}") from None
     return model.to(device()).eval(), tokenizer
 
