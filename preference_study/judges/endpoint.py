@@ -46,7 +46,8 @@ def read_asked(path: str | Path) -> dict[str, dict]:
         BadInput: another line is not whole.
     """
     path = Path(path)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    # Bytes: a line may be cut within a character, and texts hold characters that str.splitlines takes for a line's end.
+    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
     found = {}
     for number, line in enumerate(lines, start=1):
         try:
@@ -62,13 +63,37 @@ def append(path: str | Path, rows: Iterable[dict], key: str | None) -> None:
     """Add rows to a file of JSON lines, on the disk when this returns; the key stands in none of them."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    # What a killed run left of a line would make one with the first of these.
-    broken = path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n")
-    with path.open("a", encoding="utf-8") as file:
-        file.write(without_key("\n" * bool(broken) + text, key))
+    with path.open("ab+") as file:
+        # Of a line that a killed run left unfinished the whole is taken out: in the middle of the file it would be refused.
+        file.seek(0)
+        rest = file.read().rpartition(b"\n")[2]
+        if rest and not _whole(rest):
+            file.truncate(file.tell() - len(rest))
+        elif rest:
+            file.write(b"\n")
+        for row in rows:
+            # Not in the digest that stands beside them.
+            line = json.dumps(row | {name: _hidden(row[name], key) for name in ("asked", "answer")}, ensure_ascii=False)
+            # Half of a character, which some endpoints give, can stand in a file only as JSON escapes it.
+            file.write(line.encode("utf-8", errors="backslashreplace") + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _whole(line: bytes) -> bool:
+    try:
+        return "key" in json.loads(line)
+    except (ValueError, TypeError):
+        return False
+
+
+def _hidden(value: Any, key: str | None) -> Any:
+    """A value whose texts are without the key. Names stay: a local server's key may be a common word."""
+    if isinstance(value, dict):
+        return {name: _hidden(own, key) for name, own in value.items()}
+    if isinstance(value, list):
+        return [_hidden(own, key) for own in value]
+    return without_key(value, key) if isinstance(value, str) else value
 
 
 def without_key(text: str, key: str | None) -> str:
@@ -108,7 +133,7 @@ def asker(settings: dict[str, Any], key: str | None) -> Ask:
 
     def ask(asked: dict) -> dict:
         answer = client.chat.completions.create(**asked)
-        if not answer.choices:
+        if not getattr(answer, "choices", None):  # of a web page the client makes a text
             raise BadInput(f"{settings['base_url']}: an answer without choices; is it OpenAI-compatible?")
         choice = answer.choices[0]
         first = choice.logprobs.content[0] if choice.logprobs and choice.logprobs.content else None

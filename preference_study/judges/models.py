@@ -139,10 +139,9 @@ def judge_by_rewards(
     if model.config.pad_token_id is None:  # then the reward is read at the last token, which no padding may be
         model.config.pad_token_id = unused_token(sequences, len(tokenizer))
     scores = dict(zip(sequences, rewards(model, [list(ids) for ids in sequences], **batching), strict=True))
-    if bad := [table["id"].iloc[n] for n, ids in enumerate(chosen) if not np.isfinite(scores[tuple(ids)])]:
-        raise BadModel(
-            f"the reward of the response to {bad[0]} is no number, and those of {len(bad) - 1} more: take another model"
-        )
+    sides = zip(table["id"], chosen, rejected, strict=True)
+    if bad := [id for id, *both in sides if not np.isfinite([scores[tuple(ids)] for ids in both]).all()]:
+        raise BadModel(f"the reward of a response to {bad[0]} is no number, and of {len(bad) - 1} more: take another model")
     own, other = ([scores[tuple(ids)] for ids in side] for side in (chosen, rejected))
     return table.assign(preference=by_rewards(own, other)), shortened
 

