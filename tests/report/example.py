@@ -19,6 +19,7 @@ from preference_study.analysis import statistics
 from preference_study.analysis.best_of_n import compare_best_of_n
 from preference_study.analysis.groups import compare_groups
 from preference_study.analysis.judge import right_to_judge
+from preference_study.analysis.judges import compare_judges, disagreements
 from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
 from preference_study.analysis.people import analyse_people, answers_of
 from preference_study.analysis.policies import compare_policies
@@ -31,6 +32,7 @@ from preference_study.analysis.variants import compare_variants
 from preference_study.annotations import COLUMNS
 from preference_study.artifacts import read_json, write_csv, write_json, write_png
 from preference_study.blind import draw, opinions
+from preference_study.judges import own_judgement
 from preference_study.methods import display_name
 from preference_study.report import figures
 from preference_study.texts.gold import with_truth
@@ -182,6 +184,32 @@ def scored_pairs(rng: np.random.Generator, pairs: int = 40) -> pd.DataFrame:
     return scored
 
 
+def judges_outputs(folder: Path, methods: list[str], rows: list[dict], scored: pd.DataFrame, rng: np.random.Generator) -> None:
+    """metrics/judges.json and data/disagreements.csv of such responses: the study's own judge, one that guesses, and an endpoint
+    that mostly takes what stands first and has some of them alone."""
+    table = pd.DataFrame(rows)
+    table = with_truth(table.assign(words=[len(words(text)) for text in table["response"]]))
+    answers = {policy: table[table["policy"] == policy].set_index("id") for policy in ("base", *methods)}
+    pairs = scored.assign(id=[f"v{n}" for n in range(len(scored))])
+    own = own_judgement("standard", table, pairs, methods)
+
+    def other(name: str, kind: str, orders: bool, share: float, **counts: int) -> dict:
+        made = {"name": name, "kind": kind, **counts}
+        for of in ("responses", "pairs"):
+            made[of] = [{key: row[key] for key in row if key != "preference"} for row in own[of] if rng.random() < share]
+            for row in made[of]:
+                first, second = rng.uniform(0.45, 1), rng.uniform(0, 0.55)
+                row["preference"] = (first + second) / 2 if orders else rng.random()
+                row |= {"as_first": first, "as_second": second} if orders else {}
+        return made
+
+    judged = [own, other("guesses", "cross_fitted", False, 1, shortened=3, train_pairs=17)]
+    judged.append(other("asked", "endpoint", True, 0.8, questions=96, unanswered=7))
+    margins = {"tfidf": -scored["chosen_words"].to_numpy(), "probe": np.zeros(len(scored))}
+    write_json(folder / "metrics/judges.json", compare_judges(judged, pairs.set_index("id"), answers, margins, 0.1, seed=1))
+    write_csv(folder / "data/disagreements.csv", disagreements(judged, answers))
+
+
 def stress_outputs(folder: Path, scored: pd.DataFrame, rng: np.random.Generator) -> None:
     """metrics/stress.json and plots/stress/ of pairs whose rewards each perturbation changes a little, the last one much."""
     rewards = scored[["cluster", "chosen_reward", "rejected_reward"]].assign(id=[str(i) for i in range(len(scored))])
@@ -320,6 +348,7 @@ def _example(names: tuple[str, ...], prompts: int, sandbox: bool, whole: bool) -
         analysis["keywords"] = {"favoured": FILLER[:9], "training": FILLER[2:11], "shared": FILLER[2:9]}
         write_json(folder / "metrics/reward_analysis.json", analysis)
         stress_outputs(folder, scored, np.random.default_rng(6))
+        judges_outputs(folder, methods, rows, scored, np.random.default_rng(8))
         variants_outputs(folder, scored, np.random.default_rng(7))
         word_tables(folder / "plots/reward", ["favoured", "other", "training set"], "favoured against other")
         word_tables(folder / "plots/policies", ["base", *methods, "training set"], f"{methods[0]} against base")

@@ -383,6 +383,56 @@ def test_a_row_for_each_reward_model(tmp_path):
     assert [row[0] for row in ensemble[1:3]] == ["none", next(iter(PERTURBATIONS))]
 
 
+def test_every_judge_has_its_row(tmp_path):
+    """Each number from its own judge; what a judge has not is a dash; texts of models are texts."""
+    write_example(tmp_path, ["dpo", "ipo"])
+    page = page_of(tmp_path, ["dpo", "ipo"])
+    numbers, found = read_json(tmp_path / "metrics/judges.json"), tables(page, "judges")
+    header, *rows = starting(found, "Judges on the validation pairs")
+    assert [row[:2] for row in rows] == [["standard", "the study’s own"], ["guesses", "cross fitted"], ["asked", "endpoint"]]
+    for name, row in zip(("standard", "guesses", "asked"), rows, strict=True):
+        own = numbers["judges"][name]["pairs"]
+        assert row[2].startswith(f"{with_interval(own['accuracy'])} n = {own['accuracy']['n']} pairs")
+        keys = ("accuracy_longer_chosen", "accuracy_shorter_chosen", "prefers_longer")
+        assert row[3:6] == [with_interval(own[key]) for key in keys]
+        assert ("no better than chance" in row[2]) == (own["accuracy"]["low"] <= 0.5 <= own["accuracy"]["high"])
+        assert row[8] == ("yes" if own["right_to_judge"]["holds"] else "no")
+    assert header[6:8] == ["Takes what stands first", "The same in both orders"] and rows[0][6:8] == rows[1][6:8] == ["–", "–"]
+    assert rows[2][6:8] == [
+        with_interval(numbers["judges"]["asked"]["pairs"]["position"][key]) for key in ("first", "consistent")
+    ]
+    verdicts = starting(found, "The verdict of each judge")[1:]
+    assert [row[:2] for row in verdicts] == [[judge, p] for judge in ("standard", "guesses", "asked") for p in ("DPO", "IPO")]
+    asked_of = numbers["judges"]["asked"]["policies"]["ipo"]
+    assert verdicts[5][2].startswith(with_interval(asked_of["win_rate"])) and verdicts[5][3:5] == [
+        with_interval(asked_of["win_rate_length_controlled"]), p_value(asked_of["tests"][0]["p_holm"]),
+    ]  # fmt: skip
+    assert verdicts[5][5].startswith("withheld; it would have said: ") and verdicts[5][6] == with_interval(
+        asked_of["agrees_with_gold"]
+    )
+    rates = starting(found, "Win rates corrected by the truth")[6]
+    corrected = asked_of["corrected"]
+    assert (
+        rates[:2] == ["asked", "IPO"] and rates[6] == f"{with_interval(corrected['labels_alone'])} {corrected['labels']} labels"
+    )
+    keys = ("uncorrected", "rogan_gladen", "prediction_powered", "power_tuned")
+    wanted = ["–" if corrected[key]["value"] is None else with_interval(corrected[key]) for key in keys]
+    assert rates[2:6] == wanted and rates[7] == with_interval(corrected["truth"]) and len({*rates[2:]}) >= 5
+    agree = starting(found, "Agreement of judges")
+    assert [row[0] for row in agree[1:]] == ["all", "standard and guesses", "standard and asked", "guesses and asked"]
+    two = [numbers["agreement"][of]["two"][2] for of in ("responses", "pairs")]
+    assert [cell.replace("−", "-") for cell in agree[4][1:]] == [
+        with_interval(one[key]) for one in two for key in ("alpha", "same")
+    ]
+    apart = starting(found, "Where judges lie furthest apart")
+    assert len(apart) == 11 and apart[0][-4:] == ["standard", "guesses", "asked", "Gold"]
+    assert "asked named no answer to 7 of 96 questions" in page and "guesses read 3 cases shortened" in page
+    assert "<script>window.injected" not in page
+
+    write_json(tmp_path / "metrics/judges.json", {})
+    assert 'id="judges"' not in page_of(tmp_path, ["dpo", "ipo"])
+
+
 def test_the_truth_along_best_of_n(tmp_path):
     write_example(tmp_path, ["dpo"])
     found = tables(page_of(tmp_path, ["dpo"]), "best_of_n")
