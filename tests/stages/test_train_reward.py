@@ -196,7 +196,7 @@ def test_members_differ_by_seed_and_are_centred_on_training_pairs(folder, monkey
         return [(len(asked) + 1.0, len(asked) + 2.0), (len(asked) + 6.0, len(asked) + 11.0)]
 
     monkeypatch.setattr(stages.train_reward, "train_one", train_one)
-    monkeypatch.setattr(stages.train_reward, "load_reward", lambda base, where: (base, where))
+    monkeypatch.setattr(stages.train_reward, "load_reward", lambda base, where: (base, str(where)))
     monkeypatch.setattr(stages.train_reward, "use_kept", lambda model, kept: None)
     monkeypatch.setattr(stages.train_reward, "pair_rewards", scores)
     monkeypatch.setattr(stages.train_reward, "CENTRING", 7)
