@@ -60,14 +60,13 @@ def test_every_number_on_pairs_by_hand():
 
 
 def test_position_by_hand():
-    """Five were asked about: always the first; the same one twice, either way; a tie and the first; a tie and the second."""
-    table = pd.DataFrame(
-        {"as_first": [0.9, 0.8, 0.1, 0.5, 0.5, NAN], "as_second": [0.2, 0.7, 0.4, 0.1, 0.9, NAN]}, index=list("uvwxyz")
-    )
-    found = position(table, np.arange(6))
-    # How often the first: 1, 1/2, 1/2, (1/2 + 1) / 2, (1/2 + 0) / 2.
-    assert found["first"]["value"] == pytest.approx((1 + 0.5 + 0.5 + 0.75 + 0.25) / 5) and found["first"]["n"] == 5
-    assert found["consistent"]["value"] == 2 / 5
+    """Six were asked about: always the first; the same one twice, either way; a tie and the first; a tie and the second; ties."""
+    orders = {"as_first": [0.9, 0.8, 0.1, 0.5, 0.5, 0.5, NAN], "as_second": [0.2, 0.7, 0.4, 0.1, 0.9, 0.5, NAN]}
+    table = pd.DataFrame(orders, index=list("tuvwxyz"))
+    found = position(table, np.arange(7))
+    # How often the first: 1, 1/2, 1/2, (1/2 + 1) / 2, (1/2 + 0) / 2, 1/2.
+    assert found["first"]["value"] == pytest.approx((1 + 0.5 + 0.5 + 0.75 + 0.25 + 0.5) / 6) and found["first"]["n"] == 6
+    assert found["consistent"]["value"] == 2 / 6  # two ties are no response
     assert position(table[-1:], np.arange(1)) is None
 
 

@@ -164,6 +164,7 @@ def test_on_a_phone(browser, address, drawn):
             box = button.bounding_box()
             assert box["height"] >= 44 and box["x"] >= 0 and box["x"] + box["width"] <= 360
         # What answers is on the screen wherever the text is scrolled to.
+        phone.evaluate("() => { document.getElementById('response-1').textContent = 'a long response '.repeat(500); }")
         phone.evaluate("() => scrollTo(0, document.querySelector('.responses').offsetTop - 100)")
         last = phone.locator('[data-answer="skip"]').bounding_box()
         assert 0 < last["y"] < 640 - last["height"]
