@@ -173,7 +173,8 @@ def test_the_page_says_which_run_it_is_of(tmp_path):
 
 def test_every_parameter_is_shown_with_its_value(tmp_path):
     write_example(tmp_path, ["dpo"])
-    shown = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]*)</dd>", page_of(tmp_path, ["dpo"]).split('class="settings"')[1]))
+    found = re.findall(r"<dt>([^<]+)</dt><dd>([^<]*)</dd>", page_of(tmp_path, ["dpo"]).split('class="settings"')[1])
+    shown = dict(reversed(found))  # of names that two sections have the first
     assert shown["dpo.learning_rate"] == "0.0001" and shown["kto.desirable_weight"] == "1.0" and shown["seed"] == "1"
     assert shown["aggregate.by"] == "worst" and shown["gradient_checkpointing"] == "false" and shown["methods"] == "dpo"
 
