@@ -490,6 +490,12 @@ def test_what_people_say(tmp_path):
         "&#39;", "&#x27;"
     )
     assert "People" not in dpo and 'id="people"' not in page_of(tmp_path, methods)
+    # Each policy beside its own.
+    own = found["verdict"] | {"people": "as good", "sentence": "DPO is as good."}
+    write_json(tmp_path / "metrics/people/dpo.json", found | {"verdict": own})
+    summary = page_of(tmp_path, methods, methods).split('<section id="summary"')[1].split("</section>")[0]
+    ipo, dpo = summary.split("DPO against base")
+    assert "DPO is as good." in dpo and "People: as good" in dpo and "DPO is as good." not in ipo
 
 
 @pytest.mark.usefixtures("few_resamples")

@@ -70,6 +70,30 @@ def test_cases_on_which_opinions_differ_and_what_people_say_of_them(study):
     assert found["verdict"]["people"] == "withheld" and found["win_rate"]["clusters"] == base.loc[once, "cluster"].nunique()
 
 
+@pytest.mark.usefixtures("few_resamples")
+def test_a_sample_is_held_against_the_verdict_by_reward(study):
+    change(study, people={"which": "random", "cases": 30})
+    policies = read_json("metrics/policies.json")
+    policies["dpo"]["against_base"]["verdict"] |= {"reward": "worse", "gold": "better"}
+    write_json("metrics/policies.json", policies)
+    draw_blind.main("dpo")
+    key = read_json("data/blind/dpo.json")
+    line = {
+        "annotator": "Kim",
+        "seed": key["seed"],
+        "study": key["study"],
+        "flag": False,
+        "comment": "",
+        "time": "2026-01-02T03:04:05Z",
+    }
+    lines = [json.dumps(line | {"case": c["case"], "answer": "1" if c["first"] == "dpo" else "2"}) for c in key["cases"]]
+    (study / "data/annotations/kim.jsonl").write_text("\n".join(lines))
+    analyse_people.main("dpo")
+    verdict = read_json("metrics/people/dpo.json")["verdict"]
+    assert (verdict["people"], verdict["against_reward"]) == ("better", "contradicts")
+    assert "the verdict by reward, which is: worse" in verdict["sentence"]
+
+
 def test_what_cannot_be_read_is_refused(study):
     draw_blind.main("dpo")
     (study / "data/annotations/kim.jsonl").write_bytes(b'{"annotator": "Zo\xeb"}')
