@@ -166,7 +166,7 @@ def test_what_is_measured(study):
     # A tokenizer of bytes alone.
     assert "merges no bytes" in policy["no_gguf"]
     for name, number in (("policy/dpo", policy["logp_difference"]), ("reward/standard", reward["text_difference"])):
-        assert f"{number:.2g}" in (study / f"models/export/{name}/README.md").read_text(), name
+        assert f"{number:.3g}" in (study / f"models/export/{name}/README.md").read_text(), name
     assert "Made up." in (study / "models/export/policy/dpo/README.md").read_text()
 
 
@@ -226,10 +226,15 @@ def test_another_end_of_the_turn_is_an_error(study, monkeypatch):
 
 def test_answers_that_take_unlikely_turns_are_an_error(study, monkeypatch):
     answers = stages.export_policy.PlainPolicy.answers
-    monkeypatch.setattr(
-        stages.export_policy.PlainPolicy, "answers", lambda self, *given: [[2, *ids[1:]] for ids in answers(self, *given)]
-    )
-    with pytest.raises(BadModel, match=r"parting_gap is \d+\.\d+, at most 0.5 is allowed"):
+
+    def unlikely(self, prompts, *limits):
+        """The first token of each answer is the least likely one."""
+        with torch.inference_mode():
+            first = [int(self.model(torch.tensor([ids])).logits[0, -1].argmin()) for ids in self.prompt_ids(prompts)]
+        return [[token, *ids[1:]] for token, ids in zip(first, answers(self, prompts, *limits), strict=True)]
+
+    monkeypatch.setattr(stages.export_policy.PlainPolicy, "answers", unlikely)
+    with pytest.raises(BadModel, match=r"parting_gap is \d+\.\d+, at most 1 is allowed"):
         stages.export_policy.main("dpo")
 
 
