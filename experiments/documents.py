@@ -377,8 +377,8 @@ def export_parity() -> str:
             if isinstance(value, bool | str | None) or measure in ("n", "bounds", "bytes"):
                 continue
             bound = found.get("bounds", {}).get(measure)
-            shown = with_interval(value) if isinstance(value, dict) else f"{value:.2g}"
-            rows.append([who, f"`{measure}`", shown, "" if bound is None else f"{bound:.2g}", str(found["n"])])
+            shown = with_interval(value) if isinstance(value, dict) else f"{value:.3g}"
+            rows.append([who, f"`{measure}`", shown, "" if bound is None else f"{bound:.3g}", str(found["n"])])
     return table(["", "measure", "value", "bound", "n"], rows)
 
 

@@ -140,7 +140,7 @@ def test_the_exports_numbers(tmp_path, monkeypatch):
         "| `dpo`, policy | `same_answers` | 0.75 [0.50, 0.90] | 0.5 | 31 |",
         "| `dpo`, policy | `logp_difference` | 0.00012 | 0.001 | 31 |",
         "| `dpo`, folder and llama_cpp | `same_prompts` | 0.63 [0.50, 0.90] |  | 30 |",
-        "| `dpo`, folder and llama_cpp | `same_tokens_before` | 12 |  | 30 |",
+        "| `dpo`, folder and llama_cpp | `same_tokens_before` | 12.5 |  | 30 |",
     ]
 
 

@@ -10,8 +10,9 @@ from preference_study.analysis.statistics import share
 LOGP_BOUND = 1e-3
 # Greedy answers are written in batches of another shape, and bfloat16 rounds otherwise there: where two tokens are nearly as
 # likely, an answer may take another turn, and stays on it; the longer answers are, the more of them do. How many is no sign of a
-# fault, but a turn to a token that was clearly less likely is. In nats; logits of 16 to 32 are 0.125 apart in bfloat16.
-GAP_BOUND = 0.5
+# fault, but a turn to a token that was clearly less likely is. In nats: four times the most that batches of another size made in
+# `benchmarks/partings.py`; logits of 16 to 32 are 0.125 apart in bfloat16.
+GAP_BOUND = 1.0
 # Both sides in float32, of standard deviations of the study's rewards; attention is computed by another kernel.
 REWARD_BOUND = 1e-3
 # Of the rewards of texts, tokenised by the exported folder alone, on average.

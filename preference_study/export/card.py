@@ -94,9 +94,9 @@ def _parity(parity: dict[str, Any]) -> str:
         if name in ("n", "bounds") or value is None:
             continue
         bound = parity["bounds"].get(name)
-        shown = with_interval(value) if isinstance(value, dict) else f"{value:.2g}"
+        shown = with_interval(value) if isinstance(value, dict) else f"{value:.3g}"
         rows.append(
-            [f"`{name}`", shown, "" if bound is None else f"at {'least' if isinstance(value, dict) else 'most'} {bound:.2g}"]
+            [f"`{name}`", shown, "" if bound is None else f"at {'least' if isinstance(value, dict) else 'most'} {bound:.3g}"]
         )
     return (
         f"This folder, loaded with transformers alone, against the study's own model on {parity['n']} prompts "

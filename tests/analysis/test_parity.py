@@ -69,7 +69,7 @@ def test_no_number_is_beyond_any_bound():
     assert [problem.split(" is ")[0] for problem in beyond(found)] == ["reward_difference"]
 
 
-@pytest.mark.parametrize(("gap", "wrong"), [(0.5, False), (0.51, True)])
+@pytest.mark.parametrize(("gap", "wrong"), [(1.0, False), (1.01, True)])
 def test_all_answers_may_part_but_only_between_tokens_that_are_nearly_as_likely(gap, wrong):
     prompts, logps = [[1], [2]], [np.array([-1.0])] * 2
     found = policy_parity(prompts, prompts, [[5], [6]], [[7], [8]], logps, logps, [0.0, gap], ["a", "b"])

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 import stages.export_policy
 import stages.export_reward
 from preference_study import serve_check, talk
+from preference_study.analysis import parity
 from preference_study.artifacts import read_json, write_json
 from preference_study.errors import BadModel
 from preference_study.models.checks import with_system_prompt
@@ -166,7 +167,7 @@ def test_what_is_measured(study):
     # A tokenizer of bytes alone.
     assert "merges no bytes" in policy["no_gguf"]
     for name, number in (("policy/dpo", policy["logp_difference"]), ("reward/standard", reward["text_difference"])):
-        assert f"{number:.2g}" in (study / f"models/export/{name}/README.md").read_text(), name
+        assert f"{number:.3g}" in (study / f"models/export/{name}/README.md").read_text(), name
     assert "Made up." in (study / "models/export/policy/dpo/README.md").read_text()
 
 
@@ -226,10 +227,16 @@ def test_another_end_of_the_turn_is_an_error(study, monkeypatch):
 
 def test_answers_that_take_unlikely_turns_are_an_error(study, monkeypatch):
     answers = stages.export_policy.PlainPolicy.answers
-    monkeypatch.setattr(
-        stages.export_policy.PlainPolicy, "answers", lambda self, *given: [[2, *ids[1:]] for ids in answers(self, *given)]
-    )
-    with pytest.raises(BadModel, match=r"parting_gap is \d+\.\d+, at most 0.5 is allowed"):
+
+    def unlikely(self, prompts, *limits):
+        """The first token of each answer is the least likely one."""
+        with torch.inference_mode():
+            first = [int(self.model(torch.tensor([ids])).logits[0, -1].argmin()) for ids in self.prompt_ids(prompts)]
+        return [[token, *ids[1:]] for token, ids in zip(first, answers(self, prompts, *limits), strict=True)]
+
+    monkeypatch.setattr(stages.export_policy.PlainPolicy, "answers", unlikely)
+    monkeypatch.setattr(parity, "GAP_BOUND", 0.25)  # to the tiny model no token is much likelier than another
+    with pytest.raises(BadModel, match=r"parting_gap is \d+\.\d+, at most 0.25 is allowed"):
         stages.export_policy.main("dpo")
 
 
