@@ -400,6 +400,7 @@ def judges() -> str:
                     f"{display_name(policy)} {with_interval(compared['win_rate'])}",
                     said["reward"] + (f" ({said['reward_would_be']})" if said["reward_would_be"] else ""),
                     with_interval(compared["agrees_with_gold"]),
+                    with_interval(corrected["truth"]),
                     with_interval(corrected["prediction_powered"]),
                     with_interval(corrected["power_tuned"]),
                 ]
@@ -413,17 +414,16 @@ def judges() -> str:
         "win rate against base",
         "verdict (what it would be)",
         "prefers the gold response",
-        "win rate in truth, prediction-powered",
-        "the same, power-tuned",
+        "win rate in truth",
+        "by labels, prediction-powered",
+        "power-tuned",
     ]
     of_pairs, of_responses = (found["agreement"][of]["all"] for of in ("pairs", "responses"))
-    truth, alone = with_interval(corrected["truth"]), with_interval(corrected["labels_alone"])
     differ = found["disagreements"]
     told = (
         f"Krippendorff's alpha of all: {with_interval(of_pairs)} on {of_pairs['n']} validation pairs, "
         f"{with_interval(of_responses)} on {of_responses['n']} responses; on {differ['cases']} of {differ['of']} responses one "
-        f"judge is for the policy's and another for base's. Win rate in truth, of all prompts: {truth}; of the "
-        f"{corrected['labels']} labels alone {alone}."
+        "judge is for the policy's and another for base's."
     )
     return f"{table(heads, rows)}\n\n{wrapped(told)}"
 

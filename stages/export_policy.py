@@ -5,14 +5,13 @@ python -m stages.export_policy dpo
 The folder is there only where what it holds was loaded with transformers alone and answers as the study's policy does.
 """
 
-import shutil
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
 from preference_study.analysis.parity import beyond, policy_parity
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import read_json, whole_folder, write_json
 from preference_study.boundary import run
 from preference_study.errors import BadModel
 from preference_study.export.card import policy_card
@@ -67,9 +66,7 @@ def main(name: str) -> None:
     settings = params.generate
     target = Path("models/export/policy") / name
     tokenizer, model = load_tokenizer("models/base"), load_causal("models/base", f"models/policy/{name}")
-    made = target.with_name(f".{name}.part")
-    shutil.rmtree(made, ignore_errors=True)
-    try:
+    with whole_folder(target) as made:
         write_policy(made, model, tokenizer, settings.temperature, settings.top_p)
         del model
         compared = parity(params, name, made)
@@ -97,10 +94,6 @@ def main(name: str) -> None:
             parity=compared, files=files,
         )  # fmt: skip
         (made / "README.md").write_text(card, encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        made.rename(target)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     write_json(f"metrics/export/policy/{name}.json", compared | {"licence": licence, "no_gguf": reason, "bytes": sizes(target)})
 
 

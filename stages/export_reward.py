@@ -5,14 +5,13 @@ python -m stages.export_reward standard
 Rewards of base's responses to the first of the generation prompts, of those that fit whole into reward.max_length.
 """
 
-import shutil
 from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
 from preference_study.analysis.parity import beyond, reward_parity
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import read_json, whole_folder, write_json
 from preference_study.boundary import run
 from preference_study.errors import BadInput, BadModel
 from preference_study.export import not_exported
@@ -72,9 +71,7 @@ def main(name: str) -> None:
     if reason := not_exported(name):
         raise BadModel(reason)
     section, target = params.reward, Path("models/export/reward") / name
-    made = target.with_name(f".{name}.part")
-    shutil.rmtree(made, ignore_errors=True)
-    try:
+    with whole_folder(target) as made:
         write_reward(made, load_reward("models/base", f"models/reward/{name}"), load_tokenizer("models/base"))
         compared = parity(params, name, made)
         licence = licence_of(params.model.name, params.model.revision)
@@ -93,10 +90,6 @@ def main(name: str) -> None:
             of_variant=read_json("metrics/variants.json").get(name), max_length=section.max_length, parity=compared,
         )  # fmt: skip
         (made / "README.md").write_text(card, encoding="utf-8")
-        shutil.rmtree(target, ignore_errors=True)
-        made.rename(target)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     write_json(f"metrics/export/reward/{name}.json", compared | {"licence": licence, "bytes": sizes(target)})
 
 

@@ -120,6 +120,69 @@ def test_the_judges_numbers(tmp_path, monkeypatch):
     ]
 
 
+def test_the_numbers_of_other_judges(tmp_path, monkeypatch):
+    """Each from its own place: every value here is another one."""
+
+    def estimate(value: float, n: int = 9) -> dict:
+        return {"value": value, "low": value - 0.01, "high": value + 0.01, "n": n}
+
+    def judge(kind: str, start: float, holds: bool, position: dict | None, would_be: str | None) -> dict:
+        pairs = {
+            "accuracy": estimate(start),
+            "accuracy_shorter_chosen": estimate(start + 0.03),
+            "accuracy_longer_chosen": estimate(0.99),
+        }
+        pairs |= {"position": position, "right_to_judge": {"holds": holds}}
+        verdict = {"reward": "withheld" if would_be else "worse", "reward_would_be": would_be}
+        corrected = {"truth": 0.06, "prediction_powered": 0.09, "power_tuned": 0.12, "uncorrected": 0.4, "labels_alone": 0.41}
+        corrected = {name: estimate(start + value) for name, value in corrected.items()}
+        policy = {"win_rate": estimate(start + 0.15), "agrees_with_gold": estimate(start + 0.18), "corrected": corrected}
+        return {"kind": kind, "pairs": pairs, "policies": {"kto": policy | {"verdict": verdict}}}
+
+    position = {"first": estimate(0.95), "consistent": estimate(0.05)}
+    judged = {"a": judge("own", 0.1, True, None, None), "b": judge("language_model", 0.5, False, position, "better")}
+    agreement = {"pairs": {"all": estimate(0.32, 41)}, "responses": {"all": estimate(0.23, 42)}}
+    found = {"judges": judged, "agreement": agreement, "disagreements": {"cases": 5, "of": 42}}
+    write_json(tmp_path / documents.RESULTS / "judges.json", found)
+    monkeypatch.chdir(tmp_path)
+    _, _, own, other, _, *told = documents.judges().splitlines()
+    assert own == (
+        "| `a`, own | 0.10 [0.09, 0.11] | 0.13 [0.12, 0.14] |  | yes | KTO 0.25 [0.24, 0.26] | worse | 0.28 [0.27, 0.29] | "
+        "0.16 [0.15, 0.17] | 0.19 [0.18, 0.20] | 0.22 [0.21, 0.23] |"
+    )
+    assert other == (
+        "| `b`, language model | 0.50 [0.49, 0.51] | 0.53 [0.52, 0.54] | 0.95 [0.94, 0.96] | no | KTO 0.65 [0.64, 0.66] | "
+        "withheld (better) | 0.68 [0.67, 0.69] | 0.56 [0.55, 0.57] | 0.59 [0.58, 0.60] | 0.62 [0.61, 0.63] |"
+    )
+    assert " ".join(told) == (
+        "Krippendorff's alpha of all: 0.32 [0.31, 0.33] on 41 validation pairs, 0.23 [0.22, 0.24] on 42 responses; on 5 of 42 "
+        "responses one judge is for the policy's and another for base's."
+    )
+
+
+def test_the_methods_numbers_over_seeds(tmp_path, monkeypatch):
+    """Those of a measure in its own column, and base last."""
+    measures = ["gold_rate", "letter_rate", "finished", "loops", "chosen_logp", "kl", "win_rate", "win_rate_length_controlled"]
+
+    def values(start: float) -> dict:
+        return {name: [start + place, start + place + 0.5] for place, name in enumerate([*measures, "words_mean"])}
+
+    base = {"gold_rate": [0.01, 0.02], "words_mean": [47.0, 48.0]}
+    found = {"params": {}, "seeds": [3, 7], "base": base, "methods": {"dpo": values(0.1), "kto": values(0.2)}}
+    write_json(tmp_path / documents.RESULTS / "stability.json", found)
+    monkeypatch.chdir(tmp_path)
+    told, _, heads, _, *rows = documents.methods_over_seeds().splitlines()
+    assert told == "Seeds 3, 7, a value each:" and heads == (
+        "| method | gold | letter | ended its turn | loops | chosen, nats a response | KL to base | win rate | at equal length "
+        "| words |"
+    )
+    assert rows == [
+        "| KTO | 0.20, 0.70 | 1.20, 1.70 | 2.20, 2.70 | 3.20, 3.70 | 4.2, 4.7 | 5.2, 5.7 | 6.20, 6.70 | 7.20, 7.70 | 8.2, 8.7 |",
+        "| DPO | 0.10, 0.60 | 1.10, 1.60 | 2.10, 2.60 | 3.10, 3.60 | 4.1, 4.6 | 5.1, 5.6 | 6.10, 6.60 | 7.10, 7.60 | 8.1, 8.6 |",
+        "| base | 0.01, 0.02 |  |  |  |  |  |  |  | 47.0, 48.0 |",
+    ]
+
+
 def test_the_exports_numbers(tmp_path, monkeypatch):
     """Each beside its own name and bound."""
     share = {"value": 0.75, "low": 0.5, "high": 0.9, "n": 31, "clusters": 31}

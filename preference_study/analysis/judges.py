@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-import krippendorff
 import numpy as np
 import pandas as pd
 
+from preference_study.analysis.agreement import alpha, counted
 from preference_study.analysis.correction import corrected
 from preference_study.analysis.evidence import win_rate_evidence
 from preference_study.analysis.judge import agreement_with_gold, right_to_judge
 from preference_study.analysis.statistics import (
-    bootstrapped,
     half_ties,
     holm_in_place,
     length_controlled_win_rate,
@@ -250,29 +249,12 @@ def agreement(table: pd.DataFrame, clusters: pd.Series, seed: int) -> dict:
         both = table[[a, b]].notna().all(axis=1).to_numpy()
         part = table.loc[both, [a, b]]
         same = share((part[a] == part[b]).to_numpy(), labels[both]) if both.any() else None
-        two.append({"a": a, "b": b, "alpha": alpha(part, labels[both], seed), "same": same})
-    return {"all": alpha(table, labels, seed), "two": two}
+        two.append({"a": a, "b": b, "alpha": _alpha_of(part, labels[both], seed), "same": same})
+    return {"all": _alpha_of(table, labels, seed), "two": two}
 
 
-def alpha(table: pd.DataFrame, clusters: np.ndarray, seed: int) -> dict | None:
-    """Krippendorff's alpha of a table with a column a judge, resampled by clusters."""
-    rated = (table.notna().sum(axis=1) > 1).to_numpy()
-    if not rated.any() or table.shape[1] < 2:
-        return None
-
-    def of(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
-        stacked = np.stack(columns, axis=-2)  # ..., judges, cases
-        flat = stacked.reshape(-1, *stacked.shape[-2:])
-        return np.array([_alpha(one) for one in flat]).reshape(stacked.shape[:-2])
-
-    return bootstrapped(of, *table[rated].to_numpy().T, seed=seed, clusters=clusters[rated])
-
-
-def _alpha(rated: np.ndarray) -> float:
-    """NaN where only one value was given: then there is nothing to agree on."""
-    if len(np.unique(rated[np.isfinite(rated)])) < 2:
-        return np.nan
-    return krippendorff.alpha(reliability_data=rated, level_of_measurement="interval")
+def _alpha_of(table: pd.DataFrame, clusters: np.ndarray, seed: int) -> dict | None:
+    return alpha(counted(*(table[name] for name in table)), seed, clusters)
 
 
 def disagree(table: pd.DataFrame) -> pd.Series:

@@ -1,17 +1,13 @@
 """What people say of a policy's responses against base's, and how far they agree with one another, with judges and the truth."""
 
-from collections.abc import Sequence
-
-import krippendorff
 import numpy as np
 import pandas as pd
 
+from preference_study.analysis.agreement import alpha, counted
 from preference_study.analysis.correction import corrected
 from preference_study.analysis.evidence import win_rate_evidence
-from preference_study.analysis.statistics import bootstrapped, holm_in_place, share, sign_test
+from preference_study.analysis.statistics import holm_in_place, share, sign_test
 from preference_study.analysis.verdicts import by_people
-
-POINTS = (0.0, 0.5, 1.0)  # base's response is better, a tie, the policy's is
 
 
 def answers_of(annotations: pd.DataFrame, key: dict, method: str, clusters: pd.Series) -> pd.DataFrame:
@@ -38,40 +34,6 @@ def answers_of(annotations: pd.DataFrame, key: dict, method: str, clusters: pd.S
         point=side.where(rows["first"] == method, 1 - side),
         side=side,
     )
-
-
-def alpha(counts: np.ndarray, seed: int, clusters: Sequence) -> dict | None:
-    """Krippendorff's alpha of points, with a bootstrap interval over clusters.
-
-    Points are taken as numbers: a tie lies halfway between both sides. 1 is full agreement, 0 what chance would give.
-
-    Args:
-        counts: [units, 3], how often each was given each of `POINTS`; units with fewer than two are left out.
-        seed: of the bootstrap.
-        clusters: of the units.
-
-    Returns:
-        An estimate; None without a unit that was given two, or where all points are the same one.
-    """
-    counts = np.asarray(counts, dtype=float)
-    several = counts.sum(axis=1) > 1
-    if (counts[several].sum(axis=0) > 0).sum() < 2:
-        return None
-
-    def of_columns(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
-        tables = np.stack(columns, axis=-1)
-        found = [
-            krippendorff.alpha(value_counts=table, value_domain=POINTS, level_of_measurement="interval")
-            for table in tables.reshape(-1, *tables.shape[-2:])
-        ]
-        return np.reshape(found, tables.shape[:-2])
-
-    return bootstrapped(of_columns, *counts[several].T, seed=seed, clusters=np.asarray(clusters)[several])
-
-
-def counted(*points: np.ndarray) -> np.ndarray:
-    """[units, 3]: how many of several coders gave a unit each of `POINTS`; NaN is none."""
-    return np.sum([[np.asarray(column) == point for point in POINTS] for column in points], axis=0).T
 
 
 def agreement(points: pd.Series, other: pd.Series, clusters: pd.Series, seed: int) -> dict:

@@ -6,7 +6,6 @@ from preference_study.analysis.correction import corrected
 from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.judges import (
     agreement,
-    alpha,
     compare_judges,
     disagree,
     disagreements,
@@ -161,20 +160,6 @@ def test_points_and_disagreements_by_hand():
         "Prompt 3?", "base's", "ipo's", False, True,
     ]  # fmt: skip
     assert list(disagreements([one], responses()).columns) == ["id", "policy", "prompt", "base", "response", "judge one"]
-
-
-def test_alpha_by_hand():
-    """Krippendorff 2011, example C in miniature: two judges, four cases, one apart: Do = 1/4, De = 2 * 3 * 5 / (8 * 7)."""
-    table = pd.DataFrame({"a": [1.0, 1, 0, 0], "b": [1.0, 1, 0, 1]})
-    found = alpha(table, np.arange(4), seed=1)
-    assert found["value"] == pytest.approx(1 - (1 / 4) / (2 * 3 * 5 / (8 * 7))) and found["n"] == 4
-    # A tie is half as far: one case of squared distance 1/4; values 1, 1, 0, .5 and 1, 1, 0, 0.
-    tie = alpha(pd.DataFrame({"a": [1.0, 1, 0, 0.5], "b": [1.0, 1, 0, 0]}), np.arange(4), seed=1)
-    values = np.array([1, 1, 0, 0.5, 1, 1, 0, 0])
-    expected = ((values[:, None] - values) ** 2).sum() / (8 * 7)
-    assert tie["value"] == pytest.approx(1 - (2 * 0.25 / 8) / expected)
-    assert alpha(table.assign(b=NAN), np.arange(4), 1) is None
-    assert alpha(pd.DataFrame({"a": [1.0] * 4, "b": [1.0] * 4}), np.arange(4), 1)["value"] is None
 
 
 def test_agreement_goes_by_clusters_and_leaves_out_what_is_missing():
