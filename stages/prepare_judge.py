@@ -24,7 +24,10 @@ def main(name: str) -> None:
         path = Path(entry.template)
         if not path.is_file():
             raise BadInput(f"judge {name}: there is no file {path} to ask with; judges/pairwise.txt is one")
-        template = path.read_text(encoding="utf-8")
+        try:
+            template = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise BadInput(f"judge {name}: {path} is not UTF-8; save the file as UTF-8") from None
     own = {"variant": params.reward.judge, "max_length": params.reward.max_length}
     own["aggregate"] = params.reward.aggregate.model_dump()
     settings = resolved(entry, template, params.seed, params.model.date, own)

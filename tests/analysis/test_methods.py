@@ -11,6 +11,8 @@ from statsmodels.stats.multitest import multipletests
 
 import stages.compare_methods
 from preference_study.analysis.methods import (
+    bears_on_judge,
+    bears_on_policy,
     compare_pairs,
     flat,
     mean_win_rate,
@@ -176,6 +178,29 @@ def test_the_spread_over_seeds_by_hand():
     assert spread_over_seeds(one, PARAMS, "dpo") == {"gold_rate": {"mean": 0.5, "std": None, "min": 0.5, "max": 0.5, "seeds": 1}}
 
 
+def test_what_does_not_touch_a_reward_model_is_no_setting():
+    of_standard = {
+        "reward.learning_rate": True, "data.max_train": True, "model.name": True, "reward.flipped": True, "reward.judge": True,
+        "policy.dpo.learning_rate": False, "generate.temperature": False, "launch.processes": False, "scoring.max_batch": False,
+        "reward.save_steps": False, "reward.variants": False, "reward.ensemble.members": False, "reward.aggregate.by": False,
+        "stress.max_pairs": False, "best_of_n.samples": False, "model.watched": False, "seed": False,
+    }  # fmt: skip
+    assert {name: bears_on_judge(name, "standard") for name in of_standard} == of_standard
+    assert bears_on_judge("reward.aggregate.by", "ensemble") and bears_on_judge("reward.ensemble.members", "ensemble")
+
+
+def test_what_does_not_touch_a_policy_is_no_setting():
+    of_dpo = {
+        "policy.dpo.learning_rate": True, "policy.simpo.gamma": False, "policy.max_train": True, "policy.methods": False,
+        "policy.save_steps": False, "generate.temperature": True, "generate.dpo.anything": True, "reward.learning_rate": True,
+        "reward.ensemble.members": False, "reward.variants": False, "data.max_train": True, "stress.max_pairs": False,
+        "seed": False,
+    }  # fmt: skip
+    assert {name: bears_on_policy(name, "dpo", "standard") for name in of_dpo} == of_dpo
+    assert bears_on_policy("policy.simpo.gamma", "simpo", "standard")
+    assert bears_on_policy("reward.ensemble.members", "dpo", "ensemble")
+
+
 @pytest.mark.parametrize(
     ("section", "values", "shown"),
     [
@@ -202,6 +227,8 @@ def test_the_spread_is_of_these_parameters_alone(section, values, shown):
 def test_no_spread_where_none_was_measured():
     assert spread_over_seeds(STABILITY, PARAMS, "simpo") is None
     assert spread_over_seeds({"params": {}, "seeds": [], "methods": {}}, PARAMS, "dpo") is None
+    without = {name: section for name, section in PARAMS.items() if name != "reward"}
+    assert spread_over_seeds(STABILITY, without, "dpo") is None
     fewer = STABILITY | {"params": {name: v for name, v in STABILITY["params"].items() if name != "policy.beta"}}
     assert spread_over_seeds(fewer, PARAMS, "dpo") is None  # a parameter that came later may matter
 

@@ -4,7 +4,6 @@ import pytest
 
 from experiments.rank import picture_names
 from experiments.ranking import Run, conclusion, differing, distinct, rank
-from preference_study.analysis.methods import bears_on_judge
 from preference_study.analysis.statistics import mcnemar, proportion
 
 N = 300
@@ -88,17 +87,6 @@ def test_a_reward_model_trained_twice_is_ranked_once():
     ]
     kept, left_out = distinct(runs)
     assert [one.name for one in kept] == ["a", "seed", "b"] and left_out == {"same": "a"}
-
-
-def test_what_does_not_touch_a_reward_model_is_no_setting():
-    of_standard = {
-        "reward.learning_rate": True, "data.max_train": True, "model.name": True, "reward.flipped": True, "reward.judge": True,
-        "policy.dpo.learning_rate": False, "generate.temperature": False, "launch.processes": False, "scoring.max_batch": False,
-        "reward.save_steps": False, "reward.variants": False, "reward.ensemble.members": False, "reward.aggregate.by": False,
-        "stress.max_pairs": False, "best_of_n.samples": False, "model.watched": False, "seed": False,
-    }  # fmt: skip
-    assert {name: bears_on_judge(name, "standard") for name in of_standard} == of_standard
-    assert bears_on_judge("reward.aggregate.by", "ensemble") and bears_on_judge("reward.ensemble.members", "ensemble")
 
 
 def test_each_picture_has_a_file_of_its_own():

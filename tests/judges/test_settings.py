@@ -101,6 +101,9 @@ def test_a_judge_without_its_question_is_refused(study):
     Path("judges/mine.txt").write_text("Which, A or B? {prompt} {first}")
     with pytest.raises(BadInput, match=r"judges/mine.txt: \{second\} is not in it"):
         prepare_judge.main("ada")
+    Path("judges/mine.txt").write_bytes("Which, A or B? {prompt} {first} {second} é".encode("latin-1"))
+    with pytest.raises(BadInput, match=r"judge ada: judges/mine.txt is not UTF-8; save the file as UTF-8"):
+        prepare_judge.main("ada")
     assert not Path("data/judges/ada.json").exists()
     with pytest.raises(BadInput, match=r"judges in params.yaml has none named 'eve'"):
         prepare_judge.main("eve")
