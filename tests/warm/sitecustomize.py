@@ -7,6 +7,8 @@ memory and forks, so the stage begins at once: its own code is read anew, in its
 import os
 import sys
 
+LAUNCH = "preference_study.launch"  # which starts stages, and itself imports pandas and the parameters' schema
+
 
 def hand_over(address: str) -> None:
     import json
@@ -25,5 +27,5 @@ def hand_over(address: str) -> None:
     os._exit(int(code))
 
 
-if "WARM_START" in os.environ and sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith("stages."):
+if "WARM_START" in os.environ and sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith(("stages.", LAUNCH)):
     hand_over(os.environ["WARM_START"])
