@@ -318,7 +318,8 @@ def test_every_number_against_base_comes_from_its_own_column():
 
 def test_the_family_has_thirteen_tests_a_policy_and_the_unpaired_one_is_none_of_them():
     tables = {"base": BASE, "dpo": OTHER, "simpo": OTHER.assign(reward=OTHER["reward"] + 1)}
-    likely, betas = dict.fromkeys(tables, LOGPS) | {"base": BASE_LOGPS}, {"dpo": 0.5, "simpo": None}
+    ahead = LOGPS.assign(rejected_logp=[-14.0, -19.0, -17.0, -13.0])
+    likely, betas = dict.fromkeys(tables, ahead) | {"base": BASE_LOGPS}, {"dpo": 0.5, "simpo": None}
     found = compare_policies(tables, likely, betas, SEED, SMALLEST, RIGHT)
     tests = [test for method in ("dpo", "simpo") for test in found[method]["against_base"]["tests"]]
     assert len(tests) == 2 * 14
@@ -329,6 +330,8 @@ def test_the_family_has_thirteen_tests_a_policy_and_the_unpaired_one_is_none_of_
     }
     assert [row["smallest"] for row in against["evidence"].values()] == [0.1, 0.15]
     assert against["judge_agrees_with_gold"] == agreement_with_gold(BASE, OTHER)
+    # The policy ranks all pairs as people did, base three of the four.
+    assert against["likelihood"] == mcnemar([True, False, True, True], [True] * 4, OF_PAIRS)
     for method, shift in (("dpo", 0), ("simpo", 1)):
         last = found[method]["against_base"]["tests"][-1]
         unpaired = unpaired_t(OTHER["reward"] + shift, BASE["reward"])

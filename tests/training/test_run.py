@@ -2,10 +2,8 @@ import copy
 import importlib
 import json
 import math
-import os
 import resource
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,7 +51,6 @@ from preference_study.training.run import (
     peak_memory,
     training_counts,
 )
-from tests.conftest import ROOT
 from tests.workspace import change, stage
 
 
@@ -362,17 +359,11 @@ def test_the_most_memory_is_in_bytes_and_the_accelerators_where_there_is_one(mon
     assert peak_memory() == wanted
 
 
-def test_the_adapters_configuration_is_the_same_in_every_process(model_folder, tmp_path):
-    program = "import sys; from preference_study.models.language_models import load_causal; "
-    program += "from preference_study.training.run import lora; m = load_causal(sys.argv[1]); "
-    program += "lora(m, 4, None).save_pretrained(sys.argv[2])"
-    for seed in "12":  # of the order in which Python walks through a set
-        environment = os.environ | {"PYTHONHASHSEED": seed}
-        subprocess.run(
-            [sys.executable, "-c", program, str(model_folder), str(tmp_path / seed)], cwd=ROOT, env=environment, check=True
-        )
-    first, second = ((tmp_path / seed / "adapter_config.json").read_bytes() for seed in "12")
-    assert first == second
+def test_the_adapters_configuration_is_the_same_in_every_process(model_folder):
+    """Python walks through a set in another order in every process, so none may be written."""
+    for top in (None, 1):
+        config = vars(lora(load_causal(model_folder), 4, top))
+        assert [name for name, value in config.items() if isinstance(value, (set, frozenset))] == []
 
 
 @pytest.mark.parametrize("rank", [0, 4])

@@ -10,7 +10,7 @@ import sys
 LAUNCH = "preference_study.launch"  # which starts stages, and itself imports pandas and the parameters' schema
 
 
-def hand_over(address: str) -> None:
+def hand_over(address: str, arguments: list[str]) -> None:
     import json
     import signal
     import socket
@@ -18,7 +18,7 @@ def hand_over(address: str) -> None:
 
     with socket.socket(socket.AF_UNIX) as warm:
         warm.connect(address)
-        asked = {"arguments": sys.orig_argv[2:], "folder": str(Path.cwd()), "environment": dict(os.environ)}
+        asked = {"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}
         socket.send_fds(warm, [json.dumps(asked).encode()], [0, 1, 2])
         warm.shutdown(socket.SHUT_WR)
         code = warm.makefile().read()
@@ -27,5 +27,7 @@ def hand_over(address: str) -> None:
     os._exit(int(code))
 
 
-if "WARM_START" in os.environ and sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith(("stages.", LAUNCH)):
-    hand_over(os.environ["WARM_START"])
+# torchrun starts its workers with -u.
+started = [argument for argument in sys.orig_argv[1:] if argument != "-u"]
+if "WARM_START" in os.environ and started[:1] == ["-m"] and started[1].startswith(("stages.", LAUNCH)):
+    hand_over(os.environ["WARM_START"], started[1:])
