@@ -22,9 +22,11 @@ import tempfile
 import venv
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 MUTMUT = "mutmut==3.8.1"
 ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "experiments/results/mutation.json"
 # The tool's own environment, which sees the project's packages: mutmut's dependencies are no part of requirements.txt.
 ENVIRONMENT = Path(tempfile.gettempdir()) / f"{MUTMUT.replace('==', '-')}-for-{ROOT.name}"
 CAUGHT = {"killed", "timeout", "segfault", "suspicious"}
@@ -169,7 +171,13 @@ def changed_lines(diff: str) -> str:
     return "\n".join(f"    {line[0]} {line[1:].strip()}" for line in lines)
 
 
-def main(modules: list[str], tests: list[str] | None, limit: int | None) -> None:
+def keep(file: Path, found: dict[str, Any]) -> None:
+    """Write what was found of a module beside what was found of others."""
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    KEPT.write_text(json.dumps(kept | {str(file): found}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def main(modules: list[str], tests: list[str] | None, limit: int | None, kept: bool) -> None:
     python = environment()
     for module in modules:
         file = file_of(module)
@@ -183,6 +191,8 @@ def main(modules: list[str], tests: list[str] | None, limit: int | None) -> None
         share = f"{caught / max(1, len(mutants)):.0%}"
         of = "" if len(mutants) == there else f" of {there}"
         print(f"{file} | {len(mutants)}{of} mutants | {caught} caught | {share} | {dict(fates)}", flush=True)
+        if kept:
+            keep(file, {"mutants": there, "tried": len(mutants), "caught": caught})
 
 
 if __name__ == "__main__":
@@ -190,5 +200,6 @@ if __name__ == "__main__":
     parser.add_argument("modules", nargs="+", help="analysis/policies, stages/generate")
     parser.add_argument("--tests", nargs="+", help="test files, in place of the module's own")
     parser.add_argument("--sample", type=int, help="so many mutants of a module, drawn at random (all)")
+    parser.add_argument("--keep", action="store_true", help=f"write the shares to {KEPT.relative_to(ROOT)}")
     arguments = parser.parse_args()
-    main(arguments.modules, arguments.tests, arguments.sample)
+    main(arguments.modules, arguments.tests, arguments.sample, arguments.keep)

@@ -428,6 +428,15 @@ def judges() -> str:
     return f"{table(heads, rows)}\n\n{wrapped(told)}"
 
 
+def mutants() -> str:
+    """How many small faults in a module its own tests noticed."""
+    rows = []
+    for module, found in read_json(RESULTS / "mutation.json").items():
+        caught = f"{found['caught']} of {found['tried']}"
+        rows.append([f"`{module}`", f"{found['mutants']:,}", caught, f"{found['caught'] / found['tried']:.0%}"])
+    return table(["module", "breaks there are", "noticed, of those tried", "share"], rows)
+
+
 # Per block: the file it stands in, and what makes it.
 BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "default-run": ("README.md", default_run),
@@ -445,6 +454,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "plan-measured": ("docs/full_size.md", plan_measured),
     "judges": ("docs/judges.md", judges),
     "export-parity": ("docs/export.md", export_parity),
+    "mutants": ("docs/extending.md", mutants),
 }
 
 
