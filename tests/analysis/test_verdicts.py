@@ -144,6 +144,11 @@ def test_too_few_prompts_read_otherwise_than_no_difference_that_matters():
         "none and that much."
     )
     assert verdict("dpo", comparison(p=0.2, error=None), RIGHT)["sentence"].endswith("tell nothing of others.")
+    truth = verdict("dpo", comparison(gold=(0.06, (-0.2, 0.03, -0.12)), error=0.05, n=100), RIGHT)
+    assert truth["sentence"].endswith(
+        f": too few prompts to tell, for only a difference of {detectable(0.1, 100, 3):.2f} could have been seen with 80% power; "
+        f"to see one of 0.20 takes {needed(0.1, 100, 0.2, 3)} prompts."
+    )
     clustered = verdict("dpo", comparison(p=0.2, error=0.05, n=600, clusters=150), RIGHT)["seen"]["reward"]
     assert clustered["prompts"] == 4 * clustered["clusters"]
     same = verdict("dpo", comparison(p=0.2, same=0.01, error=0.05), RIGHT)["sentence"]
