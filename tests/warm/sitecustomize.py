@@ -8,7 +8,7 @@ import os
 import sys
 
 
-def hand_over(address: str) -> None:
+def hand_over(address: str, arguments: list[str]) -> None:
     import json
     import signal
     import socket
@@ -16,7 +16,7 @@ def hand_over(address: str) -> None:
 
     with socket.socket(socket.AF_UNIX) as warm:
         warm.connect(address)
-        asked = {"arguments": sys.orig_argv[2:], "folder": str(Path.cwd()), "environment": dict(os.environ)}
+        asked = {"arguments": arguments, "folder": str(Path.cwd()), "environment": dict(os.environ)}
         socket.send_fds(warm, [json.dumps(asked).encode()], [0, 1, 2])
         warm.shutdown(socket.SHUT_WR)
         code = warm.makefile().read()
@@ -25,5 +25,6 @@ def hand_over(address: str) -> None:
     os._exit(int(code))
 
 
-if "WARM_START" in os.environ and sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2].startswith("stages."):
-    hand_over(os.environ["WARM_START"])
+asked = [word for word in sys.orig_argv[1:] if word != "-u"]  # with which torchrun starts
+if "WARM_START" in os.environ and asked[:1] == ["-m"] and asked[1].startswith(("stages.", "benchmarks.processes")):
+    hand_over(os.environ["WARM_START"], asked[1:])
