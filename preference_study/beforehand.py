@@ -4,12 +4,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from preference_study.benchmarks import read_benchmark
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
 from preference_study.errors import BadInput, BadModel
 from preference_study.params import Launch, Params
 
+# What accelerate's fsdp_config must say: the value, and what comes of another one.
+SHARDING = {
+    "fsdp_version": (2, "the first version is no longer developed, and was not tried"),
+    "fsdp_state_dict_type": ("FULL_STATE_DICT", "transformers writes no model where it is another"),
+    "fsdp_cpu_ram_efficient_loading": (False, "with it the first process alone has the weights that a run begins with"),
+}
 MADE_HERE = "data/prepared/"
 # Bytes a weight on disk: in bfloat16; and, trained in full, in float32, of two checkpoints with both of Adam's averages, and of
 # what comes of it.
@@ -46,11 +54,25 @@ def check_launch(launch: Launch, environment: dict[str, str]) -> None:
         )
     if launch.accelerate_config and not Path(launch.accelerate_config).is_file():
         raise BadInput(f"launch.accelerate_config: there is no file {launch.accelerate_config}; params/fsdp.yaml is one")
-    if launch.machines > 1 and "MASTER_ADDR" not in environment and not launch.accelerate_config:
+    if launch.accelerate_config:
+        check_sharding(launch.accelerate_config)
+    if launch.machines > 1 and "MASTER_ADDR" not in environment:
         raise BadInput(
             "launch.machines is above 1, and the environment has no MASTER_ADDR: set it to the first machine's address on each, "
             "and NODE_RANK to the machine's number from 0"
         )
+
+
+def check_sharding(file: str) -> None:
+    """Raise `BadInput` where a configuration of accelerate's shards weights in a way that this project's training cannot use."""
+    try:
+        settings = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        sharding = settings.get("fsdp_config", {}) if settings.get("distributed_type") == "FSDP" else None
+    except (AttributeError, yaml.YAMLError) as error:
+        raise BadInput(f"{file} is no configuration of accelerate ({error}); params/fsdp.yaml is one") from None
+    for name, (wanted, why) in SHARDING.items():
+        if sharding is not None and sharding.get(name) != wanted:
+            raise BadInput(f"{file}: fsdp_config.{name} is {sharding.get(name)!r} and must be {wanted!r}: {why}")
 
 
 def check_sizes(params: Params, config: dict[str, Any]) -> None:

@@ -2,16 +2,28 @@
 
 import errno
 import inspect
+import json
+import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
 
+# Of a process that waits for another one's part: the other one's message says what happened.
+LOST = (
+    "another process ended, or could not be reached any more: what it says, perhaps on another machine, is the cause. "
+    "dvc repro, or the same command, goes on from the last whole checkpoint"
+)
 FULL = {errno.ENOSPC, errno.EDQUOT}
 CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def run(main: Callable[..., None], known: Iterable[str] = ()) -> None:
     """Call a stage's `main` with the command line's arguments, and end the program with one message where it fails.
+
+    Of several processes on a machine the first one alone prints, and the message goes to the launcher, which prints one.
 
     Args:
         main: takes texts, such as a method's name, or nothing. Its module's docstring is what --help prints.
@@ -29,16 +41,33 @@ def run(main: Callable[..., None], known: Iterable[str] = ()) -> None:
         raise SystemExit(f"{takes} argument(s) wanted, {len(arguments)} given\n\n{sys.modules[main.__module__].__doc__}")
     if known and arguments[0] not in known:
         raise SystemExit(f"{arguments[0]!r} is none of those there are: {', '.join(known)}")
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
     try:
         main(*arguments)
     except KeyboardInterrupt:
-        raise SystemExit("interrupted; dvc repro goes on from the last checkpoint") from None
+        end("interrupted; dvc repro goes on from the last checkpoint")
+    except SystemExit as error:
+        if not isinstance(error.code, str):
+            raise
+        end(error.code)
     except Exception as error:
         told = of_the_machine(error)
         if told is None:
-            traceback.print_exc()
-            told = f"{type(error).__name__}: a fault of the project's own, not of your input; please report it with the above"
-        raise SystemExit(told) from None
+            fault = f"{type(error).__name__}: a fault of the project's own, not of your input; please report it with the above"
+            told = f"{traceback.format_exc()}{fault}"
+        end(told)
+
+
+def end(told: str) -> NoReturn:
+    """End the program with a message: to the terminal, or, of several processes, in the file that their launcher has named."""
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        # As torchrun reads it.
+        Path(file).write_text(json.dumps({"message": told, "timestamp": int(time.time())}), encoding="utf-8")
+        raise SystemExit(1)
+    raise SystemExit(told)
 
 
 def of_the_machine(error: Exception) -> str | None:
@@ -47,6 +76,8 @@ def of_the_machine(error: Exception) -> str | None:
         return f"{error.filename or 'a file'}: the disk is full; make room, dvc gc --workspace clears DVC's cache"
     if isinstance(error, OSError) and error.errno in CLOSED:
         return f"{error.filename or 'a file'}: {error.strerror}; give this user the right to read and write it"
+    if type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError") or "/gloo/" in str(error):
+        return LOST
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
         return (
             "too little memory: in params.yaml lower batch_size or max_length of what was trained, scoring.max_padded or "

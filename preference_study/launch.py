@@ -31,10 +31,14 @@ ALLOCATOR = {
 def command(launch: Launch, stage: str, arguments: list[str], environment: dict[str, str]) -> list[str]:
     """The command that runs the stage in `launch.processes` processes over `launch.machines` machines."""
     module = ["-m", f"stages.{stage}", *arguments]
+    together = [sys.executable, "-m", "preference_study.together"]
     if launch.accelerate_config:
         options = ["--config_file", launch.accelerate_config, "--num_processes", str(launch.processes)]
         options += ["--num_machines", str(launch.machines), "--machine_rank", environment.get("NODE_RANK", "0")]
-        return [sys.executable, "-m", "accelerate.commands.launch", *options, *module]
+        if launch.machines > 1:
+            options += ["--main_process_ip", environment["MASTER_ADDR"]]
+            options += ["--main_process_port", environment.get("MASTER_PORT", "29500")]
+        return [*together, "accelerate.commands.launch", *options, *module]
     if launch.processes == 1:
         return [sys.executable, *module]
     options = ["--nproc_per_node", str(launch.processes // launch.machines)]
@@ -43,7 +47,7 @@ def command(launch: Launch, stage: str, arguments: list[str], environment: dict[
     else:
         options += ["--nnodes", str(launch.machines), "--node_rank", environment.get("NODE_RANK", "0")]
         options += ["--master_addr", environment["MASTER_ADDR"], "--master_port", environment.get("MASTER_PORT", "29500")]
-    return [sys.executable, "-m", "torch.distributed.run", *options, *module]
+    return [*together, "torch.distributed.run", *options, *module]
 
 
 def main() -> None:

@@ -111,6 +111,8 @@ def train_one(
     made = reward_rows(encoded["train"])
     if variant.bias_only:
         model.bias_only = BiasOnly([row[f"{side}_tokens"] for row in made for side in ("chosen", "rejected")]).to(device())
+        # It works outside of the model's own forward pass: where weights are sharded it must be gathered by itself.
+        model._no_split_modules.add(BiasOnly.__name__)
     dataset = Dataset.from_list(variant.rows(made, section.own(variant_name)))
     checkpoints = places.checkpoints / name
     made_by = fingerprint([model], dataset, section.model_dump(), seed)

@@ -208,7 +208,8 @@ def load_reward(base: str | Path, folder: str | Path, dtype: Dtype = None) -> Pr
 def _exact_head(model: PreTrainedModel) -> PreTrainedModel:
     """Compute the head in float32: bfloat16 has three decimal digits, and rewards would tie."""
     model.score.float()
-    model.score.register_forward_pre_hook(lambda head, inputs: (inputs[0].float(),))
+    # FSDP gathers weights in the dtype that training computes in, the head's too; autocast does as much without it.
+    model.score.register_forward_pre_hook(lambda head, inputs: (inputs[0].to(head.weight.dtype),))
     return model
 
 

@@ -299,6 +299,18 @@ def last_complete(checkpoints: Path) -> Path | None:
     return None
 
 
+def save_whole(trainer: Trainer, target: Path) -> None:
+    """Write the weights to `target`; those that are sharded between processes are gathered."""
+    if not trainer.is_fsdp_enabled:
+        trainer.save_model(str(target))
+        return
+    weights = trainer.accelerator.get_state_dict(trainer.model)
+    if trainer.is_world_process_zero():
+        # Gathered one by one, two tied weights are no longer seen to be one, and both would be written.
+        tied = trainer.model.all_tied_weights_keys
+        trainer.model.save_pretrained(target, state_dict={name: weights[name] for name in weights if name not in tied})
+
+
 def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path, untrained_loss: float | None = None) -> bool:
     """Train, going on from the last complete checkpoint of the same run, and write the model to `target`.
 
@@ -331,7 +343,7 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
     for callback in (QuietProgress(), StepLog(log, len(trainer.train_dataset), untrained_loss), CompleteMark()):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    trainer.save_model(str(target))
+    save_whole(trainer, target)
     if state.is_main_process:
         # A pickle, a tokenizer that models/base has, and a card about nobody's model.
         for name in ("training_args.bin", "README.md", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):

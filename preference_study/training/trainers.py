@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from datasets import Dataset
+import torch
+from accelerate import Accelerator
+from datasets import Dataset, concatenate_datasets
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 from trl import DPOTrainer, KTOTrainer, RLOOTrainer
 from trl.experimental.cpo import CPOTrainer
@@ -19,11 +22,38 @@ from preference_study.training.run import REMEDY, EpochSampler, PairedByLength
 cheaper_head()
 
 
+def share_of_tokens(accelerator: Accelerator, tokens: torch.Tensor) -> torch.Tensor | float:
+    """What a process's mean over its tokens is multiplied with, so that the processes' mean is that over the tokens of all.
+
+    Processes have as many pairs each, and not as many tokens: the plain mean of their means is another loss than one process's.
+
+    Args:
+        tokens: how many this process's mean is over, a tensor of one number.
+    """
+    state = accelerator.gradient_state
+    repeated = state.end_of_dataloader and state.remainder > 0  # accelerate fills the last batch up with pairs that were there
+    if accelerator.num_processes == 1 or repeated:
+        return 1.0
+    return tokens * accelerator.num_processes / accelerator.reduce(tokens.clone(), reduction="sum")
+
+
 class DPO(PairedByLength, DPOTrainer):
     """TRL's DPO trainer on tokens, batched by length, with the reference's log-probabilities given."""
 
     def _precompute_ref_logps(self, dataset: Dataset, *_) -> Dataset:
         return dataset
+
+    def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool) -> Any:
+        weights = self.loss_weights
+        if "sft" in self.loss_types:
+            chosen, _ = inputs["completion_mask"][:, 1:].chunk(2)
+            share = share_of_tokens(self.accelerator, chosen.sum())
+            of_each = zip(self.loss_types, weights, strict=True)
+            self.loss_weights = [weight * share if name == "sft" else weight for name, weight in of_each]
+        try:
+            return super()._compute_loss(model, inputs, return_outputs)
+        finally:
+            self.loss_weights = weights
 
 
 class KTO(KTOTrainer):
@@ -31,6 +61,16 @@ class KTO(KTOTrainer):
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        """As TRL's, but that the numbers stay in memory: TRL hands them from the first process to the others in a file, and of
+        rows in memory each process looks for it in a temporary folder of its own."""
+        loader = self.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator))
+        model = self.ref_model or self.model
+        found = [self.accelerator.gather_for_metrics(self.compute_ref_log_probs(model, batch)) for batch in loader]
+        columns = zip(("ref_logps", "ref_KL_logps"), zip(*found, strict=True), strict=True)
+        made = Dataset.from_dict({name: torch.cat(parts).float().cpu().numpy() for name, parts in columns})
+        return concatenate_datasets([dataset, made], axis=1)
 
 
 class _Concatenated(PairedByLength):
@@ -53,6 +93,11 @@ class SimPO(_Concatenated, CPOTrainer):
 
 class ORPO(_Concatenated, ORPOTrainer):
     """TRL's ORPO trainer on tokens, batched by length."""
+
+    def concatenated_forward(self, model: Any, batch: dict[str, Any]) -> tuple:
+        found = list(super().concatenated_forward(model, batch))
+        found[4] = found[4] * share_of_tokens(self.accelerator, batch["chosen_attention_mask"][:, 1:].sum())  # of all its tokens
+        return tuple(found)
 
 
 class EpochPrompts(RepeatSampler):

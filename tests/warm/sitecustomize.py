@@ -27,7 +27,6 @@ def hand_over(address: str, arguments: list[str]) -> None:
     os._exit(int(code))
 
 
-# torchrun starts its workers with -u.
-started = [argument for argument in sys.orig_argv[1:] if argument != "-u"]
-if "WARM_START" in os.environ and started[:1] == ["-m"] and started[1].startswith(("stages.", LAUNCH)):
-    hand_over(os.environ["WARM_START"], started[1:])
+asked = [word for word in sys.orig_argv[1:] if word != "-u"]  # with which torchrun starts
+if "WARM_START" in os.environ and asked[:1] == ["-m"] and asked[1].startswith(("stages.", "benchmarks.processes", LAUNCH)):
+    hand_over(os.environ["WARM_START"], asked[1:])
