@@ -55,7 +55,7 @@ def seconds(folder: str) -> float:
     trainer = recipe.trainer(
         model=model,
         args=recipe.config(**configuration | {"save_strategy": "no", "disable_tqdm": True}),
-        train_dataset=training_rows(method, recipe, section, params.seed, encoded, pairs["id"], "train"),
+        train_dataset=training_rows(method, recipe, section, params.seed, encoded, list(pairs["id"]), "train"),
         processing_class=tokenizer,
         peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="CAUSAL_LM"),
     )

@@ -62,7 +62,11 @@ def of_size(params: Params, pairs: int) -> Params:
 
 
 def measured(module: str, arguments: list[str], folder: Path) -> dict[str, float]:
-    """Seconds by the clock and of the processor, and bytes of memory more than at the start, of a stage's `main` in a folder."""
+    """What a stage's `main` in a folder takes, in a process of its own.
+
+    Returns:
+        Seconds by the clock and of the processor; bytes of memory at most (peak), and more than at the start (memory).
+    """
     sys.stdout.flush()
     start, log = time.perf_counter(), folder / "log.txt"
     child = os.fork()
@@ -82,8 +86,9 @@ def measured(module: str, arguments: list[str], folder: Path) -> dict[str, float
     _, status, used = os.wait4(child, 0)
     if status:
         raise SystemExit(f"stage {module} failed:\n{log.read_text()[-2000:]}")
-    memory = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) - began
-    return {"clock": time.perf_counter() - start, "processor": used.ru_utime + used.ru_stime, "memory": memory}
+    peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    seconds = {"clock": time.perf_counter() - start, "processor": used.ru_utime + used.ru_stime}
+    return seconds | {"memory": peak - began, "peak": peak}
 
 
 def rates(shape: Shape, folder: Path) -> dict[str, float]:

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from datasets import Dataset
 from sklearn.model_selection import GroupShuffleSplit
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProgressCallback, TrainerCallback
@@ -105,7 +104,7 @@ def trained(
         head, _ = linear_probe(train.features, train.clusters)
         model.score.weight.data.copy_(torch.from_numpy(head)[None])
     use_kept(model, kept)
-    rows = Dataset.from_list(reward_rows(train.encoded))
+    rows = reward_rows(train.encoded)
     trainer = reward_trainer(model, tokenizer, rows, None, section, STANDARD, VARIANTS[STANDARD], seed, folder)
     trainer.args.save_strategy = "no"
     trainer.remove_callback(ProgressCallback)

@@ -3,8 +3,8 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as arrow
 import yaml
+from pyarrow import parquet
 
 from preference_study.errors import BadInput
+
+PIECE = 50_000  # rows of a table that are looked at together
+MOST_JSON = 100_000  # rows of a table that stand in JSON too
 
 
 @contextmanager
@@ -93,6 +97,70 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if "prompt" in table:
         table["prompt"] = [[dict(turn) for turn in prompt] for prompt in table["prompt"]]
     return table
+
+
+@contextmanager
+def table_in_pieces(path: str | Path) -> Iterator[Callable[[arrow.Table], None]]:
+    """A function that writes one piece of a table after the other, all of one schema; the file is there when the block ends well.
+
+    No row group of it is larger than `PIECE`, so that the file can be read by pieces.
+    """
+    with whole_file(path) as temporary, ExitStack() as stack:
+        writers: list[parquet.ParquetWriter] = []
+
+        def write(piece: arrow.Table) -> None:
+            if not writers:
+                writers.append(stack.enter_context(parquet.ParquetWriter(temporary, piece.schema)))
+            writers[0].write_table(piece, row_group_size=PIECE)
+
+        yield write
+
+
+def write_rows(path: str | Path, rows: list[dict]) -> None:
+    """Write rows of equal names as parquet, for `read_rows`."""
+    with table_in_pieces(path) as write:
+        write(arrow.Table.from_pylist(rows))
+
+
+def read_pieces(path: str | Path, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
+    """A table's rows, some `PIECE` at a time, every cell as the Python value that JSON would have it.
+
+    Args:
+        columns: those that are wanted; None for all.
+
+    Raises:
+        BadInput: it is not there or not whole.
+    """
+    for batch in open_table(path).iter_batches(PIECE, columns=columns):
+        yield pd.DataFrame(batch.to_pydict())
+
+
+def read_rows(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """All of `read_pieces` as one table."""
+    return pd.DataFrame(open_table(path).read(columns).to_pydict())
+
+
+def rows_as_json(path: str | Path, table: str | Path) -> None:
+    """Write a table of parquet as JSON as well, an object a row; where they are more than `MOST_JSON`, say in place of them where
+    they are."""
+    file = open_table(table)
+    count = file.metadata.num_rows
+    if count > MOST_JSON:
+        write_json(path, {"left_out": f"{count} rows, more than {MOST_JSON}", "rows_in": str(table)})
+    else:
+        write_json(path, file.read().to_pylist())
+
+
+def open_table(path: str | Path) -> parquet.ParquetFile:
+    """A file of `write_table`, to be read piece by piece.
+
+    Raises:
+        BadInput: it is not there or not whole.
+    """
+    try:
+        return parquet.ParquetFile(path)
+    except (OSError, ValueError, arrow.ArrowException) as error:
+        raise _spoilt(path, error) from None
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:

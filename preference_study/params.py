@@ -277,6 +277,10 @@ class Verdict(Section):
     smallest_difference: SmallestDifference
 
 
+class Report(Section):
+    max_cases: Count
+
+
 class Launch(Section):
     processes: Count
     machines: Count
@@ -304,6 +308,7 @@ class Params(Section):
     people: People
     export: Export
     verdict: Verdict
+    report: Report
     scoring: Scoring
     frozen: Frozen
     launch: Launch

@@ -7,11 +7,9 @@ People's answers are the files data/annotations/*.jsonl, as the pages of reports
 
 from pathlib import Path
 
-import pandas as pd
-
 from preference_study.analysis.people import analyse_people, answers_of
 from preference_study.annotations import read_annotations
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import read_json, read_rows, write_json
 from preference_study.blind import checked_judgement, opinions
 from preference_study.boundary import run
 from preference_study.errors import BadInput
@@ -38,7 +36,7 @@ def main(method: str) -> None:
     params = load_params()
     keys = {name: read_json(f"data/blind/{name}.json") for name in params.people.methods}
     annotations = read_annotations(exported(Path("data/annotations")), keys)
-    scored = with_truth(pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")))
+    scored = with_truth(read_rows("data/responses/scored.parquet"))
     base, policy = (scored[scored["policy"] == name].set_index("id") for name in ("base", method))
     judges = [checked_judgement(read_json(file), str(file)) for file in sorted(Path("data/judgements").glob("*.json"))]
     votes, truth = opinions(base, policy.loc[base.index], judges)

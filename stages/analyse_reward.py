@@ -13,7 +13,7 @@ import pandas as pd
 from preference_study.analysis.baselines import tfidf_margins
 from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.reward import analyse_reward, favoured_and_other, reward_metrics, reward_row
-from preference_study.artifacts import read_array, read_json, read_table, write_csv, write_json, write_png
+from preference_study.artifacts import read_array, read_rows, read_table, write_csv, write_json, write_png
 from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
@@ -68,7 +68,7 @@ def probe_margins(clusters: pd.Series) -> np.ndarray:
 
 def main() -> None:
     params = load_params()
-    scored = pd.DataFrame(read_json("data/scores/Rm_model_mark_on_val_1k.json"))
+    scored = read_rows("data/scores/pairs.parquet")
     train, val = (read_table(f"data/prepared/{split}.parquet") for split in ("train", "val"))
     baselines = {"tfidf": tfidf_margins(train, val, params.seed), "probe": probe_margins(train["cluster"])}
     reward = reward_metrics(scored, baselines, params.seed) | {"right_to_judge": right_to_judge(scored, baselines)}

@@ -7,10 +7,8 @@ Empty where the prompts have no categories.
 
 from pathlib import Path
 
-import pandas as pd
-
 from preference_study.analysis.groups import compare_groups
-from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.artifacts import read_rows, write_csv, write_json, write_png
 from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
@@ -22,8 +20,8 @@ PLOTS = Path("plots/groups")
 def main() -> None:
     params = load_params()
     methods = params.policy.methods
-    scored = with_truth(pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")))
-    pairs = pd.DataFrame(read_json("data/scores/Rm_model_mark_on_val_1k.json"))
+    scored = with_truth(read_rows("data/responses/scored.parquet"))
+    pairs = read_rows("data/scores/pairs.parquet")
     metrics = {}
     if "category" in scored:
         by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", *methods)}

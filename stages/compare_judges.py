@@ -9,7 +9,7 @@ import pandas as pd
 
 from preference_study.analysis.baselines import tfidf_margins
 from preference_study.analysis.judges import compare_judges, disagreements
-from preference_study.artifacts import read_array, read_json, read_table, write_csv, write_json
+from preference_study.artifacts import read_array, read_json, read_rows, read_table, write_csv, write_json
 from preference_study.boundary import run
 from preference_study.judges import own_judgement
 from preference_study.params import load_params
@@ -36,8 +36,8 @@ def main() -> None:
         write_json("metrics/judges.json", {})
         write_csv("data/disagreements.csv", pd.DataFrame(columns=CASE))
         return
-    scored = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
-    pairs = pd.DataFrame(read_json("data/scores/Rm_model_mark_on_val_1k.json"))
+    scored = read_rows("data/responses/scored.parquet")
+    pairs = read_rows("data/scores/pairs.parquet")
     own = own_judgement(params.reward.judge, scored, pairs, policies)
     judgements = [own, *(read_json(f"data/judgements/{name}.json") for name in names)]
     by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", *policies)}

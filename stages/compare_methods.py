@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
-from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.artifacts import read_json, read_rows, write_csv, write_json, write_png
 from preference_study.boundary import run
 from preference_study.methods import METHODS
 from preference_study.params import load_params
@@ -70,7 +70,7 @@ def online_curve(method: str, missing_eos_penalty: float) -> pd.DataFrame:
 def main() -> None:
     params = load_params()
     methods = params.policy.methods
-    scored = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
+    scored = read_rows("data/responses/scored.parquet")
     policies = read_json("metrics/policies.json")
     trained = {method: read_json(f"metrics/train_policy/{method}.json") for method in methods}
     measured = {method: read_json(f"metrics/train_cost/{method}.json") for method in methods}

@@ -3,13 +3,15 @@
 python -m stages.compare_policies
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.price import add_to_verdict, correct_prices, policy_price
-from preference_study.artifacts import read_json, read_table, write_csv, write_json, write_png
+from preference_study.artifacts import open_table, read_json, read_pieces, write_csv, write_json, write_png
 from preference_study.boundary import run
 from preference_study.methods import display_name
 from preference_study.params import load_params
@@ -75,16 +77,39 @@ def policies_row(metrics: dict, methods: list[str]) -> dict:
     return rows
 
 
+def measured_responses(
+    pieces: Iterable[pd.DataFrame], policies: list[str]
+) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, int]]]:
+    """What is measured of each policy's responses, piece by piece: a prompt is held no longer than its piece.
+
+    Args:
+        pieces: of the scored responses, as `read_pieces` gives them.
+
+    Returns:
+        Per policy the rows of `measured` by id, in base's order and without their prompts; and how many have no reading grade, by
+        reason.
+    """
+    found: dict[str, list[pd.DataFrame]] = {policy: [] for policy in policies}
+    left_out: dict[str, Counter] = {policy: Counter() for policy in policies}
+    for piece in pieces:
+        for policy in policies:
+            rows = piece[piece["policy"] == policy].set_index("id")
+            if len(rows):
+                measures, reasons = measured(rows)
+                found[policy].append(measures.drop(columns="prompt"))
+                left_out[policy].update(reasons)
+    # The truth is known where it is known of all of a policy's responses.
+    tables = {policy: pd.concat(own, join="inner") for policy, own in found.items()}
+    ids = tables["base"].index
+    return {policy: table.loc[ids] for policy, table in tables.items()}, {policy: dict(own) for policy, own in left_out.items()}
+
+
 def main() -> None:
     params = load_params()
     methods = params.policy.methods
-    scored = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
-    by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", *methods)}
-    responses, left_out = {}, {}
-    for policy, rows in by_policy.items():
-        responses[policy], left_out[policy] = measured(rows.loc[by_policy["base"].index])
+    responses, left_out = measured_responses(read_pieces("data/responses/scored.parquet"), ["base", *methods])
     logps = {policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id") for policy in responses}
-    clusters = read_table("data/prepared/val.parquet").set_index("id")["cluster"]
+    clusters = open_table("data/prepared/val.parquet").read(["id", "cluster"]).to_pandas().set_index("id")["cluster"]
     logps = {policy: rows.loc[logps["base"].index].join(clusters) for policy, rows in logps.items()}
     betas = {method: read_json(f"metrics/train_policy/{method}.json")["implicit_beta"] for method in methods}
     right, smallest = read_json("metrics/reward.json")["right_to_judge"], params.verdict.smallest_difference.model_dump()
@@ -102,9 +127,9 @@ def main() -> None:
     for policy, reasons in left_out.items():
         metrics[policy]["reading_grade_left_out"] = reasons
         metrics[policy]["prompts_truncated"] = int(responses[policy]["prompt_truncated"].sum())
-    train = read_table("data/prepared/train.parquet")
+    train = open_table("data/prepared/train.parquet").read(["chosen", "rejected"])
     draw_policies(responses, metrics, methods)
-    write_keywords(responses, [*train["chosen"], *train["rejected"]])
+    write_keywords(responses, [text for side in ("chosen", "rejected") for text in train[side].to_pylist()])
     write_json("metrics/policies.json", metrics)
     write_json("metrics/summary/policies.json", policies_row(metrics, methods))
 

@@ -7,9 +7,7 @@ Which response is whose stands in the second file alone, the key.
 
 from pathlib import Path
 
-import pandas as pd
-
-from preference_study.artifacts import read_json, whole_file, write_json
+from preference_study.artifacts import read_json, read_rows, whole_file, write_json
 from preference_study.blind import candidates, checked_judgement, draw, opinions
 from preference_study.boundary import run
 from preference_study.params import load_params
@@ -19,7 +17,7 @@ from preference_study.texts.gold import with_truth
 
 def main(method: str) -> None:
     params = load_params()
-    scored = with_truth(pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")))
+    scored = with_truth(read_rows("data/responses/scored.parquet"))
     base, policy = (scored[scored["policy"] == name].set_index("id") for name in ("base", method))
     judges = [checked_judgement(read_json(file), str(file)) for file in sorted(Path("data/judgements").glob("*.json"))]
     ids = candidates(*opinions(base, policy.loc[base.index], judges), params.people.which)

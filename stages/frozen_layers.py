@@ -8,13 +8,14 @@ reward head reads.
 """
 
 import numpy as np
+from datasets import concatenate_datasets
 
-from preference_study.artifacts import read_table, write_array
+from preference_study.artifacts import write_array
 from preference_study.boundary import run
 from preference_study.models.frozen import keep_hidden_states, last_features
 from preference_study.models.language_models import load_causal, load_tokenizer
 from preference_study.models.layers import frozen_layers
-from preference_study.models.tokens import both_sides, encode_pairs
+from preference_study.models.token_pairs import BothSides, TokenPairs, encode_file, token_folder
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 
@@ -24,16 +25,18 @@ def main() -> None:
     section = params.reward
     state = check_processes(params.launch.processes)
     tokenizer, model = load_tokenizer("models/base"), load_causal("models/base")
-    tables = {split: read_table(f"data/prepared/{split}.parquet") for split in ("train", "val")}
-    pairs = [pair for table in tables.values() for pair in encode_pairs(tokenizer, table, section.max_length)]
-    texts = both_sides(pairs)
     depth = frozen_layers(model, section.lora_rank, section.lora_layers)
     kept = {"max_gib": params.frozen.max_gib, "spread": params.launch.spread}
-    with keep_hidden_states(model, texts, depth, "data/frozen/reward", **kept):
-        features = last_features(model, texts, **params.scoring.model_dump(), description="base on all pairs")
+    with token_folder("frozen_layers") as folder:
+        encoded = [
+            encode_file(tokenizer, f"data/prepared/{split}.parquet", section.max_length, folder) for split in ("train", "val")
+        ]
+        texts = BothSides(TokenPairs(concatenate_datasets([pairs.rows for pairs in encoded])))
+        with keep_hidden_states(model, texts, depth, "data/frozen/reward", **kept):
+            features = last_features(model, texts, **params.scoring.model_dump(), description="base on all pairs")
     if state.is_main_process:
-        of_pairs = features.reshape(len(pairs), 2, -1)
-        for split, found in zip(tables, np.split(of_pairs, [len(tables["train"])]), strict=True):
+        of_pairs = features.reshape(len(texts) // 2, 2, -1)
+        for split, found in zip(("train", "val"), np.split(of_pairs, [len(encoded[0])]), strict=True):
             write_array(f"data/features/{split}.npy", found)
 
 

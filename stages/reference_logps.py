@@ -7,12 +7,15 @@ training of a policy starts, in place of running the layers under it again. Wher
 deeper layer, the pass starts from them itself.
 """
 
-from preference_study.artifacts import read_table, write_json
+import numpy as np
+from datasets import concatenate_datasets
+
+from preference_study.artifacts import open_table, write_json
 from preference_study.boundary import run
 from preference_study.models.frozen import keep_hidden_states, kept_in, use_kept
 from preference_study.models.language_models import load_causal, load_tokenizer, pair_logps
 from preference_study.models.layers import frozen_layers
-from preference_study.models.tokens import both_sides, encode_pairs
+from preference_study.models.token_pairs import BothSides, TokenPairs, encode_file, token_folder
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 
@@ -22,24 +25,28 @@ def main() -> None:
     state = check_processes(params.launch.processes)
     tokenizer, model = load_tokenizer("models/base"), load_causal("models/base")
     section = params.policy
-    tables = {
-        split: read_table(f"data/prepared/{split}.parquet")[:limit]
-        for split, limit in (("train", section.max_train), ("val", None))
-    }
-    encoded = {split: encode_pairs(tokenizer, table, section.max_length) for split, table in tables.items()}
     depth = frozen_layers(model, section.lora_rank, section.lora_layers)
     of_reward = kept_in("data/frozen/reward")
     # What comes out of a layer under that one would be missing.
     use_kept(model, of_reward if of_reward is not None and of_reward.depth <= depth else None)
     kept = {"max_gib": params.frozen.max_gib, "spread": params.launch.spread}
-    with keep_hidden_states(model, both_sides([*encoded["train"], *encoded["val"]]), depth, "data/frozen/policy", **kept):
-        logps = {
-            split: pair_logps(model, pairs, **params.scoring.model_dump(), description=f"base on {split}")
-            for split, pairs in encoded.items()
-        }
+    ids, encoded = {}, {}
+    with token_folder("reference_logps") as folder:
+        for split, limit in (("train", section.max_train), ("val", None)):
+            path = f"data/prepared/{split}.parquet"
+            all_ids = open_table(path).read(["id"])["id"].to_pylist()
+            ids[split] = all_ids[:limit]
+            wanted = np.arange(len(all_ids)) < len(ids[split])
+            encoded[split] = encode_file(tokenizer, path, section.max_length, folder, kept=wanted)
+        texts = BothSides(TokenPairs(concatenate_datasets([pairs.rows for pairs in encoded.values()])))
+        with keep_hidden_states(model, texts, depth, "data/frozen/policy", **kept):
+            logps = {
+                split: pair_logps(model, pairs, **params.scoring.model_dump(), description=f"base on {split}")
+                for split, pairs in encoded.items()
+            }
     if state.is_main_process:
-        for split, table in tables.items():
-            rows = [{"id": id} | row for id, row in zip(table["id"], logps[split], strict=True)]
+        for split in ids:
+            rows = [{"id": id} | row for id, row in zip(ids[split], logps[split], strict=True)]
             write_json(f"data/logps/base/{split}.json", rows)
 
 

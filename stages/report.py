@@ -8,8 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as arrow
+from pyarrow import compute
 
-from preference_study.artifacts import read_json, whole_file
+from preference_study.artifacts import PIECE, open_table, read_json, whole_file
 from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import page
@@ -17,7 +19,33 @@ from preference_study.report.machine import machine
 from preference_study.report.origin import origin
 
 
-def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[str] = (), people: Sequence[str] = ()) -> dict:
+def responses(file: Path, policies: list[str], most: int, seed: int) -> dict:
+    """The responses that the page shows, and the rewards of all.
+
+    Returns:
+        all_rewards: per policy, an array; selection: as `page.some_prompts`; responses: the rows that are shown.
+    """
+    table = open_table(file).read(["id", "policy", "reward"]).to_pandas()
+    by_policy = {policy: table[table["policy"] == policy].set_index("id")["reward"] for policy in policies}
+    rewards = pd.DataFrame({policy: own[by_policy["base"].index] for policy, own in by_policy.items()})
+    selection = page.some_prompts(rewards, most, seed)
+    rows = []
+    for batch in open_table(file).iter_batches(PIECE):
+        shown = batch if selection is None else batch.filter(compute.is_in(batch["id"], arrow.array(selection["ids"])))
+        rows += shown.to_pylist()
+    all_rewards = {policy: own.to_numpy() for policy, own in by_policy.items()}
+    return {"all_rewards": all_rewards, "selection": selection, "responses": rows}
+
+
+def gather(
+    folder: Path,
+    methods: list[str],
+    variant: str,
+    benchmarks: Sequence[str] = (),
+    people: Sequence[str] = (),
+    max_cases: int = 2000,
+    seed: int = 0,
+) -> dict:
     """Everything the page shows of a study, but its parameters, the machine and the run.
 
     Args:
@@ -27,6 +55,8 @@ def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[
         variant: the reward model that judged.
         benchmarks: the names of those that were asked for.
         people: the policies that people were asked about.
+        max_cases: prompts whose responses are shown, at most.
+        seed: of the sample of them.
     """
 
     def optional(name: str) -> Path | None:
@@ -69,11 +99,10 @@ def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[
         "judges": read_json(path) if (path := optional("metrics/judges.json")) else {},
         "disagreements": disagreements(path) if (path := optional("data/disagreements.csv")) else [],
         "people": {method: read_json(folder / f"metrics/people/{method}.json") for method in people},
-        "responses": read_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json"),
         "figures": {},
         "keywords": {},
         "log_odds": {},
-    }
+    } | responses(folder / "data/responses/scored.parquet", ["base", *methods], max_cases, seed)
     for part in ("reward", "policies", "groups", "methods", "stress", "variants", "best_of_n"):
         pictures = [path for path in sorted((folder / "plots" / part).glob("*.png")) if page.shown(path.stem)]
         study["figures"][part] = {picture.stem: page.data_uri(picture.read_bytes()) for picture in pictures}
@@ -87,7 +116,9 @@ def gather(folder: Path, methods: list[str], variant: str, benchmarks: Sequence[
 def main() -> None:
     params = load_params()
     names = [benchmark.name for benchmark in params.benchmarks]
-    study = gather(Path(), params.policy.methods, params.reward.judge, names, params.people.methods)
+    study = gather(
+        Path(), params.policy.methods, params.reward.judge, names, params.people.methods, params.report.max_cases, params.seed
+    )
     page.check_one_run(study)
     data = {"training pairs": params.data.train, "validation pairs": params.data.val, "prompts": params.generate.prompts}
     run_of = origin(Path(), data, params.seed, datetime.now().astimezone())

@@ -1,11 +1,12 @@
-"""The judge's reward of every policy's responses -> data/responses/Response_of_DPO_n_Ori_val_with_rm.json.
+"""The judge's reward of every policy's responses -> data/responses/scored.parquet, and as JSON
+Response_of_DPO_n_Ori_val_with_rm.json beside it.
 
 python -m stages.score_responses
 """
 
 import pandas as pd
 
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import read_json, rows_as_json, write_rows
 from preference_study.boundary import run
 from preference_study.models.language_models import load_tokenizer, rewards
 from preference_study.models.reward_models import encode_responses, load_judge
@@ -23,7 +24,8 @@ def main() -> None:
     scores = rewards(model, sequences, **params.scoring.model_dump(), description="responses")
     if state.is_main_process:
         scored = [row | {"reward": reward} for row, reward in zip(rows, scores, strict=True)]
-        write_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json", scored)
+        write_rows("data/responses/scored.parquet", scored)
+        rows_as_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json", "data/responses/scored.parquet")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from preference_study.artifacts import read_array, read_json, read_table, write_json
+from preference_study.artifacts import open_table, read_array, read_json, write_json
 from preference_study.boundary import run
 from preference_study.errors import BadParams
 from preference_study.models.frozen import kept_in
 from preference_study.models.language_models import load_tokenizer
-from preference_study.models.tokens import encode_pairs
+from preference_study.models.token_pairs import encode_file, token_folder
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 from preference_study.training.reward_trainer import flipped
@@ -58,20 +58,21 @@ def main(name: str) -> None:
     variant = VARIANTS[variant_name]
     state = check_processes(params.launch.processes)
     tokenizer = load_tokenizer("models/base")
-    tables = {split: read_table(f"data/prepared/{split}.parquet") for split in ("train", "val")}
-    kept = not_seen(tables["train"]["cluster"], params.policy.max_train, settings["unseen"])
-    tables["train"] = tables["train"][kept]
-    encoded = {split: encode_pairs(tokenizer, table, section.max_length) for split, table in tables.items()}
-    before = encoded["train"]
-    encoded["train"] = flipped(before, section.flipped, params.seed)
-    turned = np.array([one is not other for one, other in zip(before, encoded["train"], strict=True)])
+    clusters = open_table("data/prepared/train.parquet").read(["cluster"]).to_pandas()["cluster"]
+    kept = not_seen(clusters, params.policy.max_train, settings["unseen"])
+    turned = flipped(int(kept.sum()), section.flipped, params.seed)
     head = probe_on(turned, kept)[0] if section.head == "probe" else None
     start = Start(head, read_array("data/features/val.npy"), kept_in("data/frozen/reward"))
     places = Places(target, target / "log", Path("checkpoints/train_judge") / name)
-    if variant.members:
-        numbers, _ = train_ensemble(params, variant, variant_name, tokenizer, encoded, start, places)
-    else:
-        numbers, _ = train_one(params, variant, variant_name, params.seed, tokenizer, encoded, start, places)
+    with token_folder(f"train_judge/{name}") as folder:
+        encoded = {
+            split: encode_file(tokenizer, f"data/prepared/{split}.parquet", section.max_length, folder, **which)
+            for split, which in (("train", {"kept": kept, "turned": turned}), ("val", {}))
+        }
+        if variant.members:
+            numbers, _ = train_ensemble(params, variant, variant_name, tokenizer, encoded, start, places)
+        else:
+            numbers, _ = train_one(params, variant, variant_name, params.seed, tokenizer, encoded, start, places)
     if state.is_main_process:
         write_json(target / "counts.json", numbers | {"train_pairs_left_out": int((~kept).sum())})
 

@@ -6,19 +6,22 @@ The methods are in preference_study/methods/.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from datasets import Dataset
-from transformers import Trainer
+from transformers import PreTrainedTokenizerBase, Trainer
 
-from preference_study.artifacts import read_json, read_table, write_json
+from preference_study.artifacts import open_table, read_json, write_json
 from preference_study.boundary import run
 from preference_study.methods import METHODS, Method, Recipe
 from preference_study.models.frozen import kept_in, use_kept
 from preference_study.models.language_models import compute_dtype, device, load_causal, load_tokenizer, pair_logps
 from preference_study.models.reward_models import load_judge
-from preference_study.models.tokens import TokenPair, encode_pairs
-from preference_study.params import PolicyTraining, load_params
+from preference_study.models.token_pairs import TokenPairs, encode_file, numbers, token_folder
+from preference_study.models.tokens import TokenPair
+from preference_study.params import Params, PolicyTraining, load_params
 from preference_study.processes import check_processes
 from preference_study.training.run import BetterThanChance, arguments, fingerprint, lora, peak_memory, train, training_counts
 from preference_study.training.trainers import eos_token_ids, judging
@@ -27,15 +30,16 @@ PROBED = 8  # validation pairs looked at in training, to see that the policy sti
 
 
 def training_rows(
-    method: Method, recipe: Recipe, section: PolicyTraining, seed: int, pairs: list[TokenPair], ids: list[str], split: str
+    method: Method, recipe: Recipe, section: PolicyTraining, seed: int, pairs: Sequence[TokenPair], ids: list[str], split: str
 ) -> Dataset:
     """A split as the method's trainer takes it, with the reference's log-probabilities where it takes those."""
     made = recipe.rows(pairs, section, seed)
     if method.given_reference:
-        logps = {row["id"]: row for row in read_json(f"data/logps/base/{split}.json")}
-        for row, id in zip(made, ids, strict=True):
-            row |= {f"ref_{side}_logps": logps[id][f"{side}_logp"] for side in ("chosen", "rejected")}
-    return Dataset.from_list(made)
+        logps = {row["id"]: (row["chosen_logp"], row["rejected_logp"]) for row in read_json(f"data/logps/base/{split}.json")}
+        of_each = np.array([logps[id] for id, _ in zip(ids, pairs, strict=True)])
+        for side, column in zip(("chosen", "rejected"), of_each.T, strict=True):
+            made = made.add_column(f"ref_{side}_logps", column)
+    return made
 
 
 def method_facts(method: Method, section: PolicyTraining, name: str, trainer: Trainer) -> dict:
@@ -49,7 +53,8 @@ def method_facts(method: Method, section: PolicyTraining, name: str, trainer: Tr
         sampled = own.batch_size * section.gradient_accumulation_steps * own.generations
         seen = {"examples": state.global_step * sampled, "tokens": int(state.num_input_tokens_seen)}
     else:
-        seen = {"examples": round(state.epoch * len(dataset)), "tokens": round(state.epoch * sum(dataset["tokens"]))}
+        tokens = int(numbers(dataset, "tokens").sum())
+        seen = {"examples": round(state.epoch * len(dataset)), "tokens": round(state.epoch * tokens)}
     return seen | {
         "needs_reference": method.needs_reference,
         "needs_reward_model": method.needs_reward_model,
@@ -58,17 +63,28 @@ def method_facts(method: Method, section: PolicyTraining, name: str, trainer: Tr
     }
 
 
-def main(name: str) -> None:
-    params = load_params()
+def train_policy(
+    params: Params,
+    name: str,
+    processes: int,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: dict[str, list[str]],
+    encoded: dict[str, TokenPairs],
+) -> tuple[dict, dict, list[dict]]:
+    """Train one policy.
+
+    Args:
+        name: of its method.
+        ids, encoded: the pairs' by split.
+
+    Returns:
+        What it was trained on, what that cost, and its log-probabilities of the validation pairs.
+    """
     section, method, own = params.policy, METHODS[name], params.policy.own(name)
     recipe = method.recipe()
-    state = check_processes(params.launch.processes)
-    tokenizer = load_tokenizer("models/base")
-    pairs, encoded, datasets = {}, {}, {}
-    for split, limit in (("train", section.max_train), ("val", None)):
-        pairs[split] = read_table(f"data/prepared/{split}.parquet")[:limit]
-        encoded[split] = encode_pairs(tokenizer, pairs[split], section.max_length)
-        datasets[split] = training_rows(method, recipe, section, params.seed, encoded[split], pairs[split]["id"], split)
+    datasets = {
+        split: training_rows(method, recipe, section, params.seed, pairs, ids[split], split) for split, pairs in encoded.items()
+    }
     start = time.perf_counter()
     # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
     model = load_causal("models/base", dtype="float32" if section.lora_rank == 0 else None)
@@ -84,7 +100,7 @@ def main(name: str) -> None:
     configuration = arguments(section, own.learning_rate, params.seed, checkpoints)
     trainer = recipe.trainer(
         model=model,
-        args=recipe.config(**configuration | method.configure(section, own, state.num_processes)),
+        args=recipe.config(**configuration | method.configure(section, own, processes)),
         train_dataset=datasets["train"],
         eval_dataset=datasets["val"] if section.evaluations and not method.needs_reward_model else None,
         processing_class=tokenizer,
@@ -104,12 +120,25 @@ def main(name: str) -> None:
     policy = load_causal("models/base", target)
     use_kept(policy, kept)
     logps = pair_logps(policy, encoded["val"], **params.scoring.model_dump(), description=f"{name} on validation")
+    return training_counts(trainer, encoded) | method_facts(method, section, name, trainer), cost, logps
+
+
+def main(name: str) -> None:
+    params = load_params()
+    state = check_processes(params.launch.processes)
+    section = params.policy
+    tokenizer, ids, encoded = load_tokenizer("models/base"), {}, {}
+    with token_folder(f"train_policy/{name}") as folder:
+        for split, limit in (("train", section.max_train), ("val", None)):
+            path = f"data/prepared/{split}.parquet"
+            all_ids = open_table(path).read(["id"])["id"].to_pylist()
+            ids[split] = all_ids[:limit]
+            wanted = np.arange(len(all_ids)) < len(ids[split])
+            encoded[split] = encode_file(tokenizer, path, section.max_length, folder, kept=wanted)
+        counts, cost, logps = train_policy(params, name, state.num_processes, tokenizer, ids, encoded)
     if state.is_main_process:
-        ids = pairs["val"]["id"]
-        write_json(f"data/logps/{name}/val.json", [{"id": id} | row for id, row in zip(ids, logps, strict=True)])
-        write_json(
-            f"metrics/train_policy/{name}.json", training_counts(trainer, encoded) | method_facts(method, section, name, trainer)
-        )
+        write_json(f"data/logps/{name}/val.json", [{"id": id} | row for id, row in zip(ids["val"], logps, strict=True)])
+        write_json(f"metrics/train_policy/{name}.json", counts)
         write_json(f"metrics/train_cost/{name}.json", cost)
 
 

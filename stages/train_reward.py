@@ -13,16 +13,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import PartialState
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from preference_study.aggregates import MEMBERS
-from preference_study.artifacts import read_array, read_table, write_json
+from preference_study.artifacts import open_table, read_array, write_json
 from preference_study.boundary import run
 from preference_study.models.frozen import HiddenStates, kept_in, use_kept
 from preference_study.models.language_models import device, load_reward, load_tokenizer, new_reward_model, pair_rewards
 from preference_study.models.reward_models import drop_bias_only
-from preference_study.models.tokens import TokenPair, encode_pairs
+from preference_study.models.token_pairs import TokenPairs, encode_file, token_folder
 from preference_study.params import Params, load_params
 from preference_study.processes import check_processes
 from preference_study.training.probe import linear_probe
@@ -63,16 +62,17 @@ def probe_on(turned: np.ndarray, used: np.ndarray | None = None) -> tuple[np.nda
     Args:
         used: which of the training pairs, by a mask; None for all.
     """
-    features, clusters = read_array("data/features/train.npy"), read_table("data/prepared/train.parquet")["cluster"]
+    features = read_array("data/features/train.npy")
+    clusters = open_table("data/prepared/train.parquet").read(["cluster"]).to_pandas()["cluster"]
     if used is not None:
         features, clusters = features[used], clusters[used]
     features[turned] = features[turned][:, ::-1]
     return linear_probe(features, list(clusters))
 
 
-def bias_only_rows(bias_only: BiasOnly, pairs: list[TokenPair]) -> list[dict]:
+def bias_only_rows(bias_only: BiasOnly, pairs: TokenPairs) -> list[dict]:
     """Per pair what the bias-only expert sees and gives: {chosen_tokens, rejected_tokens, chosen_reward, rejected_reward}."""
-    tokens = {"chosen": [len(p.chosen_ids) for p in pairs], "rejected": [len(p.rejected_ids) for p in pairs]}
+    tokens = {side: pairs.column(f"{side}_tokens").tolist() for side in ("chosen", "rejected")}
     columns = {f"{side}_tokens": counts for side, counts in tokens.items()}
     with torch.inference_mode():
         for side, counts in tokens.items():
@@ -86,7 +86,7 @@ def train_one(
     name: str,
     seed: int,
     tokenizer: PreTrainedTokenizerBase,
-    encoded: dict[str, list[TokenPair]],
+    encoded: dict[str, TokenPairs],
     start: Start,
     places: Places,
 ) -> tuple[dict, dict]:
@@ -110,13 +110,14 @@ def train_one(
     use_kept(model, start.kept)
     made = reward_rows(encoded["train"])
     if variant.bias_only:
-        model.bias_only = BiasOnly([row[f"{side}_tokens"] for row in made for side in ("chosen", "rejected")]).to(device())
+        tokens = np.stack([encoded["train"].column(f"{side}_tokens") for side in ("chosen", "rejected")], axis=1)
+        model.bias_only = BiasOnly(tokens.ravel()).to(device())
         # It works outside of the model's own forward pass: where weights are sharded it must be gathered by itself.
         model._no_split_modules.add(BiasOnly.__name__)
-    dataset = Dataset.from_list(variant.rows(made, section.own(variant_name)))
+    dataset = variant.rows(made, section.own(variant_name))
     checkpoints = places.checkpoints / name
     made_by = fingerprint([model], dataset, section.model_dump(), seed)
-    val = Dataset.from_list(reward_rows(encoded["val"])) if section.evaluations else None
+    val = reward_rows(encoded["val"]) if section.evaluations else None
     trainer = reward_trainer(model, tokenizer, dataset, val, section, variant_name, variant, seed, checkpoints)
     log, target = places.logs / name, places.models / name
     train(trainer, checkpoints, made_by, log, target, untrained_loss=float(np.logaddexp(0, before[:, 1] - before[:, 0]).mean()))
@@ -133,7 +134,7 @@ def train_ensemble(
     variant: RewardVariant,
     name: str,
     tokenizer: PreTrainedTokenizerBase,
-    encoded: dict[str, list[TokenPair]],
+    encoded: dict[str, TokenPairs],
     start: Start,
     places: Places,
 ) -> tuple[dict, dict]:
@@ -164,19 +165,18 @@ def main(name: str) -> None:
     variant, section = VARIANTS[name], params.reward
     state = check_processes(params.launch.processes)
     tokenizer = load_tokenizer("models/base")
-    encoded = {
-        split: encode_pairs(tokenizer, read_table(f"data/prepared/{split}.parquet"), section.max_length)
-        for split in ("train", "val")
-    }
-    before = encoded["train"]
-    encoded["train"] = flipped(before, section.flipped, params.seed)
-    turned = np.array([one is not other for one, other in zip(before, encoded["train"], strict=True)])
+    turned = flipped(open_table("data/prepared/train.parquet").metadata.num_rows, section.flipped, params.seed)
     head, strength = probe_on(turned) if section.head == "probe" else (None, None)
     start = Start(head, read_array("data/features/val.npy"), kept_in("data/frozen/reward"))
-    if variant.members:
-        numbers, rows = train_ensemble(params, variant, name, tokenizer, encoded, start, Places())
-    else:
-        numbers, rows = train_one(params, variant, name, params.seed, tokenizer, encoded, start, Places())
+    with token_folder(f"train_reward/{name}") as folder:
+        encoded = {
+            split: encode_file(tokenizer, f"data/prepared/{split}.parquet", section.max_length, folder, turned=swapped)
+            for split, swapped in (("train", turned), ("val", None))
+        }
+        if variant.members:
+            numbers, rows = train_ensemble(params, variant, name, tokenizer, encoded, start, Places())
+        else:
+            numbers, rows = train_one(params, variant, name, params.seed, tokenizer, encoded, start, Places())
     if state.is_main_process:
         write_json(
             f"metrics/train_reward/{name}.json", numbers | {"train_pairs_flipped": int(turned.sum()), "probe_strength": strength}

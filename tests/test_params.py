@@ -157,7 +157,7 @@ def test_a_stage_declares_the_parameters_it_reads(name):
             set(schema),
             set(schema)
             - {"seed", "launch", "scoring", "frozen", "stress", "best_of_n", "benchmarks"}
-            - {"judges", "people", "export", "verdict"},
+            - {"judges", "people", "export", "verdict", "report"},
         )
         return
     tree = ast.parse(source)

@@ -13,6 +13,7 @@ from preference_study.registry import entries
 from preference_study.sections import MethodSection, Training
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import Trainer, TrainingArguments
 
     from preference_study.models.tokens import TokenPair
@@ -29,7 +30,7 @@ class Recipe:
 
     trainer: "type[Trainer]"
     config: "type[TrainingArguments]"
-    rows: "Callable[[Sequence[TokenPair], Training, int], list[dict]]"
+    rows: "Callable[[Sequence[TokenPair], Training, int], Dataset]"
 
 
 @dataclass(frozen=True)

@@ -47,15 +47,20 @@ def map_batches(run: Callable[[int, list[int]], list[T]], batches: list[list[int
     """
     state = PartialState()
     total = sum(map(len, batches))
-    results: list[tuple[int, T]] = []
+    places: list[int] = []
+    results: list[T] = []
     mine = range(state.process_index, len(batches), state.num_processes)
     with tqdm(total=sum(len(batches[b]) for b in mine), desc=description, disable=not state.is_main_process) as bar:
         for number in mine:
-            results.extend(zip(batches[number], run(number, batches[number]), strict=True))
+            found = run(number, batches[number])
+            if len(found) != len(batches[number]):
+                raise RuntimeError(f"{description}: {len(found)} results for {len(batches[number])} items")
+            results.extend(found)
+            places.extend(batches[number])
             bar.update(len(batches[number]))
     if state.num_processes > 1:
-        results = gather_object(results)
-    by_index = dict(results)
-    if len(by_index) != total:
-        raise RuntimeError(f"{description}: {len(by_index)} results for {total} items")
-    return [by_index[index] for index in sorted(by_index)]
+        places, results = gather_object(places), gather_object(results)
+    order = sorted(range(len(places)), key=places.__getitem__)
+    if [places[i] for i in order] != list(range(total)):
+        raise RuntimeError(f"{description}: {len(places)} results for {total} items")
+    return [results[i] for i in order]

@@ -6,8 +6,9 @@ with the sequences that are computed beside it, and so do losses and rewards fro
 another size.
 """
 
+import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
 from preference_study.models.language_models import padded
 from preference_study.models.layers import layer_list
+from preference_study.models.token_pairs import lengths, some
 
 # Written last, so that a folder whose pass was killed holds no states.
 ABOUT = "about.json"
@@ -65,9 +67,18 @@ class HiddenStates:
         return batch.to(ids.device)
 
 
-def distinct(sequences: Sequence[list[int]]) -> list[tuple[int, ...]]:
-    """Every sequence once, in order."""
-    return list(dict.fromkeys(map(tuple, sequences)))
+def distinct(sequences: Iterable[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Which of some sequences are all there are: equal ones are told by a digest of 16 bytes, so that none is held.
+
+    Returns:
+        The place of every different sequence's first occurrence, in order; and of each sequence which of those it is.
+    """
+    number: dict[bytes, int] = {}
+    which = [
+        number.setdefault(hashlib.blake2b(np.asarray(ids, dtype=np.int32).tobytes(), digest_size=16).digest(), len(number))
+        for ids in sequences
+    ]
+    return np.unique(which, return_index=True)[1], np.array(which, dtype=int)
 
 
 def why_not(needed: int, depth: int, max_gib: float, spread: bool, folder: str | Path) -> str | None:
@@ -104,8 +115,9 @@ def keep_hidden_states(
     """
     state, folder = PartialState(), Path(folder)
     width, dtype = model.config.get_text_config().hidden_size, next(model.get_decoder().parameters()).dtype
-    of_each = distinct(sequences)
-    tokens = sum(map(len, of_each))
+    places, _ = distinct(sequences)
+    every = lengths(sequences)
+    tokens = sum(every[place] for place in places)
     if state.is_main_process:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -121,6 +133,7 @@ def keep_hidden_states(
     if (folder / ABOUT).exists():
         yield
         return
+    of_each = some(sequences, places.tolist())
     kept = HiddenStates(of_each, depth, _mapped(folder, tokens, width, dtype, shared=True))
     batch: list[slice | None] = []
 
@@ -237,19 +250,18 @@ def last_features(
     model: PreTrainedModel, sequences: Sequence[list[int]], *, max_batch: int, max_padded: int, description: str
 ) -> np.ndarray:
     """The model's last hidden state of each sequence's last token, what a reward head reads: float32 [sequences, hidden size]."""
-    of_each, padding = distinct(sequences), model.config.pad_token_id
+    (places, which), every, padding = distinct(sequences), lengths(sequences), model.config.pad_token_id
 
     def run(number: int, indices: list[int]) -> list[np.ndarray]:
-        ids, mask = padded([list(of_each[i]) for i in indices], padding, model.device)
+        ids, mask = padded(some(sequences, places[indices].tolist()), padding, model.device)
         with torch.inference_mode():
             states = model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
         # As transformers' classifiers find the last token: where the EOS is the padding too, it is the one before it.
         last = (torch.arange(ids.shape[1], device=ids.device) * (ids != padding)).argmax(dim=1)
         return list(states[torch.arange(len(indices)), last].float().cpu().numpy())
 
-    batches = batches_by_length([len(ids) for ids in of_each], max_batch, max_padded)
-    features = dict(zip(of_each, map_batches(run, batches, description=description), strict=True))
-    return np.stack([features[tuple(ids)] for ids in sequences])
+    batches = batches_by_length([every[place] for place in places], max_batch, max_padded)
+    return np.stack(map_batches(run, batches, description=description))[which]
 
 
 def _ids_and_mask(args: tuple, named: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -1,10 +1,10 @@
 """Loading models, and computing rewards and log-probabilities with them."""
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
@@ -22,9 +22,11 @@ from preference_study.artifacts import made_by, read_json
 from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
 from preference_study.models.checks import HEAD, check_files, check_loaded
-from preference_study.models.tokens import TokenPair, both_sides
+from preference_study.models.token_pairs import BothSides, lengths, some
+from preference_study.models.tokens import TokenPair
 
 ADAPTER = "adapter_config.json"
+T = TypeVar("T")
 # A model's: None for `compute_dtype()`.
 Dtype = torch.dtype | str | None
 
@@ -221,14 +223,14 @@ def padded(sequences: list[list[int]], padding: int, where: torch.device) -> tup
 
 
 def rewards(
-    model: PreTrainedModel, sequences: list[list[int]], *, max_batch: int, max_padded: int, description: str = "scoring"
+    model: PreTrainedModel, sequences: Sequence[list[int]], *, max_batch: int, max_padded: int, description: str = "scoring"
 ) -> list[float]:
     """A reward model's score of each sequence of tokens (prompt and response), batched by length, in the order given."""
 
     def run(number: int, indices: list[int]) -> list[float]:
-        return batch_rewards(model, [sequences[i] for i in indices])
+        return batch_rewards(model, some(sequences, indices))
 
-    return map_batches(run, batches_by_length([len(s) for s in sequences], max_batch, max_padded), description=description)
+    return map_batches(run, batches_by_length(lengths(sequences), max_batch, max_padded), description=description)
 
 
 def batch_rewards(model: PreTrainedModel, sequences: list[list[int]]) -> list[float]:
@@ -239,10 +241,10 @@ def batch_rewards(model: PreTrainedModel, sequences: list[list[int]]) -> list[fl
 
 
 def pair_rewards(
-    model: PreTrainedModel, pairs: list[TokenPair], *, max_batch: int, max_padded: int, description: str
+    model: PreTrainedModel, pairs: Sequence[TokenPair], *, max_batch: int, max_padded: int, description: str
 ) -> list[tuple[float, float]]:
     """A reward model's (chosen, rejected) rewards of each pair, in the order given."""
-    scores = rewards(model, both_sides(pairs), max_batch=max_batch, max_padded=max_padded, description=description)
+    scores = rewards(model, BothSides(pairs), max_batch=max_batch, max_padded=max_padded, description=description)
     return list(zip(scores[::2], scores[1::2], strict=True))
 
 
@@ -261,10 +263,26 @@ def token_logps(
         Per response, in the order given, a tensor [tokens], in nats, on the CPU.
     """
     sequences = [prompt + response for prompt, response in zip(prompts, responses, strict=True)]
+    limits = {"max_batch": max_batch, "max_padded": max_padded, "description": description}
+    # Copies: a part by itself would take its whole batch along to another process.
+    return _logps(model, sequences, [len(prompt) for prompt in prompts], torch.clone, **limits)
 
-    def run(number: int, indices: list[int]) -> list[torch.Tensor]:
-        ids, mask = padded([sequences[i] for i in indices], model.config.pad_token_id, model.device)
-        first = torch.tensor([len(prompts[i]) for i in indices], device=ids.device)[:, None]
+
+def _logps(
+    model: PreTrainedModel,
+    sequences: Sequence[list[int]],
+    prompts: Sequence[int],
+    made: Callable[[torch.Tensor], T],
+    *,
+    max_batch: int,
+    max_padded: int,
+    description: str,
+) -> list[T]:
+    """What is made of the log-probabilities of each sequence's tokens but for the prompt's, of which there are so many."""
+
+    def run(number: int, indices: list[int]) -> list[T]:
+        ids, mask = padded(some(sequences, indices), model.config.pad_token_id, model.device)
+        first = torch.tensor([prompts[i] for i in indices], device=ids.device)[:, None]
         position = torch.arange(1, ids.shape[1], device=ids.device)[None, :]
         wanted = (position >= first) & mask[:, 1:].bool()
         # Logits of the responses' tokens alone: the vocabulary makes them the largest tensor here.
@@ -276,15 +294,13 @@ def token_logps(
                 logps = -torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
         finally:
             hook.remove()
-        # Copies: a part by itself would take its whole batch along to another process.
-        return [part.clone() for part in logps.cpu().split(wanted.sum(dim=1).tolist())]
+        return list(map(made, logps.cpu().split(wanted.sum(dim=1).tolist())))
 
-    batches = batches_by_length([len(s) for s in sequences], max_batch, max_padded)
-    return map_batches(run, batches, description=description)
+    return map_batches(run, batches_by_length(lengths(sequences), max_batch, max_padded), description=description)
 
 
 def pair_logps(
-    model: PreTrainedModel, pairs: list[TokenPair], *, max_batch: int, max_padded: int, description: str
+    model: PreTrainedModel, pairs: Sequence[TokenPair], *, max_batch: int, max_padded: int, description: str
 ) -> list[dict[str, float]]:
     """log pi(response | prompt), summed over the response's tokens, of both responses of each pair.
 
@@ -292,10 +308,10 @@ def pair_logps(
         Per pair, in the order given, {chosen_logp, rejected_logp, chosen_tokens, rejected_tokens}: in nats, and over how many
         tokens, EOS among them.
     """
-    prompts = [pair.prompt_ids for pair in pairs for _ in range(2)]
-    responses = [ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
-    logps = token_logps(model, prompts, responses, max_batch=max_batch, max_padded=max_padded, description=description)
+    sequences = BothSides(pairs)
+    limits = {"max_batch": max_batch, "max_padded": max_padded, "description": description}
+    found = _logps(model, sequences, sequences.prompts, lambda logps: (logps.clone().sum().item(), len(logps)), **limits)
     return [
-        {"chosen_logp": c.sum().item(), "rejected_logp": r.sum().item(), "chosen_tokens": len(c), "rejected_tokens": len(r)}
-        for c, r in zip(logps[::2], logps[1::2], strict=True)
+        {"chosen_logp": chosen, "rejected_logp": rejected, "chosen_tokens": of_chosen, "rejected_tokens": of_rejected}
+        for (chosen, of_chosen), (rejected, of_rejected) in zip(found[::2], found[1::2], strict=True)
     ]

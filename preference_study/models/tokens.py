@@ -1,6 +1,5 @@
 """Writing conversations as the tokens a model reads, the same ones for training, scoring and generating."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -44,11 +43,6 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_le
         for side in ("chosen", "rejected")
     ]
     return [fit(tokenizer, *texts, max_length) for texts in zip(pairs["prompt"], prompt_ids, *response_ids, strict=True)]
-
-
-def both_sides(pairs: Sequence[TokenPair]) -> list[list[int]]:
-    """The prompt with each response, two a pair: chosen, rejected."""
-    return [pair.prompt_ids + ids for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
 
 
 def fit(

@@ -20,5 +20,6 @@ def render_comparison(found: dict, rows: list[dict]) -> str:
         colours={"base": colour("base"), "B": colour("B", ["B"])},
         spelling={"base": "A", "B": "B"},
         runs={side: found[side] for side in ("a", "b")},
+        selection=None,
         cases=cases([row | {"policy": "base" if row["policy"] == "a" else "B"} for row in rows]),
     )

@@ -177,6 +177,32 @@ def furthest_apart(table: pd.DataFrame) -> list[dict]:
     return some.where(some.notna(), None).to_dict("records")
 
 
+def some_prompts(rewards: pd.DataFrame, most: int, seed: int) -> dict | None:
+    """Which prompts the page shows where there are too many: of each policy those on which its reward is furthest above base's
+    and furthest below, a third of them each, and a sample of the others.
+
+    Args:
+        rewards: by prompt, a column a policy.
+        most: prompts that may be shown.
+        seed: of the sample.
+
+    Returns:
+        {ids, of, furthest, sampled}: which in their order, of how many, how many furthest above, and as many below, a policy, and
+        how many were sampled; None where all are shown.
+    """
+    if len(rewards) <= most:
+        return None
+    differences = rewards.drop(columns="base").sub(rewards["base"], axis=0)
+    furthest = most // (3 * differences.shape[1])
+    picked = pd.Series(False, index=rewards.index)
+    for name in differences:
+        order = differences[name].sort_values(kind="stable").index
+        picked[order[:furthest]] = picked[order[len(order) - furthest :]] = True
+    sampled = most - int(picked.sum())
+    picked[picked[~picked].sample(sampled, random_state=seed).index] = True
+    return {"ids": picked.index[picked].tolist(), "of": len(rewards), "furthest": furthest, "sampled": sampled}
+
+
 def cases(rows: list[dict]) -> list[dict]:
     """The responses by prompt, in the order of the base model's: what the case browser shows.
 
@@ -224,8 +250,8 @@ def check_one_run(study: dict) -> None:
         found = "; ".join(f"{name}: {n}" for name, n in sizes.items())
         raise SystemExit(f"inputs of different runs, by their numbers of validation pairs ({found}); run dvc repro")
     for policy in ("base", *study["methods"]):
-        rewards = [row["reward"] for row in study["responses"] if row["policy"] == policy]
-        told, seen = study["policies"][policy]["reward_mean"], sum(rewards) / max(1, len(rewards))
+        rewards = study["all_rewards"][policy]
+        told, seen = study["policies"][policy]["reward_mean"], rewards.mean() if len(rewards) else 0.0
         if told["n"] != len(rewards) or not math.isclose(told["value"], seen, rel_tol=1e-6, abs_tol=1e-6):
             raise SystemExit(
                 f"inputs of different runs: metrics/policies.json gives {policy} a mean reward of {told['value']:.4f} "

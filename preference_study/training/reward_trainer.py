@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
+from preference_study.models.token_pairs import TokenPairs
 from preference_study.models.tokens import TokenPair
 from preference_study.params import RewardTraining
 from preference_study.training.run import PairedByLength, arguments, lora
@@ -44,11 +44,16 @@ class BiasOnly(nn.Module):
 
 
 class Collator(DataCollatorForPreference):
-    """TRL's, with the responses' numbers of tokens: those of the chosen responses, then those of the rejected ones."""
+    """TRL's, which gets the prompt with each response, and beside it the responses' numbers of tokens: those of the chosen
+    responses, then those of the rejected ones."""
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         tokens = [example[f"{side}_tokens"] for side in ("chosen", "rejected") for example in examples]
-        return super().torch_call(examples) | {"response_tokens": torch.tensor(tokens, dtype=torch.float)}
+        whole = [
+            example | {f"{side}_ids": example["prompt_ids"] + example[f"{side}_ids"] for side in ("chosen", "rejected")}
+            for example in examples
+        ]
+        return super().torch_call(whole) | {"response_tokens": torch.tensor(tokens, dtype=torch.float)}
 
 
 class RewardPairTrainer(PairedByLength, RewardTrainer):
@@ -118,27 +123,17 @@ def reward_trainer(
     )
 
 
-def reward_rows(pairs: Sequence[TokenPair]) -> list[dict]:
-    """{chosen_ids, rejected_ids, chosen_tokens, rejected_tokens, length} per pair, for `RewardPairTrainer`.
+def reward_rows(pairs: Sequence[TokenPair]) -> Dataset:
+    """{prompt_ids, chosen_ids, rejected_ids, chosen_tokens, rejected_tokens, length} per pair, for `RewardPairTrainer`.
 
     The tokens are those of the responses alone, with their EOS; the length is the longer side's, with the prompt.
     """
-    return [
-        {
-            "chosen_ids": p.prompt_ids + p.chosen_ids,
-            "rejected_ids": p.prompt_ids + p.rejected_ids,
-            "chosen_tokens": len(p.chosen_ids),
-            "rejected_tokens": len(p.rejected_ids),
-            "length": len(p.prompt_ids) + max(len(p.chosen_ids), len(p.rejected_ids)),
-        }
-        for p in pairs
-    ]
+    columns = ["prompt_ids", "chosen_ids", "rejected_ids", "chosen_tokens", "rejected_tokens", "length"]
+    return TokenPairs.of(pairs).rows.select_columns(columns)
 
 
-def flipped(pairs: Sequence[TokenPair], share: float, seed: int) -> list[TokenPair]:
-    """The pairs in order, in a random share of them (of round(share * n) pairs) the rejected response as the chosen one."""
-    turned = set(random.Random(seed).sample(range(len(pairs)), round(share * len(pairs))))
-    return [
-        replace(p, chosen_ids=p.rejected_ids, rejected_ids=p.chosen_ids) if number in turned else p
-        for number, p in enumerate(pairs)
-    ]
+def flipped(pairs: int, share: float, seed: int) -> np.ndarray:
+    """Of so many pairs which have their rejected response as the chosen one: a random share of them, round(share * n) pairs."""
+    turned = np.zeros(pairs, dtype=bool)
+    turned[random.Random(seed).sample(range(pairs), round(share * pairs))] = True
+    return turned

@@ -26,6 +26,7 @@ from trl.trainer.utils import hash_module
 from preference_study.artifacts import write_json
 from preference_study.models.language_models import compute_dtype, device
 from preference_study.models.layers import frozen_layers, layer_list
+from preference_study.models.token_pairs import READ, TokenPairs, numbers
 from preference_study.models.tokens import TokenPair
 from preference_study.params import Training
 
@@ -142,10 +143,12 @@ class PairedByLength:
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         # Over all processes, so that their number does not change the order.
-        return EpochSampler(self.args.train_batch_size * self.args.world_size, list(dataset["length"]), self.args.seed)
+        lengths = numbers(dataset, "length").tolist()
+        return EpochSampler(self.args.train_batch_size * self.args.world_size, lengths, self.args.seed)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> EpochSampler:
-        return EpochSampler(self.args.eval_batch_size * self.args.world_size, list(eval_dataset["length"]), self.args.seed)
+        lengths = numbers(eval_dataset, "length").tolist()
+        return EpochSampler(self.args.eval_batch_size * self.args.world_size, lengths, self.args.seed)
 
 
 class StepLog(TrainerCallback):
@@ -260,12 +263,18 @@ class QuietProgress(ProgressCallback):
 
 
 def fingerprint(models: Sequence[PreTrainedModel], dataset: Dataset, settings: dict, seed: int) -> str:
-    """A digest of everything that decides how a training run goes; checkpoints of another run must not be continued."""
+    """A digest of everything that decides how a training run goes; checkpoints of another run must not be continued.
+
+    The rows go into it as Arrow writes them, a thousand at a time.
+    """
     digest = hashlib.sha256(json.dumps([settings, seed], sort_keys=True).encode())
     for model in models:
         digest.update(hash_module(model).encode())
-    for row in dataset:
-        digest.update(json.dumps(row, sort_keys=True).encode())
+    for some in dataset.with_format("arrow").iter(READ):
+        # In pieces of their own, however the file they are from was cut.
+        for batch in some.combine_chunks().to_batches():
+            digest.update(batch.serialize())
+    digest.update(str(dataset.features).encode())
     return digest.hexdigest()
 
 
@@ -353,14 +362,15 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
     return resume is None
 
 
-def training_counts(trainer: Trainer, encoded: dict[str, list[TokenPair]]) -> dict[str, int]:
+def training_counts(trainer: Trainer, encoded: dict[str, Sequence[TokenPair]]) -> dict[str, int]:
     """What was trained on how much: the numbers that every training stage reports."""
+    train, val = (TokenPairs.of(encoded[split]) for split in ("train", "val"))
     return {
-        "train_pairs": len(encoded["train"]),
-        "train_pairs_truncated": sum(pair.truncated for pair in encoded["train"]),
-        "val_pairs_truncated": sum(pair.truncated for pair in encoded["val"]),
-        "train_turns_dropped": sum(pair.turns_dropped for pair in encoded["train"]),
-        "val_turns_dropped": sum(pair.turns_dropped for pair in encoded["val"]),
+        "train_pairs": len(train),
+        "train_pairs_truncated": int(train.column("truncated").sum()),
+        "val_pairs_truncated": int(val.column("truncated").sum()),
+        "train_turns_dropped": int(train.column("turns_dropped").sum()),
+        "val_turns_dropped": int(val.column("turns_dropped").sum()),
         "trained_parameters": trainer.model.num_parameters(only_trainable=True),
         "steps": trainer.state.global_step,
     }

@@ -1,11 +1,11 @@
 """TRL's trainers of policies, made to take tokens, and the rows they train on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel
 from trl import DPOTrainer, KTOTrainer, RLOOTrainer
@@ -13,13 +13,20 @@ from trl.experimental.cpo import CPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from preference_study.models.frozen import distinct
 from preference_study.models.language_models import batch_rewards
+from preference_study.models.token_pairs import BothSides, TokenPairs, written
 from preference_study.models.tokens import TokenPair
 from preference_study.sections import Training
 from preference_study.training.head import cheaper_head
 from preference_study.training.run import REMEDY, EpochSampler, PairedByLength
 
 cheaper_head()
+
+UNPAIRED = Features(
+    {name: List(Value("int32")) for name in ("prompt_ids", "completion_ids", "KL_completion_ids")}
+    | {"label": Value("bool"), "tokens": Value("int32")}
+)
 
 
 def share_of_tokens(accelerator: Accelerator, tokens: torch.Tensor) -> torch.Tensor | float:
@@ -137,44 +144,44 @@ class RLOO(RLOOTrainer):
             ) from None
 
 
-def pair_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> list[dict]:
+def pair_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> Dataset:
     """{prompt_ids, chosen_ids, rejected_ids, length, tokens} per pair, what the paired methods train on."""
-    return [
-        {
-            "prompt_ids": p.prompt_ids,
-            "chosen_ids": p.chosen_ids,
-            "rejected_ids": p.rejected_ids,
-            "length": len(p.prompt_ids) + max(len(p.chosen_ids), len(p.rejected_ids)),
-            "tokens": 2 * len(p.prompt_ids) + len(p.chosen_ids) + len(p.rejected_ids),
-        }
-        for p in pairs
-    ]
+    return TokenPairs.of(pairs).rows.select_columns(["prompt_ids", "chosen_ids", "rejected_ids", "length", "tokens"])
 
 
-def unpaired_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> list[dict]:
+def unpaired_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> Dataset:
     """{prompt_ids, completion_ids, label, KL_completion_ids, tokens} per response; label: whether it was the chosen one.
 
     The rows stand in the order they are trained in, batches of similar length in shuffled order. KTO's z_0 (Ethayarajh et al.
     2024, section 4.1) is estimated from each prompt with the response to another one of its batch, `KL_completion_ids`; over the
     whole batch, so that the number of processes does not change it.
     """
-    responses = [
-        {"prompt_ids": p.prompt_ids, "completion_ids": ids, "label": label, "tokens": len(p.prompt_ids) + len(ids)}
-        for p in pairs
-        for ids, label in ((p.chosen_ids, True), (p.rejected_ids, False))
-    ]
-    batch = 2 * section.batch_size
-    rows = [responses[i] for i in EpochSampler(batch, [row["tokens"] for row in responses], seed)]
-    for start in range(0, len(rows), batch):
-        own = rows[start : start + batch]
-        for row, other in zip(own, [own[-1], *own[:-1]], strict=True):
-            row["KL_completion_ids"] = other["completion_ids"]
-    return rows
+    pairs, batch = TokenPairs.of(pairs), 2 * section.batch_size
+    order = tuple(EpochSampler(batch, BothSides(pairs).lengths, seed))
+    return written("unpaired", pairs.folder, UNPAIRED, _unpaired, pairs=pairs, order=order, batch=batch)
 
 
-def prompt_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> list[dict]:
+def _unpaired(pairs: TokenPairs, order: Sequence[int], batch: int) -> Iterator[dict[str, Any]]:
+    """The rows of `unpaired_rows`, a batch at a time; in the order 2 i is pair i's chosen response, and 2 i + 1 its rejected."""
+    for start in range(0, len(order), batch):
+        places = order[start : start + batch]
+        own = pairs.some([place // 2 for place in places])
+        responses = [p.rejected_ids if place % 2 else p.chosen_ids for p, place in zip(own, places, strict=True)]
+        for p, place, ids, other in zip(own, places, responses, [responses[-1], *responses[:-1]], strict=True):
+            yield {
+                "prompt_ids": p.prompt_ids,
+                "completion_ids": ids,
+                "label": place % 2 == 0,
+                "tokens": len(p.prompt_ids) + len(ids),
+                "KL_completion_ids": other,
+            }
+
+
+def prompt_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> Dataset:
     """{prompt} per different prompt, as tokens: the policy makes its own responses."""
-    return [{"prompt": list(ids)} for ids in dict.fromkeys(tuple(p.prompt_ids) for p in pairs)]
+    pairs = TokenPairs.of(pairs)
+    first, _ = distinct(p.prompt_ids for p in pairs)
+    return pairs.rows.select(first).select_columns(["prompt_ids"]).rename_column("prompt_ids", "prompt")
 
 
 def eos_token_ids(model: PreTrainedModel, eos_token_id: int) -> list[int]:

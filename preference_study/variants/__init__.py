@@ -13,6 +13,7 @@ from preference_study.sections import Section
 
 if TYPE_CHECKING:
     import torch
+    from datasets import Dataset
     from torch import nn
 
     PairLoss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -37,7 +38,7 @@ class RewardVariant:
     """
 
     section: type[Section] = NoParameters
-    rows: Callable[[list[dict], Any], list[dict]] = lambda made, own: made
+    rows: "Callable[[Dataset, Any], Dataset]" = lambda made, own: made
     pair_loss: "Callable[[Any], PairLoss] | None" = None
     bias_only: bool = False
     members: Callable[[Any], int] | None = None

@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from preference_study.sections import Positive, Section
 from preference_study.variants import RewardVariant
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 class LengthMarginSection(Section):
@@ -34,15 +38,18 @@ def length_coefficient(differences: Sequence[float]) -> float:
     return float(LogisticRegression(fit_intercept=False, C=1e6).fit(np.vstack([column, -column]), labels).coef_[0, 0])
 
 
-def with_length_margin(made: list[dict], own: LengthMarginSection) -> list[dict]:
+def with_length_margin(made: "Dataset", own: LengthMarginSection) -> "Dataset":
     """Rows with TRL's margin, which it takes off chosen minus rejected: minus the fitted length term.
 
     -log sigmoid(r(chosen) - r(rejected) + weight b (log tokens of chosen - log tokens of rejected)): a product of experts whose
     bias-only expert is b log tokens, fitted beforehand by `length_coefficient`. What length explains, the rewards need not.
     """
-    differences = [math.log1p(row["chosen_tokens"]) - math.log1p(row["rejected_tokens"]) for row in made]
+    from preference_study.models.token_pairs import numbers
+
+    tokens = [numbers(made, f"{side}_tokens").tolist() for side in ("chosen", "rejected")]
+    differences = [math.log1p(chosen) - math.log1p(rejected) for chosen, rejected in zip(*tokens, strict=True)]
     b = length_coefficient(differences)
-    return [row | {"margin": -own.weight * b * difference} for row, difference in zip(made, differences, strict=True)]
+    return made.add_column("margin", [-own.weight * b * difference for difference in differences])
 
 
 VARIANT = RewardVariant(LengthMarginSection, rows=with_length_margin)

@@ -10,7 +10,7 @@ import stages.compare_stress
 import stages.stress_reward
 from preference_study.analysis.statistics import holm
 from preference_study.analysis.stress import compare_stress
-from preference_study.artifacts import read_json, write_json, write_table
+from preference_study.artifacts import read_json, write_rows, write_table
 from preference_study.models.language_models import new_reward_model, pair_rewards
 from preference_study.models.tokens import encode_pairs
 from preference_study.report import figures
@@ -221,7 +221,7 @@ def folder(tmp_path, monkeypatch, model_folder):
     shutil.copytree(model_folder, tmp_path / "models/base")
     new_reward_model(model_folder, seed=1).save_pretrained(tmp_path / "models/reward/standard")
     write_table(tmp_path / "data/prepared/val.parquet", PAIRS)
-    write_json(tmp_path / "data/scores/Rm_model_mark_on_val_1k.json", [])
+    write_rows(tmp_path / "data/scores/pairs.parquet", [])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -73,7 +73,7 @@ def test_an_architecture_goes_the_whole_way(architecture):
     untrained = pair_rewards(base.eval(), encoded, **LIMITS)
     trainer = RewardPairTrainer(
         model=base, args=RewardConfig(**common, max_length=None), data_collator=Collator(tokenizer.pad_token_id),
-        train_dataset=Dataset.from_list(reward_rows(encoded)), processing_class=tokenizer,
+        train_dataset=reward_rows(encoded), processing_class=tokenizer,
         peft_config=lora(base, 4, 1, task_type="SEQ_CLS", modules_to_save=["score"]),
     )  # fmt: skip
     names = adapted(trainer.model)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preference_study.errors import BadInput
-from preference_study.models.tokens import TokenPair, both_sides, encode_pairs, encode_prompts, fit, prompt_text, shortened
+from preference_study.models.tokens import encode_pairs, encode_prompts, fit, prompt_text, shortened
 from tests.conftest import asked
 
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -36,11 +36,6 @@ def test_every_turn_is_written_in_its_role(tokenizer):
         "<|system|>Be brief.<|end|><|user|>Name a fruit.<|end|><|assistant|>Apple.<|end|>"
         "<|user|>Another?<|end|><|assistant|>Pear.<|end|><|user|>And a third?<|end|><|assistant|>"
     )
-
-
-def test_both_sides_of_pairs_in_order():
-    pairs = [TokenPair([1], [2], [3, 4], False), TokenPair([5, 6], [7], [8], False)]
-    assert both_sides(pairs) == [[1, 2], [1, 3, 4], [5, 6, 7], [5, 6, 8]]
 
 
 @pytest.mark.parametrize("prompt", [asked("Hi"), TURNS, TURNS[1:]])

@@ -30,7 +30,7 @@ from preference_study.analysis.statistics import estimate, mean, proportion
 from preference_study.analysis.stress import compare_stress, ensemble_on_perturbations
 from preference_study.analysis.variants import compare_variants
 from preference_study.annotations import COLUMNS
-from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.artifacts import read_json, read_rows, write_csv, write_json, write_png, write_rows
 from preference_study.blind import draw, opinions
 from preference_study.judges import own_judgement
 from preference_study.methods import display_name
@@ -249,7 +249,7 @@ def variants_outputs(folder: Path, scored: pd.DataFrame, rng: np.random.Generato
 
 def people_outputs(folder: Path, method: str) -> None:
     """metrics/people/<method>.json of two people, one of whom has a hostile name, beside two judges; after `write_example`."""
-    table = with_truth(pd.DataFrame(read_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json")))
+    table = with_truth(read_rows(folder / "data/responses/scored.parquet"))
     base, policy = (table[table["policy"] == name].set_index("id") for name in ("base", method))
     other = [{"id": name, "policy": method, "preference": i % 3 / 2} for i, name in enumerate(base.index)]
     votes, truth = opinions(base, policy, [{"name": "other <judge>", "responses": other}])
@@ -338,7 +338,7 @@ def _example(names: tuple[str, ...], prompts: int, sandbox: bool, whole: bool) -
     write_json(folder / "metrics/reward_training.json", {"standard": {"untrained_accuracy": share}})
     methods_inputs(folder, methods, training)
     write_json(folder / "metrics/policies.json", policies_metrics(rows, methods, rng))
-    write_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", rows)
+    write_rows(folder / "data/responses/scored.parquet", rows)
     if whole:
         methods_outputs(folder, methods, rows)
         if sandbox:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -25,6 +26,7 @@ from preference_study.report.page import (
     p_value,
     render,
     scale,
+    some_prompts,
     statistic,
 )
 from preference_study.texts.perturbations import PERTURBATIONS
@@ -132,6 +134,33 @@ def test_cases_pair_the_responses_by_prompt():
     assert truth == [[False, False, "does not obey"], [True, False, "says nothing"]]
 
 
+def test_of_too_many_prompts_the_furthest_apart_and_a_sample_are_shown():
+    order = np.random.default_rng(3).permutation(60)
+    base = pd.Series(range(60), index=[f"p{number}" for number in range(60)], dtype=float)
+    rewards = pd.DataFrame({"base": base, "dpo": base + order, "ipo": base - order})
+    assert some_prompts(rewards, 60, seed=1) is None
+    found = some_prompts(rewards[["base", "dpo"]], 13, seed=1)
+    by_gain = base.index[np.argsort(order)]
+    assert {*by_gain[:4], *by_gain[-4:]} <= set(found["ids"]) and len(found["ids"]) == 13
+    assert found["ids"] == [name for name in base.index if name in found["ids"]]
+    assert (found["of"], found["furthest"], found["sampled"]) == (60, 4, 5)
+    again = some_prompts(rewards[["base", "dpo"]], 13, seed=2)
+    assert len(set(found["ids"]) & set(again["ids"])) < 13 and some_prompts(rewards[["base", "dpo"]], 13, seed=1) == found
+    # The other policy's furthest are the same prompts, so more are sampled.
+    both = some_prompts(rewards, 13, seed=1)
+    assert (both["furthest"], both["sampled"], len(both["ids"])) == (2, 9, 13)
+
+
+def test_a_page_of_some_prompts_says_so(tmp_path):
+    write_example(tmp_path, ["dpo"], whole=False)
+    study = gather(tmp_path, ["dpo"], "standard", max_cases=12, seed=1)
+    check_one_run(study)  # all rewards are looked at, not those of the cases alone
+    written = render(study, PARAMS.model_dump(), MADE_ON, RUN_OF)
+    assert "12 of 40 prompts with base’s response and DPO’s: the 4 on which DPO’s reward is furthest above base’s" in written
+    assert "4 of the others, drawn at random" in written and len(study["responses"]) == 24
+    assert "Every prompt with base’s response" in page_of(tmp_path, ["dpo"])
+
+
 def test_cases_say_what_loops_and_what_echoes():
     shared = {"id": "1", "policy": "base", "finished": True, "reward": 1.0}
     asked_for = asked("Tell me all about the old town hall of Sheffield")
@@ -189,7 +218,7 @@ def test_inputs_of_two_runs_are_refused(tmp_path, mix):
     elif mix == "rewards":
         study["policies"]["base"]["reward_mean"]["value"] += 0.01
     elif mix == "responses":
-        study["responses"].pop()
+        study["all_rewards"]["dpo"] = study["all_rewards"]["dpo"][1:]
     else:
         study["method_table"]["methods"]["ipo"] = study["method_table"]["methods"]["dpo"]
     with pytest.raises(SystemExit, match=r"different runs.*(40.*48|base a mean reward|dpo a mean reward|differ in win rates)"):

@@ -9,7 +9,7 @@ from preference_study.analysis.baselines import tfidf_margins
 from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.reward import reward_metrics, reward_row
 from preference_study.analysis.statistics import mean
-from preference_study.artifacts import read_json, write_array, write_json, write_table
+from preference_study.artifacts import read_json, write_array, write_rows, write_table
 from preference_study.report import figures
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.readability import reading_grades
@@ -58,7 +58,7 @@ def drawn(tmp_path, monkeypatch) -> dict[str, str]:
     """Run the stage; which pictures it wrote, by the name of their file without ending."""
     tiny_params(tmp_path)
     monkeypatch.chdir(tmp_path)
-    write_json("data/scores/Rm_model_mark_on_val_1k.json", SCORED.to_dict("records"))
+    write_rows("data/scores/pairs.parquet", SCORED.to_dict("records"))
     write_table("data/prepared/train.parquet", TRAIN)
     write_table("data/prepared/val.parquet", SCORED[["chosen", "rejected"]])
     for split, features in FEATURES.items():

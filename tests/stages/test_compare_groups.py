@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 import stages.compare_groups
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import read_json, read_rows, write_rows
 from tests.conftest import asked
 from tests.workspace import change, tiny_params
 
@@ -29,9 +29,9 @@ def folder(tmp_path, monkeypatch):
             (i, {"a": "tea", "b": "tea", "c": None}[i], ord(i) * (1 if policy == "base" else 1.5)) for i in order
         ]
     ]
-    write_json(tmp_path / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", rows)
+    write_rows(tmp_path / "data/responses/scored.parquet", rows)
     pairs = [{"cluster": "d", "topic": "tea", "instruction": "x", "chosen_reward": 1.0, "rejected_reward": 2.0}]
-    write_json(tmp_path / "data/scores/Rm_model_mark_on_val_1k.json", pairs)
+    write_rows(tmp_path / "data/scores/pairs.parquet", pairs)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -47,8 +47,8 @@ def test_policies_and_judge_by_the_named_column(folder):
 
 
 def test_without_categories_that_is_said(folder):
-    path = "data/responses/Response_of_DPO_n_Ori_val_with_rm.json"
-    write_json(path, [{name: row[name] for name in row if name != "category"} for row in read_json(path)])
+    path = "data/responses/scored.parquet"
+    write_rows(path, read_rows(path).drop(columns="category").to_dict("records"))
     stages.compare_groups.main()
     assert read_json("metrics/groups.json") == {}
     assert pd.read_csv("plots/groups/groups.csv")["label"].tolist() == ["not measured"]

@@ -6,7 +6,7 @@ import pytest
 
 import stages.compare_methods
 from preference_study.analysis.methods import compare_pairs
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import read_json, read_rows, write_json, write_rows
 from preference_study.report.figures import NOT_MEASURED, method_rows
 from stages.compare_methods import responses_by_policy, training
 from tests.report.example import write_example
@@ -134,9 +134,9 @@ def test_costs_and_tokens_are_each_methods_own(folder):
 
 
 def test_every_two_policies_are_compared_on_the_same_prompts(folder):
-    rows = read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")
+    rows = read_rows("data/responses/scored.parquet").to_dict("records")
     mixed = [rows[i] for i in np.random.default_rng(1).permutation(len(rows))]
-    write_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json", mixed)
+    write_rows("data/responses/scored.parquet", mixed)
     stages.compare_methods.main()
     pairs = read_json("metrics/methods.json")["pairs"]
     for found, wanted in zip(pairs, compare_pairs(responses_by_policy(pd.DataFrame(rows), METHODS)), strict=True):

@@ -10,7 +10,7 @@ import pytest
 import stages.compare_policies
 from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.price import correct_prices, policy_price, prices_in_words
-from preference_study.artifacts import read_json, write_json, write_table
+from preference_study.artifacts import read_json, read_rows, write_json, write_rows, write_table
 from preference_study.report import figures
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.measures import measured
@@ -41,7 +41,7 @@ def folder(tmp_path, monkeypatch):
         for policy in ("base", *METHODS)
         for i in rng.permutation(12)
     ]  # fmt: skip
-    write_json(tmp_path / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", rows)
+    write_rows(tmp_path / "data/responses/scored.parquet", rows)
     for policy in ("base", *METHODS):
         logps = [
             {
@@ -75,7 +75,7 @@ def prices_of(price: dict) -> list:
 
 def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_order(folder):
     stages.compare_policies.main()
-    rows = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")).sort_values("id")
+    rows = read_rows("data/responses/scored.parquet").sort_values("id")
     responses = {policy: measured(rows[rows["policy"] == policy].set_index("id"))[0] for policy in ("base", *METHODS)}
     logps = {
         policy: pd.DataFrame(read_json(f"data/logps/{policy}/val.json")).set_index("id").sort_index().join(VAL.set_index("id"))

@@ -6,14 +6,14 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import read_json, read_rows, write_json
 from preference_study.errors import BadInput
 from preference_study.texts.gold import with_truth
 from stages import analyse_people, draw_blind
 from tests.report.example import write_example
 from tests.workspace import change, tiny_params
 
-RESPONSES = "data/responses/Response_of_DPO_n_Ori_val_with_rm.json"
+RESPONSES = "data/responses/scored.parquet"
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def study(tmp_path, monkeypatch):
     tiny_params(tmp_path)
     change(tmp_path, people={"methods": ["dpo"], "cases": 12, "repeats": 4, "which": "disagreement"})
     monkeypatch.chdir(tmp_path)
-    rows = [row for row in read_json(RESPONSES) if row["policy"] == "base"]
+    rows = [row for row in read_rows(RESPONSES).to_dict("records") if row["policy"] == "base"]
     (tmp_path / "data/annotations").mkdir(parents=True)
     said = [{"id": row["id"], "policy": "dpo", "preference": 0.9 if i % 3 == 0 else 0.1} for i, row in enumerate(rows)]
     write_json("data/judgements/third.json", {"name": "third", "kind": "made up", "responses": said, "pairs": []})
@@ -32,7 +32,7 @@ def study(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("few_resamples")
 def test_cases_on_which_opinions_differ_and_what_people_say_of_them(study):
-    table = with_truth(pd.DataFrame(read_json(RESPONSES)))
+    table = with_truth(read_rows(RESPONSES))
     base, dpo = (table[table["policy"] == policy].set_index("id") for policy in ("base", "dpo"))
     third = pd.Series([1 if i % 3 == 0 else -1 for i in range(len(base))], base.index)
     signs = {"own": dpo["reward"] - base["reward"], "gold": dpo["gold"].astype(int) - base["gold"].astype(int), "third": third}

@@ -8,7 +8,8 @@ import stages.reference_logps
 from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.models.frozen import kept_in
 from preference_study.models.language_models import load_causal, load_tokenizer, pair_logps
-from preference_study.models.tokens import both_sides, encode_pairs
+from preference_study.models.token_pairs import BothSides
+from preference_study.models.tokens import encode_pairs
 from tests.workspace import change
 
 
@@ -41,7 +42,7 @@ def test_each_split_has_its_own_numbers_and_states(folder, skipped, max_length, 
         assert [row["id"] for row in rows] == list(table["id"]) and len(rows) == n
         for side in ("chosen", "rejected"):
             assert [row[f"{side}_logp"] for row in rows] == pytest.approx([row[f"{side}_logp"] for row in wanted], abs=0.05)
-        for ids in both_sides(pairs):
+        for ids in BothSides(pairs):
             known.add(tuple(ids))
             with torch.no_grad():
                 inside = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[1]

@@ -1,5 +1,6 @@
 """What the stage hands to training, and which number it writes where; nothing is trained here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import stages.score_pairs
 import stages.train_reward
 from preference_study.artifacts import read_array, read_json, read_table
 from preference_study.models.language_models import compute_dtype, load_tokenizer, new_reward_model, pair_rewards
+from preference_study.models.token_pairs import TokenPairs
 from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import load_params
 from preference_study.training.probe import linear_probe
@@ -27,6 +29,14 @@ def encoded(split: str, max_length: int = 96) -> list[TokenPair]:
     return encode_pairs(load_tokenizer("models/base"), read_table(f"data/prepared/{split}.parquet"), max_length)
 
 
+def swapped(pairs: list[TokenPair], share: float, seed: int) -> list[TokenPair]:
+    """The pairs, some of them with their responses swapped."""
+    return [
+        replace(pair, chosen_ids=pair.rejected_ids, rejected_ids=pair.chosen_ids) if turned else pair
+        for pair, turned in zip(pairs, flipped(len(pairs), share, seed), strict=True)
+    ]
+
+
 def test_training_takes_the_flipped_pairs_and_validation_those_as_they_are(folder, monkeypatch):
     change_top(folder, seed=5)
     change(folder, reward={"flipped": 0.25, "max_length": 50, "learning_rate": 0.125})
@@ -35,10 +45,10 @@ def test_training_takes_the_flipped_pairs_and_validation_those_as_they_are(folde
     stages.train_reward.main("standard")
     [run] = runs
     train, val = encoded("train", 50), encoded("val", 50)
-    rows = reward_rows(flipped(train, 0.25, 5))
-    assert rows != reward_rows(train)
+    rows = list(reward_rows(swapped(train, 0.25, 5)))
+    assert rows != list(reward_rows(train))
     assert list(run.trainer.train_dataset) == list(run.dataset) == rows
-    assert list(run.trainer.eval_dataset) == reward_rows(val)
+    assert list(run.trainer.eval_dataset) == list(reward_rows(val))
     args = run.trainer.args
     assert (args.seed, args.data_seed, run.seed, args.learning_rate) == (5, 5, 5, 0.125)
     assert args.max_length is None and not args.ddp_find_unused_parameters and not args.bf16_full_eval
@@ -73,10 +83,8 @@ def test_training_takes_the_flipped_pairs_and_validation_those_as_they_are(folde
 def probe(share: float = 0.0, seed: int = 1) -> tuple[np.ndarray, float]:
     """The linear probe of the training pairs, of which a share is turned round."""
     features, table = read_array("data/features/train.npy"), read_table("data/prepared/train.parquet")
-    before = encoded("train")
-    for number, (one, other) in enumerate(zip(before, flipped(before, share, seed), strict=True)):
-        if one is not other:
-            features[number] = features[number][::-1]
+    turned = flipped(len(table), share, seed)
+    features[turned] = features[turned][:, ::-1]
     return linear_probe(features, list(table["cluster"]))
 
 
@@ -130,14 +138,14 @@ def test_two_runs_are_identical(folder):
         stages.score_pairs.main()
         names = ("data/frozen/reward", "data/features", "models/reward", "data/scores")
         made.append({path: path.read_bytes() for name in names for path in sorted(Path(name).rglob("*")) if path.is_file()})
-    assert made[0] == made[1] and len(made[0]) == 3 + 2 + 2 + 2
+    assert made[0] == made[1] and len(made[0]) == 3 + 2 + 2 + 3
 
 
 def test_without_evaluations_or_flips(folder, monkeypatch):
     change(folder, reward={"evaluations": 0})
     runs = without_training(monkeypatch, stages.train_reward)
     stages.train_reward.main("standard")
-    assert runs[0].trainer.eval_dataset is None and list(runs[0].dataset) == reward_rows(encoded("train"))
+    assert runs[0].trainer.eval_dataset is None and list(runs[0].dataset) == list(reward_rows(encoded("train")))
     assert read_json("metrics/train_reward/standard.json")["train_pairs_flipped"] == 0
 
 
@@ -164,14 +172,14 @@ def test_the_length_margin_is_that_of_training_alone(folder, monkeypatch):
     runs = without_training(monkeypatch, stages.train_reward)
     stages.train_reward.main("length_margin")
     rows = VARIANTS["length_margin"].rows(reward_rows(encoded("train")), load_params().reward.length_margin)
-    assert list(runs[0].trainer.train_dataset) == rows and "margin" in rows[0]
+    assert list(runs[0].trainer.train_dataset) == list(rows) and "margin" in rows[0]
     assert "margin" not in runs[0].trainer.eval_dataset.column_names
 
 
 def test_what_the_bias_only_expert_sees_and_gives(monkeypatch):
     monkeypatch.setattr(stages.train_reward, "device", lambda: torch.device("cpu"))
     pairs = [TokenPair([1, 2], [3] * 4, [5], False), TokenPair([1], [3] * 2, [5] * 7, False)]
-    assert bias_only_rows(lambda tokens: 10 * tokens, pairs) == [
+    assert bias_only_rows(lambda tokens: 10 * tokens, TokenPairs.of(pairs)) == [
         {"chosen_tokens": 4, "rejected_tokens": 1, "chosen_reward": 40.0, "rejected_reward": 10.0},
         {"chosen_tokens": 2, "rejected_tokens": 7, "chosen_reward": 20.0, "rejected_reward": 70.0},
     ]
@@ -192,7 +200,7 @@ def test_members_differ_by_seed_and_are_centred_on_training_pairs(folder, monkey
         )
 
     def scores(model, pairs, **limits):
-        asked.append((model, pairs))
+        asked.append((model, list(pairs)))
         return [(len(asked) + 1.0, len(asked) + 2.0), (len(asked) + 6.0, len(asked) + 11.0)]
 
     monkeypatch.setattr(stages.train_reward, "train_one", train_one)
@@ -203,7 +211,7 @@ def test_members_differ_by_seed_and_are_centred_on_training_pairs(folder, monkey
     stages.train_reward.main("ensemble")
     names = ["member_1", "member_2", "member_3"]
     assert trained == [(f"ensemble/{name}", 6000 + number) for number, name in enumerate(names)]
-    some = flipped(encoded("train"), 0.25, 5)[:7]
+    some = swapped(encoded("train"), 0.25, 5)[:7]
     assert asked == [(("models/base", f"models/reward/ensemble/{name}"), some) for name in names]
     assert read_json("models/reward/ensemble/members.json") == [
         {"folder": name, "mean_reward": 6.0 + number} for number, name in enumerate(names)

@@ -86,7 +86,7 @@ def test_dpo(model, tokenizer, tmp_path):
     by_hand = 0.0
     for (chosen, rejected), (ref_chosen, ref_rejected) in zip(logps(model), REFERENCE, strict=True):
         by_hand -= log_sigmoid(0.3 * ((chosen - ref_chosen) - (rejected - ref_rejected))) / 2
-    policy, rows = with_own("dpo", beta=0.3), given(pair_rows(PAIRS, POLICY, 1))
+    policy, rows = with_own("dpo", beta=0.3), given(list(pair_rows(PAIRS, POLICY, 1)))
     made = trainer("dpo", rows, tmp_path, model, tokenizer, policy)
     assert loss(made, rows) == pytest.approx(by_hand, abs=1e-3)
     assert abs(by_hand - math.log(2)) > 0.05
@@ -96,7 +96,7 @@ def test_dpo(model, tokenizer, tmp_path):
 
 def test_dpo_with_an_sft_term(model, tokenizer, tmp_path):
     """DPO's loss and alpha times -log pi(chosen), over all tokens of the batch's chosen responses (Pang et al. 2024, eq. 1)."""
-    rows, found = given(pair_rows(PAIRS, POLICY, 1)), {}
+    rows, found = given(list(pair_rows(PAIRS, POLICY, 1))), {}
     for weight in (0.0, 0.75):
         made = trainer("dpo", rows, tmp_path, model, tokenizer, with_own("dpo", beta=0.3, sft_weight=weight))
         found[weight] = loss(made, rows)
@@ -110,7 +110,7 @@ def test_ipo(model, tokenizer, tmp_path):
     for pair, (chosen, rejected), (ref_chosen, ref_rejected) in zip(PAIRS, logps(model), REFERENCE, strict=True):
         h = (chosen - ref_chosen) / len(pair.chosen_ids) - (rejected - ref_rejected) / len(pair.rejected_ids)
         by_hand += (h - 1 / (2 * 0.3)) ** 2 / 2
-    policy, rows = with_own("ipo", beta=0.3), given(pair_rows(PAIRS, POLICY, 1))
+    policy, rows = with_own("ipo", beta=0.3), given(list(pair_rows(PAIRS, POLICY, 1)))
     assert loss(trainer("ipo", rows, tmp_path, model, tokenizer, policy), rows) == pytest.approx(by_hand, abs=1e-3)
 
 
@@ -118,7 +118,7 @@ def test_ipo(model, tokenizer, tmp_path):
 def test_kto(model, tokenizer, tmp_path, mismatched, z0):
     """w_D (1 - sigmoid(beta (r - z0))) for acceptable ones, w_U (1 - sigmoid(beta (z0 - r))) for others, r = log pi - log ref,
     z0 the batch's mean of r over prompts with another row's response, at least 0 (Ethayarajh et al. 2024, eq. 8)."""
-    rows = unpaired_rows(PAIRS, POLICY, 1)
+    rows = list(unpaired_rows(PAIRS, POLICY, 1))
     own = [TokenPair(row["prompt_ids"], row["completion_ids"], row["KL_completion_ids"], truncated=False) for row in rows]
     # A reference that differs from the policy by so much that no sigmoid is near 0 or 1: weights, beta and z0 can all be seen.
     margins = [1.5, -0.5, 2.75, 0.25]
@@ -140,7 +140,7 @@ def test_kto(model, tokenizer, tmp_path, mismatched, z0):
 
 def test_kto_rows_are_single_responses_with_another_ones_for_z0():
     pairs = [TokenPair([2, i], [100 + i] * (i + 1), [200 + i], truncated=False) for i in range(6)]
-    rows = unpaired_rows(pairs, POLICY, 1)
+    rows = list(unpaired_rows(pairs, POLICY, 1))
     assert sorted(row["completion_ids"] for row in rows) == sorted(
         [p.chosen_ids for p in pairs] + [p.rejected_ids for p in pairs]
     )
@@ -159,7 +159,7 @@ def test_kto_rows_in_the_order_of_training_with_the_row_before_for_z0():
     lengths = [len(prompt) + len(ids) for prompt, ids, _ in responses]
     orders = []
     for seed in (1, 2):
-        rows = unpaired_rows(pairs, POLICY, seed)
+        rows = list(unpaired_rows(pairs, POLICY, seed))
         order = list(EpochSampler(4, lengths, seed))  # a batch of 2 pairs is 4 responses
         orders.append(order)
         assert [(row["prompt_ids"], row["completion_ids"], row["label"]) for row in rows] == [responses[i] for i in order]
@@ -172,14 +172,14 @@ def test_kto_rows_in_the_order_of_training_with_the_row_before_for_z0():
 def test_pairs_as_rows():
     pair = TokenPair([1, 2, 3], [4, 5], [6, 7, 8, 9, 10], truncated=True)
     wanted = {"prompt_ids": [1, 2, 3], "chosen_ids": [4, 5], "rejected_ids": [6, 7, 8, 9, 10], "length": 8, "tokens": 13}
-    assert pair_rows([pair], POLICY, 1) == [wanted]
+    assert list(pair_rows([pair], POLICY, 1)) == [wanted]
     turned = TokenPair([1, 2, 3], pair.rejected_ids, pair.chosen_ids, truncated=False)
-    assert [(row["length"], row["tokens"]) for row in pair_rows([turned, pair], POLICY, 1)] == [(8, 13)] * 2
+    assert [(row["length"], row["tokens"]) for row in list(pair_rows([turned, pair], POLICY, 1))] == [(8, 13)] * 2
 
 
 def test_prompts_as_rows_are_each_there_once_in_order():
     pairs = [TokenPair(prompt, [9, i], [8, i], truncated=False) for i, prompt in enumerate(([5, 6], [7], [5, 6], [6, 5], [7]))]
-    assert prompt_rows(pairs, POLICY, 1) == [{"prompt": [5, 6]}, {"prompt": [7]}, {"prompt": [6, 5]}]
+    assert list(prompt_rows(pairs, POLICY, 1)) == [{"prompt": [5, 6]}, {"prompt": [7]}, {"prompt": [6, 5]}]
 
 
 def test_a_pair_as_trls_older_trainers_take_it():
@@ -322,7 +322,7 @@ def test_the_order_of_prompts_depends_on_seed_and_epoch_alone(rloo):
 
 def test_training_goes_by_another_order_in_each_epoch(model, tokenizer, tmp_path):
     """The samplers are told the epoch: were they not, all epochs would have the first one's order."""
-    rows = pair_rows([TokenPair([2, 10 + i, 3], [20, 1], [30, 31, 1], truncated=False) for i in range(8)], POLICY, 1)
+    rows = list(pair_rows([TokenPair([2, 10 + i, 3], [20, 1], [30, 31, 1], truncated=False) for i in range(8)], POLICY, 1))
     made = trainer("simpo", rows, tmp_path, model, tokenizer)
     made.args.num_train_epochs, made.args.save_strategy, seen = 3, "no", []
     collate = made.data_collator
@@ -355,7 +355,7 @@ def test_simpo(model, tokenizer, tmp_path):
     for pair, (chosen, rejected) in zip(PAIRS, logps(model), strict=True):
         margin = 2.5 * (chosen / len(pair.chosen_ids) - rejected / len(pair.rejected_ids))
         by_hand -= log_sigmoid(margin - 0.7) / 2
-    policy, rows = with_own("simpo", beta=2.5, gamma=0.7), pair_rows(PAIRS, POLICY, 1)
+    policy, rows = with_own("simpo", beta=2.5, gamma=0.7), list(pair_rows(PAIRS, POLICY, 1))
     made = trainer("simpo", rows, tmp_path, model, tokenizer, policy)
     assert loss(made, list(made.train_dataset)) == pytest.approx(by_hand, abs=1e-3)
 
@@ -372,7 +372,7 @@ def test_orpo(model, tokenizer, tmp_path):
             log_p = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
         negative -= log_p.gather(1, ids[0, 1:, None]).sum().item()
         tokens += ids.shape[1] - 1
-    policy, rows = with_own("orpo", beta=0.4), pair_rows(PAIRS, POLICY, 1)
+    policy, rows = with_own("orpo", beta=0.4), list(pair_rows(PAIRS, POLICY, 1))
     made = trainer("orpo", rows, tmp_path, model, tokenizer, policy)
     assert loss(made, list(made.train_dataset)) == pytest.approx(negative / tokens + 0.4 * odds_part, abs=1e-3)
 
@@ -386,7 +386,7 @@ def test_rloo(model, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(RLOO, "_generate_single_turn", lambda self, *_: responses)
     policy = with_own("rloo", beta=0.5, generations=2, batch_size=2)
     made = trainer(
-        "rloo", prompt_rows(PAIRS, POLICY, 1), tmp_path, model, tokenizer, policy,
+        "rloo", list(prompt_rows(PAIRS, POLICY, 1)), tmp_path, model, tokenizer, policy,
         reward_funcs=lambda **_: scores, peft_config=lora(model, 4, None, task_type="CAUSAL_LM"),
     )  # fmt: skip
     model = made.model
@@ -453,7 +453,7 @@ def test_an_response_that_ends_with_another_of_the_models_ends_is_not_cut_off(mo
 @pytest.mark.parametrize("name", ["simpo", "orpo"])
 def test_no_reference_is_loaded_where_none_is_needed(name, model, tokenizer, tmp_path):
     assert not METHODS[name].needs_reference and not METHODS[name].given_reference
-    made = trainer(name, pair_rows(PAIRS, POLICY, 1), tmp_path, model, tokenizer)
+    made = trainer(name, list(pair_rows(PAIRS, POLICY, 1)), tmp_path, model, tokenizer)
     assert getattr(made, "ref_model", None) is None
     calls = []
     model.register_forward_hook(lambda *_: calls.append(1))
@@ -462,7 +462,7 @@ def test_no_reference_is_loaded_where_none_is_needed(name, model, tokenizer, tmp
 
 
 def test_the_vocabulary_is_worked_through_for_responses_alone(model, tokenizer, tmp_path, monkeypatch):
-    rows = given(pair_rows(PAIRS, POLICY, 1))
+    rows = given(list(pair_rows(PAIRS, POLICY, 1)))
     made = trainer("dpo", rows, tmp_path, model, tokenizer)
     positions = []
 
