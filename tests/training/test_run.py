@@ -64,13 +64,6 @@ PAIRS = [
 ]
 
 
-class Tokens:
-    """A pair as `pair_rewards` takes it."""
-
-    def __init__(self, row):
-        self.__dict__ = row
-
-
 def test_the_order_depends_on_seed_and_epoch_alone():
     lengths = [7 * i % 31 for i in range(60)]
     sampler = EpochSampler(4, lengths, seed=1)
@@ -177,8 +170,8 @@ def test_processes_share_a_batch(monkeypatch):
 def test_batches_by_length_are_over_all_processes():
     paired = PairedByLength()
     paired.args = SimpleNamespace(train_batch_size=3, eval_batch_size=5, world_size=2, seed=7, data_seed=8)
-    paired.train_dataset = {"length": [5 * i % 37 for i in range(40)]}
-    other = {"length": [3 * i % 23 for i in range(40)]}
+    paired.train_dataset = Dataset.from_dict({"length": [5 * i % 37 for i in range(40)]})
+    other = Dataset.from_dict({"length": [3 * i % 23 for i in range(40)]})
     assert list(paired._get_train_sampler()) == list(EpochSampler(6, paired.train_dataset["length"], 7))
     assert list(paired._get_train_sampler(other)) == list(EpochSampler(6, other["length"], 7))
     assert list(paired._get_eval_sampler(other)) == list(EpochSampler(10, other["length"], 7))
@@ -409,7 +402,7 @@ def test_a_merged_adapter_gives_the_rewards_of_one_that_stays_apart(folder):
     merged = load_reward(base, trained, dtype=torch.float32)
     apart = PeftModel.from_pretrained(new_reward_model(base, 0, torch.float32), trained).eval()
     limits = {"max_batch": 4, "max_padded": 99, "description": "t"}
-    pairs = [Tokens(p) for p in PAIRS]
+    pairs = [TokenPair(**pair, truncated=False, turns_dropped=0) for pair in PAIRS]
     found, wanted = (pair_rewards(model, pairs, **limits) for model in (merged, apart))
     untrained = pair_rewards(new_reward_model(base, 0, torch.float32).eval(), pairs, **limits)
     for one, other, before in zip(found, wanted, untrained, strict=True):
