@@ -256,3 +256,11 @@ def test_a_sample_keeps_how_often_the_longer_response_wins(lengths, limit, seed)
         kept = (np.sign(found["chosen_words"] - found["rejected_words"]) == sign).sum()
         assert abs(kept - share * len(found)) <= 2
     assert sample_pairs(pairs, None, seed) is pairs
+
+
+@pytest.mark.parametrize(("limit", "longer", "shorter"), [(2, 1, 1), (3, 2, 1), (30, 20, 10), (89, 59, 30)])
+def test_a_sample_of_two_kinds_of_pairs_by_hand(limit, longer, shorter):
+    """Sixty pairs whose longer response won, and thirty whose shorter one did, all of as many words in all."""
+    pairs = pd.DataFrame({"chosen_words": [7] * 60 + [3] * 30, "rejected_words": [3] * 60 + [7] * 30})
+    found = sample_pairs(pairs, limit, seed=5)
+    assert ((found["chosen_words"] == 7).sum(), (found["chosen_words"] == 3).sum()) == (longer, shorter)
