@@ -366,6 +366,20 @@ def plan_measured() -> str:
     return f"{table(heads, rows)}\n\n{wrapped(told)}"
 
 
+def processes() -> str:
+    """Largest differences of two processes to one, a row a training, from experiments/results/processes.json."""
+    found: dict[tuple[str, str], dict[str, dict[str, dict[str, float]]]] = {}
+    for row in read_json(RESULTS / "processes.json")["rows"]:
+        found.setdefault((row["name"], "all" if row["full"] else "LoRA"), {})[row["dtype"]] = row["differences"]
+    shown = [("float32", "loss"), ("float32", "weights"), ("bfloat16", "loss")]
+    rows = [
+        [f"`{name}`", trained, *(f"{of_each[dtype][how][what]:.0e}" for dtype, what in shown for how in ("torchrun", "FSDP2"))]
+        for (name, trained), of_each in found.items()
+    ]
+    heads = [f"{what}, {dtype}, {how}" for dtype, what in shown for how in ("torchrun", "FSDP2")]
+    return table(["", "trained", *heads], rows)
+
+
 def export_parity() -> str:
     """What exporting and serving measured, a row a measure, from experiments/results/export.json."""
     rows = []
@@ -452,6 +466,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "wrong-labels": ("docs/results/reward_models.md", wrong_labels),
     **{name: ("docs/full_size.md", partial(plan, name)) for name in PLANS},
     "plan-measured": ("docs/full_size.md", plan_measured),
+    "processes": ("docs/full_size.md", processes),
     "judges": ("docs/judges.md", judges),
     "export-parity": ("docs/export.md", export_parity),
     "mutants": ("docs/extending.md", mutants),

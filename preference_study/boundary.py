@@ -54,20 +54,24 @@ def run(main: Callable[..., None], known: Iterable[str] = ()) -> None:
             raise
         end(error.code)
     except Exception as error:
-        told = of_the_machine(error)
-        if told is None:
-            fault = f"{type(error).__name__}: a fault of the project's own, not of your input; please report it with the above"
-            told = f"{traceback.format_exc()}{fault}"
-        end(told)
+        if told := of_the_machine(error):
+            end(told)
+        fault = f"{type(error).__name__}: a fault of the project's own, not of your input; please report it with the above"
+        end(fault, traceback.format_exc())
 
 
-def end(told: str) -> NoReturn:
-    """End the program with a message: to the terminal, or, of several processes, in the file that their launcher has named."""
+def end(told: str, trace: str = "") -> NoReturn:
+    """End the program with a message: to the terminal, or, of several processes, in the file that their launcher has named.
+
+    Args:
+        trace: what stands above it.
+    """
     if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         # As torchrun reads it.
-        Path(file).write_text(json.dumps({"message": told, "timestamp": int(time.time())}), encoding="utf-8")
-        raise SystemExit(1)
-    raise SystemExit(told)
+        Path(file).write_text(json.dumps({"message": trace + told, "timestamp": int(time.time())}), encoding="utf-8")
+        raise SystemExit(1) from None
+    print(trace, end="", file=sys.stderr)
+    raise SystemExit(told) from None
 
 
 def of_the_machine(error: Exception) -> str | None:

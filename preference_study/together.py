@@ -12,6 +12,7 @@ import signal
 import sys
 from itertools import pairwise
 
+from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
@@ -58,6 +59,11 @@ def main() -> None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except ChildFailedError as error:
         raise SystemExit(what_failed(error.failures, stage, str(count))) from None
+    except (DistError, ConnectionError) as error:
+        raise SystemExit(
+            f"stage {stage}: the processes do not find one another ({str(error).splitlines()[0]}): set MASTER_ADDR to the first "
+            "machine's address, and MASTER_PORT to a port that is free there, both the same on all machines"
+        ) from None
     except (KeyboardInterrupt, SignalException):
         raise SystemExit(f"interrupted; {REMEDY}") from None
 

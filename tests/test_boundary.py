@@ -135,6 +135,7 @@ def test_what_is_checked_is_always_the_same_file(folder):
     ("generate", {"prompts": "params.yaml"}, "cannot read .yaml"),
     ("generate", {"category": "topic"}, "generate.category names column 'topic', and prompts.csv has question: name one"),
     ("launch", ONE | {"processes": 2, "machines": 2}, "MASTER_ADDR"),
+    ("launch", ONE | {"processes": 2, "machines": 2, "accelerate_config": str(ROOT / "params/fsdp.yaml")}, "MASTER_ADDR"),
     ("launch", ONE | {"processes": 2, "machines": 4}, "cannot be shared by launch.machines 4"),
     ("launch", ONE | {"accelerate_config": "nowhere.yaml"}, "no file nowhere.yaml"),
     ("reward", {"learning_rate": float("inf")}, "reward.learning_rate: .*finite"),

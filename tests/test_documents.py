@@ -22,6 +22,7 @@ STANDING = (
     "wrong-labels",
     *documents.PLANS,
     "plan-measured",
+    "processes",
     "export-parity",
 )
 

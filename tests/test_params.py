@@ -212,9 +212,13 @@ def test_launch_commands():
 
     assert words() == ["-m", "stages.train_reward", "standard"]
     two = words(processes=2)
-    assert two[:4] == ["-m", "torch.distributed.run", "--nproc_per_node", "2"] and two[-2:] == ["stages.train_reward", "standard"]
+    assert two[:5] == ["-m", "preference_study.together", "torch.distributed.run", "--nproc_per_node", "2"]
+    assert two[-3:] == ["-m", "stages.train_reward", "standard"]
     assert "--standalone" in two
     several = " ".join(words(processes=8, machines=2))
     assert "--nproc_per_node 4 --nnodes 2 --node_rank 1 --master_addr host" in several
     fsdp = " ".join(words(processes=8, accelerate_config="params/fsdp.yaml"))
     assert "accelerate.commands.launch --config_file params/fsdp.yaml --num_processes 8" in fsdp
+    both = " ".join(words(processes=8, machines=2, accelerate_config="params/fsdp.yaml"))
+    assert "--num_processes 8 --num_machines 2 --machine_rank 1 --main_process_ip host --main_process_port 29500 -m" in both
+    assert "main_process" not in fsdp

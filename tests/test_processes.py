@@ -12,9 +12,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from accelerate.utils import DistributedType
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from benchmarks.processes import Case, complete, copy_for, here, largest, start, train
@@ -22,6 +24,7 @@ from preference_study.beforehand import check_launch
 from preference_study.boundary import LOST, of_the_machine
 from preference_study.errors import BadInput
 from preference_study.params import Launch
+from preference_study.processes import check_processes
 from preference_study.together import what_failed
 from tests.conftest import ROOT
 from tests.warm_process import warm_start
@@ -141,8 +144,26 @@ def test_the_end_of_another_process_is_told_as_such():
     assert of_the_machine(gone) == LOST and of_the_machine(RuntimeError("other")) is None
 
 
+def test_sharding_on_cpus_is_refused_where_it_would_not_be_done(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    state = SimpleNamespace(num_processes=2, distributed_type=DistributedType.MULTI_CPU)
+    monkeypatch.setattr("preference_study.processes.PartialState", lambda cpu: state)
+    with pytest.raises(BadInput, match=r"shards weights \(FSDP\).*Set launch\.accelerate_config to null"):
+        check_processes(2)
+    state.distributed_type = DistributedType.MULTI_GPU
+    assert check_processes(2) is state
+
+
+def test_a_launcher_that_does_not_find_the_others_says_what_to_set(tmp_path):
+    (tmp_path / "none.py").write_text("from torch.distributed import DistNetworkError\nraise DistNetworkError('no port')\n")
+    command = [sys.executable, "-m", "preference_study.together", "none", "-m", "stages.train_reward", "standard"]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("stage train_reward standard: the processes do not find one another")
+    assert "MASTER_PORT" in done.stderr and "Traceback" not in done.stderr
+
+
 STAGE = """
-import sys
 from preference_study.boundary import run
 
 def main(how):

@@ -339,6 +339,8 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
     """
     state = PartialState()
     mark = checkpoints / "run"
+    if trainer.is_fsdp_enabled:
+        run += " sharded"  # such a checkpoint cannot be gone on from without sharding, nor another one with it
     if state.is_main_process:
         if not mark.exists() or mark.read_text() != run:
             shutil.rmtree(checkpoints, ignore_errors=True)
