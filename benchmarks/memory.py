@@ -4,10 +4,11 @@
     python -m benchmarks.memory --pairs 1000000 --stages prepare_data,train_reward,score_pairs
 
 Preferences are made from the default data's texts, so many pairs of some 600 characters. Each stage's `main` runs as dvc repro
-runs it, in a process of its own that has its libraries already; printed are its seconds and the most memory that it held, mapped
-files included. Of training the data's side counts: everything before the first step, one step, and what is written after it. The
+runs it, in a process of its own that has its libraries already; printed are seconds by the clock and of the processor, which other
+programs disturb less, and the most memory that it held, mapped files included. Of training the data's side counts: everything before the first step, one step, and what is written after it. The
 policies' responses, log-probabilities and KL divergences are made up, in the form that the stages leave them. The slope is of log
-seconds over log pairs, from the smallest number to the largest: 1 is linear, and what a run takes at any size draws it below.
+seconds of the processor over log pairs, from the smallest number to the largest: 1 is linear, and what a run takes at any size
+draws it below.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from pyarrow import parquet
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.plan import ROOT, measured
-from preference_study.artifacts import read_json, write_array, write_json
+from preference_study.artifacts import read_json, write_array, write_json, write_rows
 from preference_study.cost import GIB
 from preference_study.launch import ALLOCATOR
 from preference_study.models.embedded import embedded_file
@@ -160,7 +161,7 @@ def made_responses(folder: Path, pairs: int) -> None:
                     }
                 )  # fmt: skip
                 number += 1
-    write_json(folder / "data/responses/Response_of_DPO_n_Ori_val_with_rm.json", answers)
+    write_rows(folder / "data/responses/scored.parquet", answers)
     ids = pd.read_parquet(folder / "data/prepared/val.parquet", columns=["id"])["id"]
     for policy in ("base", "dpo"):
         rows = [
@@ -221,13 +222,17 @@ def measure(pairs: int, wanted: list[str], folder: Path) -> Iterator[dict[str, A
         if stage in BEFORE:
             in_a_child(lambda stage=stage: BEFORE[stage](folder, pairs))
         took = measured(stage, STAGES[stage], folder)
-        print(f"{pairs:>9,} pairs  {stage:18}{took['clock']:9.1f} s{took['peak'] / GIB:8.2f} GiB", flush=True)
+        print(
+            f"{pairs:>9,} pairs  {stage:18}{took['clock']:9.1f} s{took['processor']:9.1f} s{took['peak'] / GIB:8.2f} GiB",
+            flush=True,
+        )
         if stage in wanted:
-            yield {"stage": stage, "pairs": pairs, "seconds": took["clock"], "peak_bytes": took["peak"]}
+            seconds = {"clock": took["clock"], "seconds": took["processor"]}
+            yield {"stage": stage, "pairs": pairs} | seconds | {"peak_bytes": took["peak"]}
 
 
 def slope(rows: list[dict[str, Any]]) -> float | None:
-    """Of log seconds over log pairs, from the fewest pairs to the most; None where there is one number of pairs."""
+    """Of log seconds of the processor over log pairs, from the fewest pairs to the most; None where there is one number of pairs."""
     first, last = (of(rows, key=lambda row: row["pairs"]) for of in (min, max))
     if first["pairs"] == last["pairs"]:
         return None

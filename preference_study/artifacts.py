@@ -83,9 +83,9 @@ def made_by(path: str, definition: str | Path = "dvc.yaml") -> str:
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as parquet."""
+    """Write a table as parquet, in row groups of at most `PIECE`, so that it can be read by pieces."""
     with whole_file(path) as temporary:
-        table.to_parquet(temporary, index=False)
+        table.to_parquet(temporary, index=False, row_group_size=PIECE)
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
