@@ -7,8 +7,9 @@ from typing import Any
 from preference_study.benchmarks import read_benchmark
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
+from preference_study.engines import check_vllm
 from preference_study.errors import BadInput, BadModel
-from preference_study.params import Launch, Params
+from preference_study.params import Generate, Launch, Params
 
 MADE_HERE = "data/prepared/"
 # Bytes a weight on disk: in bfloat16; and, trained in full, in float32, of two checkpoints with both of Adam's averages, and of
@@ -36,6 +37,12 @@ def check_files(params: Params) -> None:
     for benchmark in params.benchmarks:
         if not any(Path(benchmark.file) in (file, *file.parents) for file in fetched):
             read_benchmark(benchmark.file, benchmark.shape)
+
+
+def check_engine(generate: Generate) -> None:
+    """Raise `BadInput` where what is to write the responses is not installed."""
+    if generate.engine == "vllm":
+        check_vllm(generate.vllm.python)
 
 
 def check_launch(launch: Launch, environment: dict[str, str]) -> None:

@@ -23,6 +23,7 @@ STANDING = (
     *documents.PLANS,
     "plan-measured",
     "export-parity",
+    "engines",
 )
 
 
@@ -204,6 +205,22 @@ def test_the_exports_numbers(tmp_path, monkeypatch):
         "| `dpo`, policy | `logp_difference` | 0.00012 | 0.001 | 31 |",
         "| `dpo`, folder and llama_cpp | `same_prompts` | 0.63 [0.50, 0.90] |  | 30 |",
         "| `dpo`, folder and llama_cpp | `same_tokens_before` | 12.5 |  | 30 |",
+    ]
+
+
+def test_the_engines_numbers(tmp_path, monkeypatch):
+    """Each in its own column."""
+    share = {"value": 0.75, "low": 0.5, "high": 0.9, "n": 31, "clusters": 31}
+    seconds = {"transformers": {"start": 2.0, "writing": 10.0}, "vllm": {"start": 30.0, "writing": 5.0}}
+    one = {"same": share, "first_difference": 12.5, "gap_median": 0.03, "gap_max": 0.4, "n": 31}
+    one |= {"tokens": {"transformers": 1000, "vllm": 900}, "seconds": seconds}
+    none = {"first_difference": None, "gap_median": None, "gap_max": None}
+    write_json(tmp_path / documents.RESULTS / "engines.json", {"float32": one | none, "bfloat16": one})
+    monkeypatch.chdir(tmp_path)
+    _, _, *rows = documents.engines().splitlines()
+    assert rows == [
+        "| float32 | 0.75 [0.50, 0.90] | – | –, – | 2 + 10, 100 | 30 + 5, 180 | 31 |",
+        "| bfloat16 | 0.75 [0.50, 0.90] | 12.5 | 0.03, 0.4 | 2 + 10, 100 | 30 + 5, 180 | 31 |",
     ]
 
 
