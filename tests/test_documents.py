@@ -1,9 +1,11 @@
 """What README and docs say: tables against the files they come from, links, and the size of the README."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from experiments import documents
 from preference_study.artifacts import write_json
@@ -222,6 +224,25 @@ def test_the_engines_numbers(tmp_path, monkeypatch):
         "| float32 | 0.75 [0.50, 0.90] | – | –, – | 2 + 10, 100 | 30 + 5, 180 | 31 |",
         "| bfloat16 | 0.75 [0.50, 0.90] | 12.5 | 0.03, 0.4 | 2 + 10, 100 | 30 + 5, 180 | 31 |",
     ]
+
+
+def test_every_row_of_the_original_study_has_a_place():
+    """Of files that stages write, or of the docs; and what is reported there is what the page says."""
+    lines = [line.strip("|").split(" | ") for line in (ROOT / "docs/original_study.md").read_text().splitlines()]
+    rows = {number.strip(): cells for number, *cells in (line for line in lines if len(line) == 4) if number[1:2].isdigit()}
+    assert {number for key in rows for number in key.split(", ")} == {str(number) for number in range(1, 20)}
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    outs = [next(iter(out)) if isinstance(out, dict) else out for stage in stages for out in stage.get("outs", [])]
+    outs = [re.sub(r"\$\{[^}]*\}", ".*", out) for out in [*outs, "reports/index.html", "docs/results/.*"]]
+    for cells in rows.values():
+        named = [path for path in re.findall(r"`([\w./*{},]+)`", cells[-1]) if "/" in path]
+        assert named and all(any(re.match(out, path.rstrip("/")) or out.startswith(path) for out in outs) for path in named), (
+            cells
+        )
+    for row in json.loads((ROOT / "preference_study/report/original_study.json").read_text()):
+        told = [cells[1] for key, cells in rows.items() if set(row["row"].split("–")) & set(key.split(", "))]
+        number = re.search(r"\d+\.\d{3,}|p = \S+", row["reported"])
+        assert not number or row["what"].startswith("Reward model’s learning rate") or number[0] in told[0], row
 
 
 @pytest.mark.parametrize("file", FILES)
