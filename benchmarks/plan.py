@@ -116,8 +116,8 @@ def measured_rates(shape: Shape) -> dict[str, float]:
     }
 
 
-def prepare(folder: Path, params: Params, base: Path | None) -> None:
-    """A folder as dvc repro has it before the stages that are timed."""
+def lay_out(folder: Path, params: Params) -> None:
+    """A folder as dvc repro has it before its first stage: the default data, parameters, and a commit."""
     (folder / "data").mkdir(parents=True)
     shutil.copytree(ROOT / "data/sandbox", folder / "data/sandbox")
     shutil.copy(ROOT / "dvc.yaml", folder)
@@ -125,6 +125,11 @@ def prepare(folder: Path, params: Params, base: Path | None) -> None:
     # DVCLive wants a commit.
     for command in (["init", "-q"], ["-c", "user.name=b", "-c", "user.email=b@b", "commit", "-q", "--allow-empty", "-m", "b"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
+
+
+def prepare(folder: Path, params: Params, base: Path | None) -> None:
+    """A folder as dvc repro has it before the stages that are timed."""
+    lay_out(folder, params)
     measured("prepare_data", [], folder)
     if base is None:
         measured("prepare_model", [], folder)

@@ -396,6 +396,31 @@ def export_parity() -> str:
     return table(["", "measure", "value", "bound", "n"], rows)
 
 
+def engines() -> str:
+    """Transformers' greedy responses beside vLLM's, a row a precision, from experiments/results/engines.json."""
+    rows = []
+    for dtype, found in read_json(RESULTS / "engines.json").items():
+        times = [
+            f"{took['start']:.0f} + {took['writing']:.0f}, {found['tokens'][name] / took['writing']:.0f}"
+            for name, took in found["seconds"].items()
+        ]
+        first, *gaps = (found[name] for name in ("first_difference", "gap_median", "gap_max"))
+        shown = ["–" if value is None else f"{value:.2g}" for value in gaps]
+        rows.append(
+            [
+                dtype,
+                with_interval(found["same"]),
+                "–" if first is None else f"{first:g}",
+                ", ".join(shown),
+                *times,
+                str(found["n"]),
+            ]
+        )
+    heads = ["", "the same to the last token", "tokens before the others part, median", "gap there in nats, median, most"]
+    heads += [f"{name}: seconds to start + to write, tokens a second" for name in ("transformers", "vLLM")]
+    return table([*heads, "n"], rows)
+
+
 def judges() -> str:
     """Three judges of the default study's responses, from experiments/results/judges.json: a row a judge and policy."""
     found = read_json(RESULTS / "judges.json")
@@ -467,6 +492,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     **{name: ("docs/full_size.md", partial(plan, name)) for name in PLANS},
     "plan-measured": ("docs/full_size.md", plan_measured),
     "processes": ("docs/full_size.md", processes),
+    "engines": ("docs/full_size.md", engines),
     "judges": ("docs/judges.md", judges),
     "export-parity": ("docs/export.md", export_parity),
     "mutants": ("docs/extending.md", mutants),

@@ -9,8 +9,9 @@ import yaml
 from preference_study.benchmarks import read_benchmark
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
+from preference_study.engines import check_vllm
 from preference_study.errors import BadInput, BadModel
-from preference_study.params import Launch, Params
+from preference_study.params import Generate, Launch, Params
 
 # What accelerate's fsdp_config must say: the value, and what comes of another one.
 SHARDING = {
@@ -44,6 +45,12 @@ def check_files(params: Params) -> None:
     for benchmark in params.benchmarks:
         if not any(Path(benchmark.file) in (file, *file.parents) for file in fetched):
             read_benchmark(benchmark.file, benchmark.shape)
+
+
+def check_engine(generate: Generate) -> None:
+    """Raise `BadInput` where what is to write the responses is not installed."""
+    if generate.engine == "vllm":
+        check_vllm(generate.vllm.python)
 
 
 def check_launch(launch: Launch, environment: dict[str, str]) -> None:

@@ -50,6 +50,12 @@ def command(launch: Launch, stage: str, arguments: list[str], environment: dict[
     return [*together, "torch.distributed.run", *options, *module]
 
 
+def of_stage(launch: Launch, stage: str, engine: str) -> Launch:
+    """How a stage starts: as `launch` says, but in one process where vLLM is what shares its work out (generate.vllm)."""
+    alone = engine == "vllm" and stage in ("generate", "sample_responses")
+    return Launch(processes=1, machines=1, accelerate_config=None) if alone else launch
+
+
 def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         raise SystemExit(__doc__)
@@ -66,7 +72,11 @@ def main() -> None:
     config = Path("models/base/config.json")
     if config.is_file():
         check_sizes(params, json.loads(config.read_text()))
-    arguments = command(params.launch, sys.argv[1], sys.argv[2:], dict(os.environ))
+    launch = of_stage(params.launch, stage, params.generate.engine)
+    if launch.machines < params.launch.machines and os.environ.get("NODE_RANK", "0") != "0":
+        print(f"{stage}: the first machine does this alone")
+        return
+    arguments = command(launch, stage, sys.argv[2:], dict(os.environ))
     # The libraries warn each other of names that go away in later releases than the pinned ones.
     environment = ALLOCATOR | os.environ | {"PYTHONWARNINGS": "ignore::FutureWarning"}
     raise SystemExit(subprocess.run(arguments, check=False, env=environment).returncode)

@@ -13,7 +13,7 @@ from preference_study.benchmarks import SHAPES
 from preference_study.errors import BadParams
 from preference_study.export import not_exported
 from preference_study.methods import METHODS
-from preference_study.sections import Columns, Count, Limit, MethodSection, Positive, Section, Training
+from preference_study.sections import Columns, Count, Limit, MethodSection, Positive, Section, Training, Vllm
 from preference_study.variants import VARIANTS
 
 AggregateName = Literal[tuple(AGGREGATES)]
@@ -137,6 +137,8 @@ class Generate(Section):
     batch_size: Count
     temperature: Annotated[float, Field(ge=0)]
     top_p: Annotated[float, Field(gt=0, le=1)]
+    engine: Literal["transformers", "vllm"]
+    vllm: Vllm
 
 
 class Scoring(Section):

@@ -8,6 +8,11 @@ Count = Annotated[int, Field(gt=0)]
 Limit = Annotated[int, Field(gt=0)] | None
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+# Of vllm.LLM's arguments, those that the study gives.
+SET_HERE = {
+    "model", "tokenizer", "dtype", "max_num_seqs", "max_model_len", "tensor_parallel_size", "data_parallel_size", "seed",
+    "skip_tokenizer_init", "generation_config", "trust_remote_code",
+}  # fmt: skip
 
 
 class Section(BaseModel):
@@ -72,3 +77,18 @@ class MethodSection(Section):
 
     learning_rate: Positive
     beta: Positive
+
+
+class Vllm(Section):
+    """generate.vllm: the environment that has it, and how it uses GPUs."""
+
+    python: str
+    tensor_parallel: Count
+    data_parallel: Count
+    options: dict[str, Any]
+
+    @model_validator(mode="after")
+    def options_are_others(self):
+        if taken := self.options.keys() & SET_HERE:
+            raise ValueError(f"options: {', '.join(sorted(taken))} is set by other parameters of the study; leave it out")
+        return self

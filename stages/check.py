@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from preference_study.artifacts import write_json
-from preference_study.beforehand import check_disk, check_files, check_launch, check_sizes
+from preference_study.beforehand import check_disk, check_engine, check_files, check_launch, check_sizes
 from preference_study.boundary import run
 from preference_study.params import load_params
 
@@ -21,6 +21,7 @@ EMBEDDED_WEIGHTS = 134_515_008
 def main() -> None:
     params = load_params()
     check_launch(params.launch, dict(os.environ))
+    check_engine(params.generate)
     check_files(params)
     folder = Path(params.model.name)
     if params.model.name == "embedded":

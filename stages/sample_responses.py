@@ -14,26 +14,22 @@ from preference_study.params import Params, load_params
 
 def sample(params: Params) -> list[dict]:
     """Rows of id, prompt, sample, response, tokens, finished and what else the prompts have."""
-    # Here, and not above: they take seconds to load, and most runs sample nothing.
-    from preference_study.models.generation import respond
-    from preference_study.models.language_models import for_generating, load_causal, load_tokenizer
-    from preference_study.processes import check_processes
+    # Here, and not above: it takes seconds to load, and most runs sample nothing.
+    from preference_study.engines.choice import responses
 
     settings = params.best_of_n
     generate = params.generate
-    check_processes(params.launch.processes)
     table = read_table_file(generate.prompts)
     prompts = choose_prompts(table, settings.max_prompts, params.seed, generate.prompts, params.data.cluster)
-    model = for_generating(load_causal("models/base"))
-    sampled = respond(
-        model, load_tokenizer("models/base"), list(prompts["prompt"]),
-        max_new_tokens=generate.max_new_tokens, batch_size=max(1, generate.batch_size // settings.samples),
-        temperature=settings.temperature, samples=settings.samples, seed=params.seed, description="samples of base",
+    sampled = responses(
+        None, list(prompts["prompt"]), engine=generate.engine, vllm=generate.vllm, processes=params.launch.processes,
+        max_new_tokens=generate.max_new_tokens, batch_size=generate.batch_size, temperature=settings.temperature,
+        samples=settings.samples, seed=params.seed, description="samples of base",
     )  # fmt: skip
     return [
         prompt | {"sample": number, "response": r.text, "tokens": r.tokens, "finished": r.finished}
-        for prompt, responses in zip(prompts.to_dict("records"), sampled, strict=True)
-        for number, r in enumerate(responses)
+        for prompt, several in zip(prompts.to_dict("records"), sampled, strict=True)
+        for number, r in enumerate(several)
     ]
 
 

@@ -1,9 +1,11 @@
 """What README and docs say: tables against the files they come from, links, and the size of the README."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from experiments import documents
 from preference_study.artifacts import write_json
@@ -24,6 +26,7 @@ STANDING = (
     "plan-measured",
     "processes",
     "export-parity",
+    "engines",
 )
 
 
@@ -206,6 +209,41 @@ def test_the_exports_numbers(tmp_path, monkeypatch):
         "| `dpo`, folder and llama_cpp | `same_prompts` | 0.63 [0.50, 0.90] |  | 30 |",
         "| `dpo`, folder and llama_cpp | `same_tokens_before` | 12.5 |  | 30 |",
     ]
+
+
+def test_the_engines_numbers(tmp_path, monkeypatch):
+    """Each in its own column."""
+    share = {"value": 0.75, "low": 0.5, "high": 0.9, "n": 31, "clusters": 31}
+    seconds = {"transformers": {"start": 2.0, "writing": 10.0}, "vllm": {"start": 30.0, "writing": 5.0}}
+    one = {"same": share, "first_difference": 12.5, "gap_median": 0.03, "gap_max": 0.4, "n": 31}
+    one |= {"tokens": {"transformers": 1000, "vllm": 900}, "seconds": seconds}
+    none = {"first_difference": None, "gap_median": None, "gap_max": None}
+    write_json(tmp_path / documents.RESULTS / "engines.json", {"float32": one | none, "bfloat16": one})
+    monkeypatch.chdir(tmp_path)
+    _, _, *rows = documents.engines().splitlines()
+    assert rows == [
+        "| float32 | 0.75 [0.50, 0.90] | – | –, – | 2 + 10, 100 | 30 + 5, 180 | 31 |",
+        "| bfloat16 | 0.75 [0.50, 0.90] | 12.5 | 0.03, 0.4 | 2 + 10, 100 | 30 + 5, 180 | 31 |",
+    ]
+
+
+def test_every_row_of_the_original_study_has_a_place():
+    """Of files that stages write, or of the docs; and what is reported there is what the page says."""
+    lines = [line.strip("|").split(" | ") for line in (ROOT / "docs/original_study.md").read_text().splitlines()]
+    rows = {number.strip(): cells for number, *cells in (line for line in lines if len(line) == 4) if number[1:2].isdigit()}
+    assert {number for key in rows for number in key.split(", ")} == {str(number) for number in range(1, 20)}
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    outs = [next(iter(out)) if isinstance(out, dict) else out for stage in stages for out in stage.get("outs", [])]
+    outs = [re.sub(r"\$\{[^}]*\}", ".*", out) for out in [*outs, "reports/index.html", "docs/results/.*"]]
+    for cells in rows.values():
+        named = [path for path in re.findall(r"`([\w./*{},]+)`", cells[-1]) if "/" in path]
+        assert named and all(any(re.match(out, path.rstrip("/")) or out.startswith(path) for out in outs) for path in named), (
+            cells
+        )
+    for row in json.loads((ROOT / "preference_study/report/original_study.json").read_text()):
+        told = [cells[1] for key, cells in rows.items() if set(row["row"].split("–")) & set(key.split(", "))]
+        number = re.search(r"\d+\.\d{3,}|p = \S+", row["reported"])
+        assert not number or row["what"].startswith("Reward model’s learning rate") or number[0] in told[0], row
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -6,7 +6,7 @@ import yaml
 
 from preference_study.alternative import with_alternative
 from preference_study.analysis.methods import flat
-from preference_study.launch import command
+from preference_study.launch import command, of_stage
 from preference_study.params import Launch, load_params
 from tests.conftest import ROOT
 from tests.workspace import alternative_params
@@ -18,6 +18,8 @@ NO_DEPENDENCY = {
     f"preference_study/{name}.py"
     for name in ("params", "sections", "registry", "errors", "artifacts", "processes", "launch", "boundary")
 }
+# What a module starts as a program of its own.
+STARTED = {"preference_study/engines/by_vllm.py": "preference_study/engines/vllm_program.py"}
 # launch and scoring say how fast; save_steps how often.
 NO_RESULT = {"launch", "scoring", "reward.save_steps", "policy.save_steps"}
 
@@ -60,6 +62,11 @@ def test_an_alternative_holds_what_differs_and_is_right(name):
         (
             {"export": {"reward_models": ["ensemble"]}, "reward": {"variants": ["standard", "ensemble"]}},
             "reward_models: ensemble is several models, whose rewards reward.aggregate sums up",
+        ),
+        ({"generate": {"engine": "llama"}}, "generate.engine: .*'transformers' or 'vllm', but it is 'llama'"),
+        (
+            {"generate": {"vllm": {"python": "p", "tensor_parallel": 1, "data_parallel": 1, "options": {"dtype": "float16"}}}},
+            "generate.vllm: .*options: dtype is set by other parameters",
         ),
         ({"data": {"max_train": "many"}}, "data.max_train: .*but it is 'many'"),
     ],
@@ -127,6 +134,7 @@ def test_a_stage_declares_the_code_it_runs(name):
     wanted = {file} | imported(
         ROOT / file, entries=any(call in source for call in (".recipe()", "reward_trainer(", "train_one("))
     )
+    wanted |= {program for module, program in STARTED.items() if module in wanted}
     for kind in ("method", "variant", "format", "benchmark"):
         registry = f"preference_study/{kind}s"
         if f"{registry}/__init__.py" in wanted:
@@ -217,6 +225,9 @@ def test_launch_commands():
     assert "--standalone" in two
     several = " ".join(words(processes=8, machines=2))
     assert "--nproc_per_node 4 --nnodes 2 --node_rank 1 --master_addr host" in several
+    alone, many = Launch(**LAUNCH), Launch(**LAUNCH | {"processes": 8, "machines": 2})
+    assert of_stage(many, "generate", "vllm") == of_stage(many, "sample_responses", "vllm") == alone
+    assert of_stage(many, "generate", "transformers") == of_stage(many, "measure_kl", "vllm") == many
     fsdp = " ".join(words(processes=8, accelerate_config="params/fsdp.yaml"))
     assert "accelerate.commands.launch --config_file params/fsdp.yaml --num_processes 8" in fsdp
     both = " ".join(words(processes=8, machines=2, accelerate_config="params/fsdp.yaml"))

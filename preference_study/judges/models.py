@@ -131,7 +131,7 @@ def judge_by_rewards(
     Args:
         batching: max_batch, max_padded and description, as `rewards` takes them.
     """
-    if (positions := positions_of(model)) is not None:
+    if (positions := positions_of(model.config)) is not None:
         max_length = min(max_length, positions)
     chosen, rejected, shortened = encode_cases(tokenizer, table, max_length, until)
     # Each text once: scored in two batches its two rewards would differ in the last digits, and be no tie.
@@ -213,7 +213,7 @@ def judge_by_labels(
     asked = questions(template, table)
     starts = [rendered(tokenizer, [{"role": "user", "content": text}], add_generation_prompt=True) for text in asked["question"]]
     sequences = tokenizer(starts, add_special_tokens=False)["input_ids"] if starts else []
-    limit = min(max_length, positions_of(model) or max_length)
+    limit = min(max_length, positions_of(model.config) or max_length)
     fits = [number for number, ids in enumerate(sequences) if len(ids) <= limit]
     for_first, probability = np.full(len(asked), np.nan), None
     if fits:

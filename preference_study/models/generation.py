@@ -11,6 +11,7 @@ from preference_study.models.batching import batches_by_length, map_batches
 from preference_study.models.language_models import positions_of
 from preference_study.models.tokens import Turns, encode_prompts
 
+SEED_STEP = 1_000_003  # from one seed's streams to the next one's
 STRETCH = 16  # tokens written before the rows that have ended leave the batch
 
 
@@ -32,6 +33,33 @@ class Response:
     prompt_truncated: bool
     prompt_ids: list[int]
     ids: list[int]
+
+
+def ends_of(settings: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end a response, by the model's settings for generation, or the tokenizer's EOS where they name none."""
+    stop = settings.eos_token_id or tokenizer.eos_token_id
+    return stop if isinstance(stop, list) else [stop]
+
+
+def check_samples(samples: int, temperature: float) -> None:
+    """Raise `ValueError` where more than one response to a prompt is asked for from greedy decoding."""
+    if samples > 1 and temperature == 0:
+        raise ValueError(f"{samples} samples per prompt need a temperature above 0: greedy decoding has one response")
+
+
+def response_of(
+    tokenizer: PreTrainedTokenizerBase, prompt: list[int], prompt_truncated: bool, ids: list[int], ends: list[int]
+) -> Response:
+    """What a model wrote after a prompt, as a response.
+
+    Args:
+        prompt: its tokens, as the model saw them.
+        ids: what it wrote, with the token that ended it, if one did.
+        ends: as from `ends_of`.
+    """
+    done = ids[-1] in ends
+    text = tokenizer.decode(ids[: len(ids) - done], skip_special_tokens=True).strip()
+    return Response(text, len(ids) - done, done, prompt_truncated, prompt, ids)
 
 
 @torch.inference_mode()
@@ -107,26 +135,22 @@ def respond(
         ValueError: more than one sample asked for from greedy decoding.
         BadInput: a prompt cannot be shortened enough.
     """
-    if samples > 1 and temperature == 0:
-        raise ValueError(f"{samples} samples per prompt need a temperature above 0: greedy decoding has one response")
+    check_samples(samples, temperature)
     tokenizer.padding_side = "left"
-    positions = positions_of(model)
+    positions = positions_of(model.config)
     encoded = encode_prompts(tokenizer, prompts, None if positions is None else positions - max_new_tokens)
-    stop = model.generation_config.eos_token_id or tokenizer.eos_token_id
-    ends = stop if isinstance(stop, list) else [stop]
+    ends = ends_of(model.generation_config, tokenizer)
     sampling = {"temperature": temperature, "top_p": top_p, "top_k": top_k} if temperature > 0 else {}
     options = {"do_sample": temperature > 0, "eos_token_id": ends, "pad_token_id": tokenizer.pad_token_id, **sampling}
 
     def run(number: int, indices: list[int]) -> list[list[Response]]:
         asked = [encoded[i] for i in indices for _ in range(samples)]
         batch = tokenizer.pad({"input_ids": [ids for ids, _ in asked]}, return_tensors="pt").to(model.device)
-        torch.manual_seed(seed * 1_000_003 + number)
+        torch.manual_seed(seed * SEED_STEP + number)
         written = _written(model, batch["input_ids"], batch["attention_mask"], max_new_tokens, options)
-        responses = []
-        for ids, (prompt, short) in zip(written, asked, strict=True):
-            done = ids[-1] in ends
-            text = tokenizer.decode(ids[: len(ids) - done], skip_special_tokens=True).strip()
-            responses.append(Response(text, len(ids) - done, done, short, prompt, ids))
+        responses = [
+            response_of(tokenizer, prompt, short, ids, ends) for ids, (prompt, short) in zip(written, asked, strict=True)
+        ]
         return [responses[i : i + samples] for i in range(0, len(responses), samples)]
 
     return map_batches(run, batches_by_length([len(ids) for ids, _ in encoded], batch_size), description=description)

@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -72,9 +73,9 @@ def loading() -> dict[str, Any]:
     return safe | ({"attn_implementation": "eager"} if device().type == "cpu" else {})
 
 
-def positions_of(model: PreTrainedModel) -> int | None:
+def positions_of(config: PretrainedConfig) -> int | None:
     """How many tokens a model can take at most; None where nothing limits them, as with BLOOM's positions (ALiBi)."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def for_generating(model: PreTrainedModel) -> PreTrainedModel:
