@@ -246,6 +246,24 @@ def test_every_row_of_the_original_study_has_a_place():
         assert not number or row["what"].startswith("Reward model’s learning rate") or number[0] in told[0], row
 
 
+def test_differences_between_processes_stand_under_their_heads(tmp_path, monkeypatch):
+    number = iter(range(1, 9))
+    rows = [
+        {
+            "name": "kto", "full": True, "dtype": dtype,
+            "differences": {
+                how: {"loss": next(number) / 10, "weights": next(number) / 1000} for how in ("torchrun", "FSDP2")
+            },
+        }
+        for dtype in ("float32", "bfloat16")
+    ]  # fmt: skip
+    write_json(tmp_path / "processes.json", {"rows": rows})
+    monkeypatch.setattr(documents, "RESULTS", tmp_path)
+    heads, _, row = documents.processes().splitlines()
+    assert row == "| `kto` | all | 1e-01 | 3e-01 | 2e-03 | 4e-03 | 5e-01 | 7e-01 |"
+    assert heads.startswith("|  | trained | loss, float32, torchrun | loss, float32, FSDP2 | weights, float32, torchrun |")
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_links_lead_somewhere(file):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / file).read_text()):

@@ -58,7 +58,7 @@ def launched(study) -> dict[str, tuple[int, str]]:
     All run at the same time, and one process beside them.
     """
     top, warm, machine = study.parent, warm_start(), {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    warm |= {"PYTHONPATH": f"{warm['PYTHONPATH']}{os.pathsep}{ROOT}"}
+    warm = warm | {"PYTHONPATH": f"{warm['PYTHONPATH']}{os.pathsep}{ROOT}"}
     running = {
         f"torchrun {rank}": start(
             study, top / "torchrun", "torchrun", [DPO, KTO, ORPO, RLOO, KILLED], machines=2, NODE_RANK=rank, **machine | warm
