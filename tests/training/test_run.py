@@ -67,13 +67,6 @@ PAIRS = [
 ]
 
 
-class Tokens:
-    """A pair as `pair_rewards` takes it."""
-
-    def __init__(self, row):
-        self.__dict__ = row
-
-
 def test_the_order_depends_on_seed_and_epoch_alone():
     lengths = [7 * i % 31 for i in range(60)]
     sampler = EpochSampler(4, lengths, seed=1)
@@ -418,7 +411,7 @@ def test_a_merged_adapter_gives_the_rewards_of_one_that_stays_apart(folder):
     merged = load_reward(base, trained, dtype=torch.float32)
     apart = PeftModel.from_pretrained(new_reward_model(base, 0, torch.float32), trained).eval()
     limits = {"max_batch": 4, "max_padded": 99, "description": "t"}
-    pairs = [Tokens(p) for p in PAIRS]
+    pairs = [TokenPair(**p, truncated=False) for p in PAIRS]
     found, wanted = (pair_rewards(model, pairs, **limits) for model in (merged, apart))
     untrained = pair_rewards(new_reward_model(base, 0, torch.float32).eval(), pairs, **limits)
     for one, other, before in zip(found, wanted, untrained, strict=True):
