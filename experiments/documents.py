@@ -379,7 +379,8 @@ def memory_measured() -> str:
             for name, format_ in (("pairs", "{:,}".format), ("seconds", "{:.0f}".format))
         ]
         memory = ", ".join(decimal(value / GIB) for value in own["peak_bytes"])
-        rows.append([f"`{stage}`", *cells, memory, decimal(slope(own.to_dict("records")))])
+        steepness = slope(own.to_dict("records"))
+        rows.append([f"`{stage}`", *cells, memory, "–" if steepness is None else decimal(steepness)])
     return table(["stage", "pairs", "seconds of the processor", "GiB at most", "slope of time"], rows)
 
 
