@@ -4,11 +4,11 @@
     python -m benchmarks.memory --pairs 1000000 --stages prepare_data,train_reward,score_pairs
 
 Preferences are made from the default data's texts, so many pairs of some 600 characters. Each stage's `main` runs as dvc repro
-runs it, in a process of its own that has its libraries already; printed are seconds by the clock and of the processor, which other
-programs disturb less, and the most memory that it held, mapped files included. Of training the data's side counts: everything before the first step, one step, and what is written after it. The
-policies' responses, log-probabilities and KL divergences are made up, in the form that the stages leave them. The slope is of log
-seconds of the processor over log pairs, from the smallest number to the largest: 1 is linear, and what a run takes at any size
-draws it below.
+runs it, in a process of its own that has its libraries already; printed are its seconds by the clock and of the processor, which
+other programs disturb less, and the most memory that it held, mapped files included. Of training the data's side counts:
+everything before the first step, one step, and what is written after it. The policies' responses, log-probabilities and KL
+divergences are made up, in the form that the stages leave them. The slope is of log seconds of the processor over log pairs, from
+the smallest number to the largest: 1 is linear, and what a run takes at any size draws it below.
 """
 
 import argparse
@@ -232,7 +232,7 @@ def measure(pairs: int, wanted: list[str], folder: Path) -> Iterator[dict[str, A
 
 
 def slope(rows: list[dict[str, Any]]) -> float | None:
-    """Of log seconds of the processor over log pairs, from the fewest pairs to the most; None where there is one number of pairs."""
+    """Of log seconds of the processor over log pairs, from the fewest pairs to the most; None of a single number of pairs."""
     first, last = (of(rows, key=lambda row: row["pairs"]) for of in (min, max))
     if first["pairs"] == last["pairs"]:
         return None

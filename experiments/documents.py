@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from preference_study.artifacts import read_json, whole_file
+from preference_study.cost import GIB
 from preference_study.errors import BadInput
 from preference_study.methods import display_name
 from preference_study.numbers import decimal, with_interval
@@ -380,6 +381,23 @@ def processes() -> str:
     return table(["", "trained", *heads], rows)
 
 
+def memory_measured() -> str:
+    """What stages took at each number of pairs, a row a stage, and their time's slope, from experiments/results/memory.json."""
+    from benchmarks.memory import slope
+
+    found = read_json(RESULTS / "memory.json")["rows"]
+    rows = []
+    for stage, own in pd.DataFrame(found).groupby("stage", sort=False):
+        cells = [
+            ", ".join(format_(value) for value in own[name])
+            for name, format_ in (("pairs", "{:,}".format), ("seconds", "{:.0f}".format))
+        ]
+        memory = ", ".join(decimal(value / GIB) for value in own["peak_bytes"])
+        steepness = slope(own.to_dict("records"))
+        rows.append([f"`{stage}`", *cells, memory, "–" if steepness is None else decimal(steepness)])
+    return table(["stage", "pairs", "seconds of the processor", "GiB at most", "slope of time"], rows)
+
+
 def export_parity() -> str:
     """What exporting and serving measured, a row a measure, from experiments/results/export.json."""
     rows = []
@@ -493,6 +511,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "plan-measured": ("docs/full_size.md", plan_measured),
     "processes": ("docs/full_size.md", processes),
     "engines": ("docs/full_size.md", engines),
+    "memory-measured": ("docs/full_size.md", memory_measured),
     "judges": ("docs/judges.md", judges),
     "export-parity": ("docs/export.md", export_parity),
     "mutants": ("docs/extending.md", mutants),

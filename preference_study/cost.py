@@ -21,9 +21,9 @@ GIB = 2**30
 LINEAR = 7  # of a gated layer: queries, keys, values, output; gate, up, down
 HEAD_TOKENS = 256  # whose logits training holds at once on a CPU: preference_study/training/head.py
 HEAD_TILE = 4096 * 32768  # logits that TRL's own head holds at once
-TOKEN_OBJECTS = (
-    116  # bytes a token of all sequences, at most, in Python's lists, rows and Arrow's table: as measured on 12,000 pairs
-)
+TOKEN_OBJECTS = 116  # bytes a token of sequences that are held as Python's lists, at most: as measured on 12,000 pairs
+TOKEN_MAPPED = 4  # bytes a token in the files that are mapped into memory
+PAIR_NOTES = 1300  # bytes that a process notes of every pair, such as lengths and results: benchmarks/memory.py
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import numpy as np
 
 from preference_study.cost import (
     GIB,
+    PAIR_NOTES,
+    TOKEN_MAPPED,
     TOKEN_OBJECTS,
     Assumptions,
     Decoding,
@@ -186,7 +188,16 @@ class _Study:
         return Stage(name, tuple(parts), memory, host, disk or {}, spent)
 
     def rows(self, section: Any, pairs: float) -> float:
-        """Bytes of the pairs' tokens in memory, in every process."""
+        """Bytes of the pairs in memory: their tokens, mapped by all processes together, and what each process notes of a pair."""
+        return self.tokens(section, pairs) + PAIR_NOTES * pairs * self.processes
+
+    def tokens(self, section: Any, pairs: float) -> float:
+        """Bytes of the file of the pairs' tokens, the prompt and both responses."""
+        found = fitted(self.lengths, section.max_length)
+        return TOKEN_MAPPED * (found.prompts + found.chosen + found.rejected).mean() * pairs
+
+    def held(self, section: Any, pairs: float) -> float:
+        """Bytes of the pairs' tokens where every process holds them itself."""
         return TOKEN_OBJECTS * fitted(self.lengths, section.max_length).sequences.mean() * 2 * pairs * self.processes
 
     def forward(self, work: Load, layers: int | None = None, logits: bool = False) -> Part:
@@ -323,7 +334,7 @@ def _stress(study: _Study, variant: str) -> Stage:
     perturbed = val if params.stress.max_pairs is None else min(val, params.stress.max_pairs)
     pairs = val + perturbed * len(PERTURBATIONS)
     work = scoring_load(study.lengths, params.reward.max_length, params.scoring, pairs)
-    return _scored(study, f"stress_reward@{variant}", work, None, variant, {"rows": study.rows(params.reward, pairs)})
+    return _scored(study, f"stress_reward@{variant}", work, None, variant, {"rows": study.held(params.reward, pairs)})
 
 
 def _answered(study: _Study, limit: int | None) -> int:

@@ -25,6 +25,7 @@ STANDING = (
     *documents.PLANS,
     "plan-measured",
     "processes",
+    "memory-measured",
     "export-parity",
     "engines",
 )
@@ -94,6 +95,18 @@ def test_the_sft_terms_numbers(tmp_path, monkeypatch):
         "gold, against base": "+0.70 [-0.30, 1.70]",
         "win rate": "0.80 [-0.20, 1.80]",
     }
+
+
+def test_what_stages_took_of_memory(tmp_path, monkeypatch):
+    """The slope is of the first number of pairs and the last, by time of the processor."""
+    rows = [
+        {"stage": "report", "pairs": pairs, "clock": 1.0, "seconds": seconds, "peak_bytes": gib * 2**30}
+        for pairs, seconds, gib in ((100, 2.0, 0.5), (1000, 3.0, 0.75), (10_000, 200.0, 1.5))
+    ]
+    write_json(tmp_path / documents.RESULTS / "memory.json", {"rows": rows})
+    monkeypatch.chdir(tmp_path)
+    *_, row = documents.memory_measured().splitlines()
+    assert row == "| `report` | 100, 1,000, 10,000 | 2, 3, 200 | 0.50, 0.75, 1.50 | 1.00 |"
 
 
 def test_the_judges_numbers(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preference_study.cost import GIB, TOKEN_OBJECTS, Assumptions, Device, Shape, forward, total
+from preference_study.cost import GIB, PAIR_NOTES, TOKEN_MAPPED, Assumptions, Device, Shape, forward, total
 from preference_study.stage_costs import (
     Lengths,
     candidates,
@@ -142,15 +142,15 @@ def test_what_is_asked_for_more_often_costs_as_many_times(params):
     assert none.flops == 0 and none.seconds == ASSUMED.start_seconds
 
 
-def test_processes_share_the_time_and_each_holds_the_rows(params):
+def test_processes_share_the_time_and_the_tokens_and_each_notes_the_rows(params):
     one, two = by_name(params), by_name(changed(params, {"launch.processes": 2}))
     for name in ("frozen_layers", "generate@dpo"):
         assert two[name].seconds - 10 == pytest.approx((one[name].seconds - 10) / 2), name
-    # Of 600 and of 300 pairs, and 200 of validation; (60 + 15 + 80 + 35 + 100 + 55 + 120 + 75) / 8 tokens a sequence.
-    mean = 67.5
-    assert one["train_reward@standard"].host["rows"] == pytest.approx(TOKEN_OBJECTS * mean * 2 * 800)
-    assert one["train_policy@dpo"].host["rows"] == pytest.approx(TOKEN_OBJECTS * mean * 2 * 500)
-    assert two["train_policy@dpo"].host["rows"] == 2 * one["train_policy@dpo"].host["rows"]
+    # Of 600 and of 300 pairs, and 200 of validation; 25 tokens of prompt, 65 and 20 of responses in the mean.
+    mean = 110
+    for name, pairs in (("train_reward@standard", 800), ("train_policy@dpo", 500)):
+        assert one[name].host["rows"] == pytest.approx((TOKEN_MAPPED * mean + PAIR_NOTES) * pairs)
+        assert two[name].host["rows"] == pytest.approx((TOKEN_MAPPED * mean + 2 * PAIR_NOTES) * pairs)
     name = "train_reward@standard"
     assert two[name].memory["activations"] == pytest.approx(one[name].memory["activations"] / 2)
 

@@ -402,7 +402,7 @@ def test_a_merged_adapter_gives_the_rewards_of_one_that_stays_apart(folder):
     merged = load_reward(base, trained, dtype=torch.float32)
     apart = PeftModel.from_pretrained(new_reward_model(base, 0, torch.float32), trained).eval()
     limits = {"max_batch": 4, "max_padded": 99, "description": "t"}
-    pairs = [TokenPair(**pair, truncated=False, turns_dropped=0) for pair in PAIRS]
+    pairs = [TokenPair(**p, truncated=False) for p in PAIRS]
     found, wanted = (pair_rewards(model, pairs, **limits) for model in (merged, apart))
     untrained = pair_rewards(new_reward_model(base, 0, torch.float32).eval(), pairs, **limits)
     for one, other, before in zip(found, wanted, untrained, strict=True):
