@@ -23,7 +23,7 @@ HEAD_TOKENS = 256  # whose logits training holds at once on a CPU: preference_st
 HEAD_TILE = 4096 * 32768  # logits that TRL's own head holds at once
 TOKEN_OBJECTS = 116  # bytes a token of sequences that are held as Python's lists, at most: as measured on 12,000 pairs
 TOKEN_MAPPED = 4  # bytes a token in the files that are mapped into memory
-PAIR_NOTES = 1300  # bytes that a process notes of every pair, such as lengths and results: benchmarks/memory.py
+PAIR_NOTES = 1300  # bytes that a process notes of a pair, at most: train_reward, 10,000 to 100,000 pairs, benchmarks/memory.py
 
 
 @dataclass(frozen=True)
