@@ -73,8 +73,11 @@ def prices_of(price: dict) -> list:
     return [round(value, 9) for value in values] + [side["p_holm"] for side in sides] + [row["p_holm"] for row in price["form"]]
 
 
-def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_order(folder):
+def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_order(folder, monkeypatch):
+    priced, add = [], stages.compare_policies.add_to_verdict
+    monkeypatch.setattr(stages.compare_policies, "add_to_verdict", lambda *given: priced.append(given[2]) or add(*given))
     stages.compare_policies.main()
+    assert priced == ["DPO", "SimPO"]
     rows = read_rows("data/responses/scored.parquet").sort_values("id")
     responses = {policy: measured(rows[rows["policy"] == policy].set_index("id"))[0] for policy in ("base", *METHODS)}
     logps = {
@@ -117,6 +120,9 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
     assert [found[policy]["prompts_truncated"] for policy in ("base", *METHODS)] == [3, 4, 5]
     assert found["base"]["reading_grade_left_out"].keys() == {"empty", "code", "not English", "too short"}
     assert read_json("metrics/summary/policies.json") == policies_row(found, METHODS)
+    texts = {policy: table["response"].tolist() for policy, table in responses.items()}
+    words = keyword_table(texts | {"training set": ["good words here", "bad words"]})
+    pd.testing.assert_frame_equal(plotted("keywords"), words, check_dtype=False)
 
 
 def test_the_few_numbers_of_a_row_are_those():
