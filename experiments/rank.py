@@ -44,7 +44,13 @@ def load(revision: str) -> Run:
         every = flat(dvc.api.params_show("params.yaml", rev=revision))
         judge = every["reward.judge"]
         params = {name: value for name, value in every.items() if name == "seed" or bears_on_judge(name, judge)}
-        scored = pd.DataFrame(json.loads(dvc.api.read(SCORES, rev=revision)))
+        rows = json.loads(dvc.api.read(SCORES, rev=revision))
+        if isinstance(rows, dict):
+            raise SystemExit(
+                f"{revision}: {SCORES} leaves its rows out ({rows.get('left_out')}); experiments are ranked that have fewer: set "
+                "data.max_val and run them again"
+            )
+        scored = pd.DataFrame(rows)
         folder = f"plots/train_reward/{judge}{'/member_1' if VARIANTS[judge].members else ''}/plots/metrics"
         columns = {}
         for name in SERIES:

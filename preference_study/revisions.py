@@ -66,6 +66,11 @@ def read_study(revision: str, folder: str = ".") -> Study:
         ) from None
     responses, rows = _read(files, revision, RESPONSES)
     params, lock, reward = (_read(files, revision, path)[1] for path in ("params.yaml", "dvc.lock", "metrics/reward.json"))
+    if isinstance(rows, dict):
+        raise BadInput(
+            f"{revision}: {RESPONSES} leaves its rows out ({rows.get('left_out')}); studies are compared that have fewer: set "
+            "generate.max_prompts and run dvc repro there"
+        )
     if lacking := [name for name in COLUMNS if any(name not in row for row in rows)]:
         raise BadInput(f"{revision}: {RESPONSES} lacks {', '.join(lacking)} in some rows; run dvc repro there with this version")
     return Study(

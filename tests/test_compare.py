@@ -134,6 +134,9 @@ def test_what_cannot_be_read_is_told_with_what_to_do(there, tmp_path, monkeypatc
     (elsewhere / RESPONSES).write_text('[{"id": "1"}]')
     with pytest.raises(BadInput, match=r"lacks prompt, policy, response, finished, reward in some rows"):
         read_study("workspace")
+    (elsewhere / RESPONSES).write_text(json.dumps({"left_out": "200000 rows, more than 100000"}))
+    with pytest.raises(BadInput, match=r"leaves its rows out \(200000 rows, more than 100000\).*generate.max_prompts"):
+        read_study("workspace")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match="workspace: "):
         read_study("workspace")
