@@ -91,6 +91,8 @@ def main() -> None:
     for setting in set(model.generation_config.to_diff_dict()) - KEPT:
         setattr(model.generation_config, setting, None)
     model.generation_config.do_sample = False
+    # Whether the internet was there when it was loaded (HF_HUB_OFFLINE) is no part of a model: DVC would take it for another.
+    tokenizer.init_kwargs["local_files_only"] = False
     made = TARGET.with_name(".base.part")
     shutil.rmtree(made, ignore_errors=True)
     try:

@@ -2,6 +2,7 @@
 
 import shutil
 
+import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -42,9 +43,12 @@ def test_what_cannot_be_written_to_its_end_leaves_the_former_one(study, monkeypa
     assert [path.name for path in (study / "models").iterdir()] == ["base"]
 
 
-def test_the_same_model_is_the_same_bytes(study):
+def test_the_same_model_is_the_same_bytes(study, monkeypatch):
+    """With the internet, here only said to be there, and without."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     stages.prepare_model.main()
     first = {path.name: path.read_bytes() for path in (study / "models/base").iterdir()}
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     stages.prepare_model.main()
     assert {path.name: path.read_bytes() for path in (study / "models/base").iterdir()} == first
 
