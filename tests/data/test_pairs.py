@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from preference_study.analysis.statistics import mean, median, share
 from preference_study.data.conversations import prompt_key
 from preference_study.data.files import read_table_file
-from preference_study.data.pairs import REASONS, pair_id, sample_pairs, usable_pairs
+from preference_study.data.pairs import REASONS, extra_columns, pair_id, sample_pairs, usable_pairs
 from preference_study.errors import BadInput
 from preference_study.formats import Pairs, to_pairs
 from stages.prepare_data import prepare, split_summary
@@ -264,3 +264,11 @@ def test_a_sample_of_two_kinds_of_pairs_by_hand(limit, longer, shorter):
     pairs = pd.DataFrame({"chosen_words": [7] * 60 + [3] * 30, "rejected_words": [3] * 60 + [7] * 30})
     found = sample_pairs(pairs, limit, seed=5)
     assert ((found["chosen_words"] == 7).sum(), (found["chosen_words"] == 3).sum()) == (longer, shorter)
+
+
+def test_a_column_of_ones_own_keeps_its_kind_where_it_has_gaps():
+    cells = {"count": [1, None, 2**60 + 1], "seen": [True, None, False], "share": [0.5, None, 1], "list": [[1], None, [2]]}
+    kept, left_out = extra_columns(pd.DataFrame(cells, dtype=object))
+    assert dict(kept.dtypes.astype(str)) == {"count": "Int64", "seen": "boolean", "share": "float64"} and left_out == ["list"]
+    assert kept["count"].dropna().tolist() == [1, 2**60 + 1]
+    assert len(extra_columns(pd.DataFrame({"list": [[1], [2]]}))[0]) == 2
