@@ -17,7 +17,7 @@ from preference_study.models.language_models import load_reward, load_tokenizer,
 from preference_study.models.reward_models import load_judge
 from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import Reward
-from preference_study.training.reward_trainer import BiasOnly, Collator, RewardPairTrainer, flipped, reward_rows
+from preference_study.training.reward_trainer import BiasOnly, Collator, RewardPairTrainer, flipped, reward_rows, reward_trainer
 from preference_study.variants import VARIANTS
 from preference_study.variants.ensemble import EnsembleSection
 from preference_study.variants.length_margin import LengthMarginSection, length_coefficient, with_length_margin
@@ -205,6 +205,22 @@ def test_a_variants_loss_in_training_and_in_validation(variant, loss, model_fold
     assert (abs(by_hand - plain) > 1e-3) == (variant != "standard")
     model.eval()
     assert trainer.compute_loss(model, trainer.data_collator(list(reward_rows(PAIRS)))).item() == pytest.approx(plain, abs=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["standard", "product_of_experts"])
+def test_what_is_trained_are_the_top_layers_the_head_and_the_expert(variant, model_folder, tokenizer, tmp_path):
+    section = alternative_params("tiny").reward.model_copy(update={"lora_rank": 4, "lora_layers": 1, "evaluations": 0})
+    model = new_reward_model(model_folder, seed=1, dtype=torch.float32)
+    if variant == "product_of_experts":
+        model.bias_only = BiasOnly([3, 2, 2, 4])
+    rows = reward_rows(PAIRS)
+    trainer = reward_trainer(model, tokenizer, rows, None, section, variant, VARIANTS[variant], 1, tmp_path)
+    trained = [name for name, weight in trainer.model.named_parameters() if weight.requires_grad]
+    assert {("lora" in name and ".layers.1." in name) or ".score." in name or ".bias_only." in name for name in trained} == {True}
+    assert any(".layers.1." in name for name in trained) and any(".score." in name for name in trained)
+    assert any(".bias_only." in name for name in trained) == (variant == "product_of_experts")
+    # What is too long was shortened before, and the expert works beside the model's forward pass.
+    assert trainer.args.max_length is None and trainer.args.ddp_find_unused_parameters is False
 
 
 def test_the_bias_only_expert_is_not_moved_by_the_product(model_folder):
