@@ -1,0 +1,80 @@
+"""Which parameter reaches which setting of generation; every one has a value of its own."""
+
+import pytest
+
+import stages.generate
+import stages.sample_responses
+from preference_study.artifacts import read_json
+from preference_study.engines import choice
+from preference_study.models.generation import Response
+from tests.workspace import change
+
+GENERATE = {"temperature": 0.4, "top_p": 0.6, "batch_size": 5, "max_new_tokens": 7, "max_prompts": 3}
+
+
+@pytest.fixture
+def given(folder, monkeypatch) -> dict:
+    """What a stage asks for, in a study in which nothing is written but the prompt's number and the sample's."""
+    found: dict = {}
+
+    def responses(policy, prompts, **settings):
+        found.update(settings, policy=policy, prompts=prompts)
+        every = range(settings.get("samples", 1))
+        return [[Response(f"{n} {s}", n, n == 1, n == 2, [n], [n]) for s in every] for n in range(len(prompts))]
+
+    for module in (stages.generate, choice):
+        monkeypatch.setattr(module, "responses", responses)
+    change(folder, seed=9, generate=GENERATE, best_of_n={"temperature": 0.8, "samples": 2, "max_prompts": 4})
+    change(folder, launch={"processes": 2})
+    return found
+
+
+@pytest.mark.parametrize(("policy", "adapter"), [("base", None), ("dpo", "dpo")])
+def test_of_base_and_of_a_policy(given, policy, adapter):
+    stages.generate.main(policy)
+    vllm = given.pop("vllm")
+    prompts = given.pop("prompts")
+    assert vllm.python == ".vllm/bin/python" and given == {
+        "policy": adapter, "engine": "transformers", "processes": 2, "max_new_tokens": 7, "batch_size": 5, "temperature": 0.4,
+        "top_p": 0.6, "seed": 9, "description": policy,
+    }  # fmt: skip
+    rows = read_json(f"data/responses/generated/{policy}.json")
+    assert [row["prompt"] for row in rows] == prompts and len(prompts) == 3
+    of_each = [(row["response"], row["tokens"], row["finished"], row["prompt_truncated"], row["policy"]) for row in rows]
+    assert of_each == [(f"{n} 0", n, n == 1, n == 2, policy) for n in range(3)]
+
+
+def test_of_samples(given):
+    stages.sample_responses.main()
+    vllm = given.pop("vllm")
+    prompts = given.pop("prompts")
+    assert vllm.python == ".vllm/bin/python" and given == {
+        "policy": None, "engine": "transformers", "processes": 2, "max_new_tokens": 7, "batch_size": 5, "temperature": 0.8,
+        "samples": 2, "seed": 9, "description": "samples of base",
+    }  # fmt: skip
+    rows = read_json("data/responses/samples.json")
+    assert [row["prompt"] for row in rows[::2]] == prompts and len(prompts) == 4
+    assert [(row["response"], row["sample"], row["tokens"], row["finished"]) for row in rows] == [
+        (f"{n} {s}", s, n, n == 1) for n in range(4) for s in range(2)
+    ]
+
+
+@pytest.mark.parametrize(("engine", "module"), [("transformers", "respond"), ("vllm", "respond_by_vllm")])
+def test_either_engine_gets_what_was_asked_for(monkeypatch, engine, module):
+    seen = {}
+    for name in ("respond", "respond_by_vllm"):
+        monkeypatch.setattr(choice, name, lambda *place, name=name, **named: seen.update({name: (place, named)}))
+    monkeypatch.setattr(choice, "load_tokenizer", lambda path: f"tokenizer of {path}")
+    monkeypatch.setattr(choice, "load_causal", lambda *paths: paths)
+    monkeypatch.setattr(choice, "for_generating", lambda model: model)
+    monkeypatch.setattr(choice, "check_processes", lambda processes: seen.update(processes=processes))
+    asked = {"max_new_tokens": 7, "temperature": 0.4, "seed": 9}
+    own = {"engine": engine, "vllm": "there", "processes": 3, "batch_size": 11, "samples": 4, "description": "d"}
+    choice.responses("dpo", ["a prompt"], **own, **asked)
+    model = ("models/base", "models/policy/dpo")
+    if engine == "vllm":
+        wanted = (*model, "tokenizer of models/base", ["a prompt"], "there"), {"batch_size": 11, "samples": 4} | asked
+        assert seen == {module: wanted}
+    else:  # which batches prompts
+        named = {"batch_size": 2, "samples": 4, "description": "d"} | asked
+        assert seen == {module: ((model, "tokenizer of models/base", ["a prompt"]), named), "processes": 3}
