@@ -6,7 +6,9 @@ import stages.generate
 import stages.sample_responses
 from preference_study.artifacts import read_json
 from preference_study.engines import choice
+from preference_study.launch import of_stage
 from preference_study.models.generation import Response
+from preference_study.params import Launch
 from tests.workspace import change
 
 GENERATE = {"temperature": 0.4, "top_p": 0.6, "batch_size": 5, "max_new_tokens": 7, "max_prompts": 3}
@@ -78,3 +80,11 @@ def test_either_engine_gets_what_was_asked_for(monkeypatch, engine, module):
     else:  # which batches prompts
         named = {"batch_size": 2, "samples": 4, "description": "d"} | asked
         assert seen == {module: ((model, "tokenizer of models/base", ["a prompt"]), named), "processes": 3}
+
+
+def test_vllm_shares_its_work_out_itself_and_starts_in_one_process():
+    several = Launch(processes=8, machines=2, accelerate_config="params/fsdp.yaml")
+    alone = Launch(processes=1, machines=1, accelerate_config=None)
+    for stage in ("generate", "sample_responses"):
+        assert of_stage(several, stage, "vllm") == alone and of_stage(several, stage, "transformers") == several
+    assert of_stage(several, "train_policy", "vllm") == several
