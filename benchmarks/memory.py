@@ -1,7 +1,7 @@
 """What stages take of memory and time with the number of pairs, on a model so small that the data are nearly all of it.
 
     python -m benchmarks.memory --pairs 10000 100000
-    python -m benchmarks.memory --pairs 1000000 --stages prepare_data,train_reward,score_pairs
+    python -m benchmarks.memory --keep --pairs 1000000 --stages prepare_data,train_reward,score_pairs
 
 Preferences are made from the default data's texts, so many pairs of some 600 characters. Each stage's `main` runs as dvc repro
 runs it, in a process of its own that has its libraries already; printed are its seconds by the clock and of the processor, which

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from preference_study.analysis.parity import partings, same_before
+from preference_study.analysis.parity import largest_gap, partings, same_before
 from preference_study.analysis.statistics import share
 from preference_study.artifacts import made_by, read_json, write_json
 from preference_study.errors import BadInput, BadModel
@@ -104,7 +104,7 @@ def compared(
         "same_tokens_before": sum(apart) / len(apart) if apart else None,
         "same_answers_exact": same(exact, served),
         "folder_exact": same(exact, answers),
-        "parting_gap": max(gaps, default=None),
+        "parting_gap": largest_gap(gaps),
         "going_on": sum(a != b for a, b in zip(exact, served, strict=True)) - len(partings(exact, served)),
     }
 

@@ -17,7 +17,7 @@ from preference_study.artifacts import read_array, read_rows, read_table, write_
 from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
-from preference_study.texts.keywords import keyword_table, log_odds, top_differences
+from preference_study.texts.keywords import keyword_table, log_odds, standing_for, top_differences
 from preference_study.texts.readability import reading_grades
 from preference_study.training.probe import linear_probe
 
@@ -79,7 +79,8 @@ def main() -> None:
     sides = sides.assign(favoured_grade=grades[: len(sides)], other_grade=grades[len(sides) :])
     metrics = analyse_reward(scored, sides, left_out, params.seed)
     draw_reward(scored, sides, metrics)
-    metrics["keywords"] = write_keywords(sides, [*train["chosen"], *train["rejected"]])
+    words_of = train.iloc[standing_for(len(train))]
+    metrics["keywords"] = write_keywords(sides, [*words_of["chosen"], *words_of["rejected"]])
     write_json("metrics/reward_analysis.json", metrics)
 
 

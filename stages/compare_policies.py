@@ -16,7 +16,7 @@ from preference_study.boundary import run
 from preference_study.methods import display_name
 from preference_study.params import load_params
 from preference_study.report import figures
-from preference_study.texts.keywords import keyword_table, log_odds, top_differences
+from preference_study.texts.keywords import keyword_table, log_odds, standing_for, top_differences
 from preference_study.texts.measures import measured
 
 PLOTS = Path("plots/policies")
@@ -128,6 +128,7 @@ def main() -> None:
         metrics[policy]["reading_grade_left_out"] = reasons
         metrics[policy]["prompts_truncated"] = int(responses[policy]["prompt_truncated"].sum())
     train = open_table("data/prepared/train.parquet").read(["chosen", "rejected"])
+    train = train.take(standing_for(len(train)))
     draw_policies(responses, metrics, methods)
     write_keywords(responses, [text for side in ("chosen", "rejected") for text in train[side].to_pylist()])
     write_json("metrics/policies.json", metrics)

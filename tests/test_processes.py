@@ -14,12 +14,15 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from accelerate.utils import DistributedType
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from benchmarks.processes import Case, complete, copy_for, here, largest, start, train
+from preference_study.artifacts import read_json
 from preference_study.beforehand import check_launch
 from preference_study.boundary import LOST, of_the_machine
 from preference_study.errors import BadInput
@@ -28,7 +31,7 @@ from preference_study.processes import check_processes
 from preference_study.together import what_failed
 from tests.conftest import ROOT
 from tests.warm_process import warm_start
-from tests.workspace import change
+from tests.workspace import change, stage
 
 DPO, KTO, ORPO, RLOO = (Case("policy", name, full=True) for name in ("dpo", "kto", "orpo", "rloo"))
 EXPERTS, BFLOAT = Case("reward", "product_of_experts", full=True), Case("reward", "standard", dtype="bfloat16")
@@ -205,3 +208,35 @@ def test_sharding_that_would_write_no_model_or_another_is_refused(tmp_path, name
         (tmp_path / "own.yaml").write_text(wrong)
         with pytest.raises(BadInput, match="no configuration of accelerate"):
             check_launch(launch, {})
+
+
+def test_two_processes_do_what_one_does(folder):
+    """With the reward model that asks most of several processes: a part of it works outside the model's forward pass."""
+    variant = "product_of_experts"
+    lora = {"lora_rank": 4, "lora_layers": 1}
+    change(folder, generate={"temperature": 0.0, "batch_size": 4}, reward=lora | {"variants": [variant], "judge": variant})
+    change(folder, stress={"variants": []}, best_of_n={"variants": []})
+    commands = (["frozen_layers"], ["train_reward", variant], ["score_pairs"], ["generate", "base"])
+
+    def results() -> tuple:
+        return (
+            list(pd.read_csv(f"plots/train_reward/{variant}/plots/metrics/loss.tsv", sep="\t")["loss"]),
+            pd.DataFrame(read_json(folder / "data/scores/Rm_model_mark_on_val_1k.json")),
+            pd.DataFrame(read_json(folder / "data/responses/generated/base.json")),
+        )
+
+    for module, *names in commands:
+        importlib.import_module(f"stages.{module}").main(*names)
+    one_losses, one_marks, one_responses = results()
+    shutil.rmtree(folder / "data/scores")
+    shutil.rmtree(folder / "data/responses")
+
+    change(folder, launch={"processes": 2})
+    for command in commands:
+        stage(folder, *command)
+    two_losses, two_marks, two_responses = results()
+    assert two_losses == pytest.approx(one_losses, abs=2e-3)
+    assert list(two_marks["id"]) == list(one_marks["id"]) and len(two_marks) == 20
+    rounding = 0.02 * np.ptp(one_marks["chosen_reward"])  # bfloat16's
+    assert list(two_marks["chosen_reward"]) == pytest.approx(list(one_marks["chosen_reward"]), abs=rounding)
+    assert two_responses.equals(one_responses) and len(two_responses) == 12

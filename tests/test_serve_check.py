@@ -8,7 +8,7 @@ def test_the_numbers_by_hand():
     exact = [[5, 4], [5], [5, 9], [3], [1]]
     served = [[5, 6], [5], [5, 9], [2], [1, 1]]
     found = compared(
-        [[1], [2], [3], [4], [5]], [[1], [2], [3], [9], [5]], answers, exact, served, [0.25, 0.5, 0.125], list("abcde")
+        [[1], [2], [3], [4], [5]], [[1], [2], [3], [9], [5]], answers, exact, served, [0.25, -0.5, 0.125], list("abcde")
     )
     names = ("same_prompts", "same_answers", "same_answers_exact", "folder_exact")
     assert [found[name]["value"] for name in names] == [0.8, 0.4, 0.4, 0.4]

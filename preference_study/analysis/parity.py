@@ -51,12 +51,17 @@ def policy_parity(
         "same_prompts": share([a == b for a, b in zip(own_prompts, prompts, strict=True)], clusters),
         "same_answers": share([a == b for a, b in zip(own_answers, answers, strict=True)], clusters),
         "same_tokens_before": float(np.mean([same_before(a, b) for a, b in apart])) if apart else None,
-        "parting_gap": max(gaps, default=None),
+        "parting_gap": largest_gap(gaps),
         "going_on": len(apart) - len(partings(own_answers, answers)),
         "logp_difference": float(differences.max()),
         "logp_mean_difference": float(differences.mean()),
         "bounds": {"logp_difference": LOGP_BOUND, "parting_gap": GAP_BOUND, "going_on": 0, "same_prompts": 1.0},
     }
+
+
+def largest_gap(gaps: Sequence[float]) -> float | None:
+    """The largest of the gaps, without their signs; NaN where one is, and None where none parts."""
+    return float(np.abs(gaps).max()) if len(gaps) else None
 
 
 def same_before(a: Sequence[int], b: Sequence[int]) -> int:

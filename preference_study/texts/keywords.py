@@ -11,6 +11,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from preference_study.texts.words import words
 
 PRIOR_SHARE = 0.1
+MOST_PAIRS = 20_000  # of a training set, whose words stand for those of all
+
+
+def standing_for(pairs: int) -> np.ndarray:
+    """The places of the pairs whose words stand for a training set's in the lists: all, or `MOST_PAIRS` at even distances."""
+    return np.linspace(0, pairs - 1, min(pairs, MOST_PAIRS)).round().astype(int)
 
 
 def _parts(text: str) -> list[str]:

@@ -17,7 +17,7 @@ def test_a_policys_numbers_by_hand():
         answers=[[7, 8, 1], [7, 8, 2, 1], [6, 1], [5], [4]],
         own_logps=[np.array([-1.0, -2.0]), np.array([-3.0]), np.array([-0.5]), np.array([-0.5]), np.array([-0.25])],
         logps=[np.array([-1.0, -2.5]), np.array([-2.0]), np.array([-0.5]), np.array([-0.5]), np.array([-0.25])],
-        gaps=[0.0625],
+        gaps=[0.03, -0.0625],
         clusters=CLUSTERS,
     )
     assert (found["n"], found["same_prompts"]["value"], found["same_answers"]["value"]) == (5, 0.8, 0.6)

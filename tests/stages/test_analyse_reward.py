@@ -11,6 +11,7 @@ from preference_study.analysis.reward import reward_metrics, reward_row
 from preference_study.analysis.statistics import mean
 from preference_study.artifacts import read_json, write_array, write_rows, write_table
 from preference_study.report import figures
+from preference_study.texts import keywords
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.readability import reading_grades
 from tests.conftest import asked
@@ -154,3 +155,10 @@ def test_keywords_are_of_what_is_favoured_of_the_other_and_of_the_training_set(d
     pd.testing.assert_frame_equal(
         differences, wanted.assign(comparison="favoured against other").reset_index(drop=True), check_dtype=False
     )
+
+
+def test_the_words_of_a_large_training_set_are_of_some_pairs_of_it(drawn, monkeypatch):
+    for most, wanted in ((2, {"cats", "tea", "good", "bad", "dogs", "sand"}), (1, {"cats", "good", "bad", "dogs"})):
+        monkeypatch.setattr(keywords, "MOST_PAIRS", most)
+        stages.analyse_reward.main()
+        assert set(read_json("metrics/reward_analysis.json")["keywords"]["training"]) == wanted

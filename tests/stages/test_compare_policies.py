@@ -12,6 +12,7 @@ from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.price import correct_prices, policy_price, prices_in_words
 from preference_study.artifacts import read_json, read_rows, write_json, write_rows, write_table
 from preference_study.report import figures
+from preference_study.texts import keywords
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.measures import measured
 from stages.compare_policies import policies_row, write_keywords
@@ -223,3 +224,12 @@ def test_keywords_of_each_policy_and_what_it_says_more_than_base(drawn):
     ]
     pd.testing.assert_frame_equal(found, pd.concat(tables, ignore_index=True), check_dtype=False)
     assert found.groupby("comparison")["word"].first().tolist() == ["dogs", "birds"]  # said more than by base
+
+
+def test_the_words_of_a_large_training_set_are_of_some_pairs_of_it(folder, monkeypatch):
+    monkeypatch.setattr(keywords, "MOST_PAIRS", 2)
+    train = {"chosen": ["good cats", "good tea", "good sand"], "rejected": ["bad dogs", "bad birds", "bad fish"]}
+    write_table("data/prepared/train.parquet", pd.DataFrame(train))
+    stages.compare_policies.main()
+    found = plotted("keywords").query("group == 'training set'")["word"]
+    assert set(found) == {"good", "bad", "cats", "dogs", "sand", "fish"}

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preference_study.texts.keywords import keyword_table, log_odds, top_differences, top_keywords
+from preference_study.texts import keywords
+from preference_study.texts.keywords import keyword_table, log_odds, standing_for, top_differences, top_keywords
 
 TEXTS = st.lists(st.text(alphabet="abc ", max_size=12), max_size=4)
 
@@ -100,3 +101,8 @@ def test_top_differences():
     assert top_differences(table, 4).word.tolist() == table.word.tolist()  # each row once
     assert top_differences(table, 0).empty
     assert top_differences(log_odds([], [], []), 3).empty
+
+
+def test_some_pairs_at_even_distances_stand_for_many(monkeypatch):
+    monkeypatch.setattr(keywords, "MOST_PAIRS", 3)
+    assert [standing_for(pairs).tolist() for pairs in (1, 2, 3, 7)] == [[0], [0, 1], [0, 1, 2], [0, 3, 6]]

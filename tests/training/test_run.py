@@ -1,5 +1,4 @@
 import copy
-import importlib
 import json
 import math
 import resource
@@ -8,7 +7,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -51,7 +49,7 @@ from preference_study.training.run import (
     peak_memory,
     training_counts,
 )
-from tests.workspace import change, stage
+from tests.workspace import change
 
 
 def losses(folder: Path, name: str) -> list[float]:
@@ -539,38 +537,6 @@ def test_chance_is_what_random_tokens_come_to(model_folder):
         head.data = scale * trained
         with pytest.raises(SystemExit, match=r"diverged at step 7 .*random ones"):
             check.on_train_end(args, state, None, model=model)
-
-
-def test_two_processes_do_what_one_does(folder):
-    """With the reward model that asks most of several processes: a part of it works outside the model's forward pass."""
-    variant = "product_of_experts"
-    lora = {"lora_rank": 4, "lora_layers": 1}
-    change(folder, generate={"temperature": 0.0, "batch_size": 4}, reward=lora | {"variants": [variant], "judge": variant})
-    change(folder, stress={"variants": []}, best_of_n={"variants": []})
-    commands = (["frozen_layers"], ["train_reward", variant], ["score_pairs"], ["generate", "base"])
-
-    def results() -> tuple:
-        return (
-            losses(folder, f"train_reward/{variant}"),
-            pd.DataFrame(read_json(folder / "data/scores/Rm_model_mark_on_val_1k.json")),
-            pd.DataFrame(read_json(folder / "data/responses/generated/base.json")),
-        )
-
-    for module, *names in commands:
-        importlib.import_module(f"stages.{module}").main(*names)
-    one_losses, one_marks, one_responses = results()
-    shutil.rmtree(folder / "data/scores")
-    shutil.rmtree(folder / "data/responses")
-
-    change(folder, launch={"processes": 2})
-    for command in commands:
-        stage(folder, *command)
-    two_losses, two_marks, two_responses = results()
-    assert two_losses == pytest.approx(one_losses, abs=2e-3)
-    assert list(two_marks["id"]) == list(one_marks["id"]) and len(two_marks) == 20
-    rounding = 0.02 * np.ptp(one_marks["chosen_reward"])  # bfloat16's
-    assert list(two_marks["chosen_reward"]) == pytest.approx(list(one_marks["chosen_reward"]), abs=rounding)
-    assert two_responses.equals(one_responses) and len(two_responses) == 12
 
 
 def test_too_few_processes_are_noticed():
