@@ -18,6 +18,7 @@ from preference_study.errors import BadInput
 
 PIECE = 50_000  # rows of a table that are looked at together
 MOST_JSON = 100_000  # rows of a table that stand in JSON too
+JSON_PIECE = 1000  # of them, those written together
 
 
 @contextmanager
@@ -141,14 +142,21 @@ def read_rows(path: str | Path, columns: list[str] | None = None) -> pd.DataFram
 
 
 def rows_as_json(path: str | Path, table: str | Path) -> None:
-    """Write a table of parquet as JSON as well, an object a row; where they are more than `MOST_JSON`, say in place of them where
-    they are."""
+    """Write a table of parquet as JSON as well, an object a row, as `write_json` would; where they are more than `MOST_JSON`, say
+    in place of them where they are."""
     file = open_table(table)
     count = file.metadata.num_rows
     if count > MOST_JSON:
         write_json(path, {"left_out": f"{count} rows, more than {MOST_JSON}", "rows_in": str(table)})
-    else:
-        write_json(path, file.read().to_pylist())
+        return
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as out:
+        before = "["
+        # As Python's values, rows take some ten times as much memory as in the table.
+        for batch in file.iter_batches(JSON_PIECE):
+            # Of a list the brackets: the pieces make one.
+            out.write(before + json.dumps(batch.to_pylist(), indent=2, ensure_ascii=False, allow_nan=False)[1:-2])
+            before = ","
+        out.write("[]\n" if before == "[" else "\n]\n")
 
 
 def open_table(path: str | Path) -> parquet.ParquetFile:

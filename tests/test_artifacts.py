@@ -5,7 +5,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from preference_study import artifacts
-from preference_study.artifacts import read_json, read_pieces, read_rows, rows_as_json, table_in_pieces, write_rows
+from preference_study.artifacts import read_json, read_pieces, read_rows, rows_as_json, table_in_pieces, write_json, write_rows
 from preference_study.errors import BadInput
 
 ROWS = [{"id": str(n), "prompt": [{"role": "user", "content": f"q{n}"}], "reward": n / 4 if n % 3 else None} for n in range(7)]
@@ -31,6 +31,18 @@ def test_json_beside_a_table_holds_its_rows_up_to_a_limit(tmp_path, monkeypatch)
     monkeypatch.setattr(artifacts, "MOST_JSON", 6)
     rows_as_json(tmp_path / "rows.json", tmp_path / "rows.parquet")
     assert read_json(tmp_path / "rows.json") == {"left_out": "7 rows, more than 6", "rows_in": str(tmp_path / "rows.parquet")}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 7])
+@pytest.mark.parametrize("piece", [1, 3, 7, 1000])
+def test_that_json_is_the_same_in_pieces(tmp_path, monkeypatch, count, piece):
+    monkeypatch.setattr(artifacts, "JSON_PIECE", piece)
+    table = arrow.Table.from_pylist(ROWS)[:count]
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    rows_as_json(tmp_path / "rows.json", tmp_path / "rows.parquet")
+    write_json(tmp_path / "whole.json", ROWS[:count])
+    assert (tmp_path / "rows.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["rows.json", "rows.parquet", "whole.json"]
 
 
 def test_a_table_that_ends_early_is_not_there(tmp_path):
