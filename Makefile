@@ -10,7 +10,7 @@ ifneq ($(filter /%,$(VENV)),)
 IN_VENV := PATH="$(BIN):$$PATH"
 endif
 
-.PHONY: help setup unlocked repro quick small sweep methods robustness export judge docs test lint
+.PHONY: help setup unlocked repro quick small sweep methods robustness export judge benchmark docs test lint
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,10 @@ export: setup unlocked  ## the policies and the judge as folders that other prog
 judge: setup unlocked  ## how good and how even the reward model is, over settings and seeds; an hour or two
 	$(IN_VENV) dvc repro frozen_layers
 	$(IN_VENV) python -m experiments.judge
+
+benchmark: setup unlocked  ## how fast it trains, scores and answers here beside TRL and transformers as they come; a quarter of an hour
+	$(IN_VENV) dvc repro prepare_data prepare_model
+	$(IN_VENV) python -m benchmarks.stock
 
 docs: setup  ## the numbers and tables of README and docs, from the files that hold them
 	$(IN_VENV) python -m experiments.documents

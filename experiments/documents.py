@@ -398,6 +398,24 @@ def memory_measured() -> str:
     return table(["stage", "pairs", "seconds of the processor", "GiB at most", "slope of time"], rows)
 
 
+def beside_stock() -> str:
+    """How fast this project is beside TRL and transformers as they come, a row a way, from experiments/results/stock.json."""
+    tasks = {"reward": "reward model, training", "dpo": "DPO, training", "scoring": "rewards", "responses": "greedy responses"}
+    found = read_json(RESULTS / "stock.json")
+    rows = []
+    for row in found["rows"]:
+        ratios = [row["ratio"], row["ratio_with_pass"]] if row["ratio"] != 1 else [None, None]
+        cells = ["" if ratio is None else decimal(ratio) for ratio in ratios]
+        own = decimal(row["rate"]) + (f", {decimal(row['rate_with_pass'])} with the pass" if row["rate_with_pass"] else "")
+        rows.append(
+            [tasks[row["task"]], row["way"], f"{own} {row['unit']}", *cells, f"{row['of_limit']:.0%}" if row["of_limit"] else ""]
+        )
+    limits = " and ".join(f"{rate:.0f} in {dtype}" for dtype, rate in found["gflops"].items())
+    told = f"{found['threads']} cores of a {found['device'].upper()}, plain matrix products {limits} GFLOP/s, {found['rounds']} rounds:"
+    heads = ["task", "way", "done a second", "this project is so many times as fast", "with the pass", "of the matrix limit"]
+    return f"{told}\n\n{table(heads, rows)}"
+
+
 def export_parity() -> str:
     """What exporting and serving measured, a row a measure, from experiments/results/export.json."""
     rows = []
@@ -512,6 +530,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "processes": ("docs/full_size.md", processes),
     "engines": ("docs/full_size.md", engines),
     "memory-measured": ("docs/full_size.md", memory_measured),
+    "stock": ("docs/results/speed.md", beside_stock),
     "judges": ("docs/judges.md", judges),
     "export-parity": ("docs/export.md", export_parity),
     "mutants": ("docs/extending.md", mutants),

@@ -52,7 +52,7 @@ def test_a_smaller_study_applies_its_alternative(folder, target):
     assert "mv params.before.yaml params.yaml" in done.stdout
 
 
-@pytest.mark.parametrize("target", ["repro", "quick", "small", "sweep", "methods", "robustness", "export", "judge"])
+@pytest.mark.parametrize("target", ["repro", "quick", "small", "sweep", "methods", "robustness", "export", "judge", "benchmark"])
 def test_a_lock_that_a_kill_left_empty_is_named(folder, target):
     (folder / ".dvc/tmp").mkdir(parents=True)
     lock = folder / ".dvc/tmp/rwlock"
