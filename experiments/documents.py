@@ -411,7 +411,8 @@ def beside_stock() -> str:
             [tasks[row["task"]], row["way"], f"{own} {row['unit']}", *cells, f"{row['of_limit']:.0%}" if row["of_limit"] else ""]
         )
     limits = " and ".join(f"{rate:.0f} in {dtype}" for dtype, rate in found["gflops"].items())
-    told = f"{found['threads']} cores of a {found['device'].upper()}, plain matrix products {limits} GFLOP/s, {found['rounds']} rounds:"
+    where = f"{found['threads']} cores of a {found['device'].upper()}"
+    told = f"{where}, plain matrix products {limits} GFLOP/s, {found['rounds']} rounds:"
     heads = ["task", "way", "done a second", "this project is so many times as fast", "with the pass", "of the matrix limit"]
     return f"{told}\n\n{table(heads, rows)}"
 
