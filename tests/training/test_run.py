@@ -47,6 +47,7 @@ from preference_study.training.run import (
     lora,
     nats_per_token,
     peak_memory,
+    train,
     training_counts,
 )
 from tests.workspace import change
@@ -537,6 +538,27 @@ def test_chance_is_what_random_tokens_come_to(model_folder):
         head.data = scale * trained
         with pytest.raises(SystemExit, match=r"diverged at step 7 .*random ones"):
             check.on_train_end(args, state, None, model=model)
+
+
+@pytest.mark.parametrize("sharded", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_checkpoint_of_sharded_weights_is_gone_on_from_by_such_a_run_alone(tmp_path, sharded, before):
+    checkpoints, there = tmp_path / "checkpoints", []
+
+    def save(target, **_):
+        Path(target).mkdir()
+
+    trainer = SimpleNamespace(
+        is_fsdp_enabled=sharded, train_dataset=[1], remove_callback=lambda _: None, add_callback=lambda _: None,
+        train=lambda resume_from_checkpoint: there.append((checkpoints / "a checkpoint").exists()), save_model=save,
+        model=SimpleNamespace(all_tied_weights_keys={}, save_pretrained=save), is_world_process_zero=lambda: True,
+        accelerator=SimpleNamespace(get_state_dict=lambda model: {}),
+    )  # fmt: skip
+    checkpoints.mkdir()
+    (checkpoints / "run").write_text("the same run" + " sharded" * before)
+    (checkpoints / "a checkpoint").touch()
+    train(trainer, checkpoints, "the same run", tmp_path / "log", tmp_path / "model")
+    assert there == [sharded == before]
 
 
 def test_too_few_processes_are_noticed():
