@@ -15,7 +15,7 @@ from preference_study.report import figures
 from preference_study.texts import keywords
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.measures import measured
-from stages.compare_policies import policies_row, write_keywords
+from stages.compare_policies import measured_responses, policies_row, write_keywords
 from tests.conftest import asked
 from tests.workspace import change, tiny_params
 
@@ -233,3 +233,28 @@ def test_the_words_of_a_large_training_set_are_of_some_pairs_of_it(folder, monke
     stages.compare_policies.main()
     found = plotted("keywords").query("group == 'training set'")["word"]
     assert set(found) == {"good", "bad", "cats", "dogs", "sand", "fish"}
+
+
+def test_the_truth_is_known_where_it_is_of_all_pieces():
+    """A policy of which one piece cannot be checked has no truth, and no truth with gaps."""
+
+    def piece(start: int, instruction: str) -> pd.DataFrame:
+        rows = [
+            {
+                "id": str(i),
+                "cluster": str(i),
+                "prompt": asked("Why tea? End with a question."),
+                "policy": policy,
+                "finished": True,
+            }
+            | {"response": f"Is it tea {i}?", "instruction": instruction if policy == "dpo" else "ends_with_question"}
+            for i in range(start, start + 2)
+            for policy in ("base", "dpo")
+        ]
+        return pd.DataFrame(rows)
+
+    tables, left_out = measured_responses([piece(0, "ends_with_question"), piece(2, "no such kind")], ["base", "dpo"])
+    assert {"letter", "gold", "flaw"} <= set(tables["base"]) and not {"letter", "gold", "flaw"} & set(tables["dpo"])
+    assert list(tables["base"].index) == list(tables["dpo"].index) == list("0123")
+    assert list(tables["base"]["letter"]) == [True] * 4 and tables["dpo"]["words"].notna().all()
+    assert sum(left_out["dpo"].values()) == sum(left_out["base"].values()) == 4
