@@ -256,6 +256,7 @@ def of_responses(model: PreTrainedModel, prompts: Sequence[int], new: Sequence[i
 def generate_own(_: Path) -> dict[str, float]:
     settings, tokenizer = load_params().generate, load_tokenizer(BASE)
     model, prompts = for_generating(load_causal(BASE)), prompts_of(PROMPTS)
+    respond(model, tokenizer, prompts[:1], max_new_tokens=2, batch_size=1)  # warms up
     start = time.perf_counter()
     found = respond(model, tokenizer, prompts, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size)
     seconds = time.perf_counter() - start
@@ -269,6 +270,7 @@ def generate_plainly(batch: int, dtype: torch.dtype, count: int) -> dict[str, fl
     tokenizer.padding_side = "left"
     model = load_causal(BASE, dtype=dtype)
     encoded = [ids for ids, _ in encode_prompts(tokenizer, prompts_of(count), None)]
+    model.generate(torch.tensor(encoded[:1], device=model.device), max_new_tokens=2, do_sample=False)  # warms up
     ends, new, start = ends_of(model.generation_config, tokenizer), [], time.perf_counter()
     for place in range(0, len(encoded), batch):
         asked = tokenizer.pad({"input_ids": encoded[place : place + batch]}, return_tensors="pt").to(model.device)
