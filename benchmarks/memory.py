@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ from preference_study.stage_costs import changed
 TARGET = Path("experiments/results/memory.json")
 HIDDEN = 16
 PIECE = 10_000  # pairs made at a time
-VALIDATION = 300
+FEW = 300  # pairs of the other split
 STAGES = {
     "prepare_data": [],
     "train_reward": ["standard"],
@@ -109,7 +109,7 @@ def settings(params: Params, pairs: int) -> Params:
     )  # fmt: skip
 
 
-def prepare(folder: Path, pairs: int) -> None:
+def prepare(folder: Path, pairs: int, validation: int) -> None:
     """A folder as `dvc repro` finds it: raw data, parameters, git, and the model."""
     for name in ("raw", "data", "models"):
         (folder / name).mkdir(parents=True)
@@ -118,21 +118,17 @@ def prepare(folder: Path, pairs: int) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")), encoding="utf-8")
     for command in (["init", "-q"], ["-c", "user.name=b", "-c", "user.email=b@b", "commit", "-q", "--allow-empty", "-m", "b"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
-    for split, count, seed in (("train", pairs, 1), ("val", VALIDATION, 2)):
+    for split, count, seed in (("train", pairs, 1), ("val", validation, 2)):
         texts = pd.read_parquet(ROOT / f"data/sandbox/{split}.parquet")
         write_pieces(folder / f"raw/{split}.parquet", made_pairs(texts, count, seed))
     small_model(folder / "models/base")
 
 
-def features(folder: Path, splits: dict[str, str]) -> None:
-    """Base's features as `frozen_layers` leaves them, drawn at random, and no hidden states.
-
-    Args:
-        splits: of which file of pairs each split's are.
-    """
+def features(folder: Path, splits: Sequence[str]) -> None:
+    """Base's features of these splits as `frozen_layers` leaves them, drawn at random, and no hidden states."""
     rng = np.random.default_rng(0)
-    for split, source in splits.items():
-        count = parquet.read_metadata(folder / f"data/prepared/{source}.parquet").num_rows
+    for split in splits:
+        count = parquet.read_metadata(folder / f"data/prepared/{split}.parquet").num_rows
         write_array(folder / f"data/features/{split}.npy", rng.standard_normal((count, 2, HIDDEN), dtype=np.float32))
     write_json(folder / "data/frozen/reward/about.json", {"left_out": "frozen.max_gib is 0"})
 
@@ -182,16 +178,21 @@ def made_responses(folder: Path, pairs: int) -> None:
     write_json(folder / "metrics/train_policy/dpo.json", facts)
 
 
-def all_as_validation(folder: Path) -> None:
-    """Make the training pairs the validation pairs: so many are scored then."""
-    shutil.copy(folder / "data/prepared/train.parquet", folder / "data/prepared/val.parquet")
-    features(folder, {"val": "train"})
+def scored_alone(folder: Path, pairs: int) -> None:
+    """A folder with so many validation pairs, and a reward model that was trained on few."""
+    small = folder / "few"
+    for place, validation in ((small, FEW), (folder, pairs)):
+        in_a_child(lambda place=place, validation=validation: prepare(place, FEW, validation))
+        measured("prepare_data", [], place)
+    in_a_child(lambda: features(small, ("train", "val")))
+    measured("train_reward", STAGES["train_reward"], small)
+    shutil.copytree(small / "models/reward", folder / "models/reward")
+    features(folder, ())
 
 
 BEFORE: dict[str, Callable[[Path, int], None]] = {
-    "train_reward": lambda folder, pairs: features(folder, {"train": "train", "val": "val"}),
+    "train_reward": lambda folder, pairs: features(folder, ("train", "val")),
     "compare_policies": lambda folder, pairs: made_responses(folder, pairs),
-    "score_pairs": lambda folder, pairs: all_as_validation(folder),
 }
 
 
@@ -211,17 +212,20 @@ def in_a_child(work: Callable[[], None]) -> None:
 
 def measure(pairs: int, wanted: list[str], folder: Path) -> Iterator[dict[str, Any]]:
     """A row a stage."""
-    in_a_child(lambda: prepare(folder, pairs))
-    # As validation all pairs are scored last: the other stages want few.
-    for stage in ("prepare_data", "train_reward", "compare_policies", "report", "score_pairs"):
-        needed = {"prepare_data": True, "train_reward": wanted != ["prepare_data"], "compare_policies": "report" in wanted}
-        if stage not in wanted and not needed.get(stage):
+    if set(wanted) - {"score_pairs"}:
+        in_a_child(lambda: prepare(folder / "trained", pairs, FEW))
+    needed = {"prepare_data": True, "train_reward": wanted != ["prepare_data"], "compare_policies": "report" in wanted}
+    for stage in STAGES:
+        place = folder / ("scored" if stage == "score_pairs" else "trained")
+        if stage not in wanted and not (place.exists() and needed.get(stage)):
             continue
         if stage == "compare_policies":
-            after_training(folder)
+            after_training(place)
+        if stage == "score_pairs":
+            scored_alone(place, pairs)
         if stage in BEFORE:
-            in_a_child(lambda stage=stage: BEFORE[stage](folder, pairs))
-        took = measured(stage, STAGES[stage], folder)
+            in_a_child(lambda stage=stage, place=place: BEFORE[stage](place, pairs))
+        took = measured(stage, STAGES[stage], place)
         print(
             f"{pairs:>9,} pairs  {stage:18}{took['clock']:9.1f} s{took['processor']:9.1f} s{took['peak'] / GIB:8.2f} GiB",
             flush=True,
