@@ -263,6 +263,9 @@ class Echo:
         self.config = LlamaConfig(max_position_embeddings=60)
         self.batches = []
 
+    def get_output_embeddings(self):
+        return torch.nn.Identity()
+
     def generate(self, input_ids, attention_mask, past_key_values, generation_config):
         assert past_key_values is None and generation_config.return_dict_in_generate
         texts = [self.tokenizer.decode(ids[mask.bool()]) for ids, mask in zip(input_ids, attention_mask, strict=True)]
@@ -304,3 +307,13 @@ def test_prompt_and_response_stay_within_the_positions(tokenizer):
     assert (fits.text, fits.prompt_truncated, long.text, long.prompt_truncated) == ("f0", False, "l0", True)
     [[cut]] = respond(echo, tokenizer, [asked("a" * 10 + "b" * 48)], max_new_tokens=9, batch_size=2)
     assert (cut.text, cut.prompt_truncated) == ("b0", True) and echo.batches[-1] == ["b" * 48]
+
+
+def test_the_head_reads_the_rows_of_a_batch_as_one_matrix(model, tokenizer, monkeypatch):
+    """Rows that lie apart are multiplied one by one, with a copy of a head that is not trained for each."""
+    head, seen = model.get_output_embeddings(), []
+    forward = head.forward
+    monkeypatch.setattr(head, "forward", lambda hidden: seen.append(hidden.is_contiguous()) or forward(hidden))
+    respond(model, tokenizer, [asked("one"), asked("and two words")], max_new_tokens=3, batch_size=2)
+    assert len(seen) >= 1 and all(seen)
+    assert not head._forward_pre_hooks
