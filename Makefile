@@ -34,7 +34,7 @@ unlocked:
 repro: setup unlocked  ## the whole study
 	$(IN_VENV) dvc repro
 
-quick: setup unlocked  ## a first look in some five minutes: a small part of the data, too little to tell anything
+quick: setup unlocked  ## a first look in some four minutes: a small part of the data, too little to tell anything
 	$(IN_VENV) python -m preference_study.alternative params/quick.yaml
 	$(IN_VENV) dvc repro
 	@echo "A first look. To go back to the study as it was: mv params.before.yaml params.yaml, then make repro"
