@@ -406,13 +406,12 @@ def beside_stock() -> str:
     for row in found["rows"]:
         ratios = [row["ratio"], row["ratio_with_pass"]] if row["ratio"] != 1 else [None, None]
         cells = ["" if ratio is None else decimal(ratio) for ratio in ratios]
-        own = decimal(row["rate"]) + (f", {decimal(row['rate_with_pass'])} with the pass" if row["rate_with_pass"] else "")
-        rows.append(
-            [tasks[row["task"]], row["way"], f"{own} {row['unit']}", *cells, f"{row['of_limit']:.0%}" if row["of_limit"] else ""]
-        )
+        own = f"{decimal(row['rate'])} {row['unit']}"
+        own += f", {decimal(row['rate_with_pass'])} with the pass" if row["rate_with_pass"] else ""
+        rows.append([tasks[row["task"]], row["way"], own, *cells, f"{row['of_limit']:.0%}" if row["of_limit"] else ""])
     limits = " and ".join(f"{rate:.0f} in {dtype}" for dtype, rate in found["gflops"].items())
     where = f"{found['threads']} cores of a {found['device'].upper()}"
-    told = f"{where}, plain matrix products {limits} GFLOP/s, {found['rounds']} rounds:"
+    told = f"{where}, plain matrix products {limits} GFLOP/s; rounds: {found['rounds']}"
     heads = ["task", "way", "done a second", "this project is so many times as fast", "with the pass", "of the matrix limit"]
     return f"{told}\n\n{table(heads, rows)}"
 

@@ -26,6 +26,7 @@ STANDING = (
     "plan-measured",
     "processes",
     "memory-measured",
+    "stock",
     "export-parity",
     "engines",
 )
