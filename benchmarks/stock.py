@@ -30,9 +30,10 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
+from benchmarks.head import Times
 from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.cost import decoding, decoding_load, forward, load
 from preference_study.data.files import read_table_file
@@ -69,19 +70,6 @@ BATCH = 16  # of plain batches
 TEXTS, TEXTS_ALONE = 160, 16
 PROMPTS, PROMPTS_ALONE = 100, 2
 OWN = "this project"
-
-
-class Times(TrainerCallback):
-    """Seconds of each step."""
-
-    def __init__(self):
-        self.seconds: list[float] = []
-
-    def on_step_begin(self, *_, **__):
-        self.start = time.perf_counter()
-
-    def on_step_end(self, *_, **__):
-        self.seconds.append(time.perf_counter() - self.start)
 
 
 def of_steps(trainer: Trainer, batch: int) -> dict[str, float]:
