@@ -1,7 +1,5 @@
 """Letting a language model answer prompts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +8,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTra
 from transformers.cache_utils import DynamicLayer, LinearAttentionLayer
 
 from preference_study.models.batching import batches_by_length, map_batches
+from preference_study.models.head_rows import rows_together
 from preference_study.models.language_models import positions_of
 from preference_study.models.tokens import Turns, encode_prompts
 
@@ -62,20 +61,6 @@ def response_of(
     done = ids[-1] in ends
     text = tokenizer.decode(ids[: len(ids) - done], skip_special_tokens=True).strip()
     return Response(text, len(ids) - done, done, prompt_truncated, prompt, ids)
-
-
-@contextmanager
-def _rows_together(model: PreTrainedModel) -> Iterator[None]:
-    """While it is open, the head over the vocabulary reads the rows of a batch as one matrix.
-
-    Of the last position of each prompt they lie apart in memory, and PyTorch would multiply them one by one where the head is not
-    to be trained, as in a model whose adapters were merged, with a copy of the head for each: 6 GiB for a hundred rows.
-    """
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda head, inputs: (inputs[0].contiguous(),))
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 @torch.inference_mode()
@@ -169,5 +154,5 @@ def respond(
         ]
         return [responses[i : i + samples] for i in range(0, len(responses), samples)]
 
-    with _rows_together(model):
+    with rows_together(model):
         return map_batches(run, batches_by_length([len(ids) for ids, _ in encoded], batch_size), description=description)

@@ -14,6 +14,7 @@ from trl.experimental.orpo import ORPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from preference_study.models.frozen import distinct
+from preference_study.models.head_rows import rows_together
 from preference_study.models.language_models import batch_rewards
 from preference_study.models.token_pairs import BothSides, TokenPairs, written
 from preference_study.models.tokens import TokenPair
@@ -134,7 +135,8 @@ class RLOO(RLOOTrainer):
 
     def _generate_single_turn(self, *arguments: Any) -> list[list[int]]:
         try:
-            return super()._generate_single_turn(*arguments)
+            with rows_together(self.accelerator.unwrap_model(self.model)):
+                return super()._generate_single_turn(*arguments)
         except RuntimeError as error:
             if "probability tensor" not in str(error):
                 raise

@@ -300,6 +300,16 @@ def test_rloo_samples_as_its_parameters_say(rloo, monkeypatch):
     assert rloo.temperature == 0.6 and rloo._tokenize_prompts([[2, 10, 3]]) == ([[2, 10, 3]], None, {})
 
 
+def test_rloo_samples_with_the_rows_of_a_batch_as_one_matrix(rloo, monkeypatch):
+    """Rows that lie apart are multiplied one by one, with a copy of a head that is not trained for each."""
+    head, seen = rloo.model.get_output_embeddings(), []
+    forward = head.forward
+    monkeypatch.setattr(head, "forward", lambda hidden: seen.append(hidden.is_contiguous()) or forward(hidden))
+    rloo._generate_single_turn([[2, 10, 3], [2, 11, 3]], None, {})
+    assert len(seen) >= 1 and all(seen)
+    assert not head._forward_pre_hooks
+
+
 def test_the_order_of_prompts_depends_on_seed_and_epoch_alone(rloo):
     def order(seed: int, epoch: int) -> list[int]:
         rloo.args.seed = seed
