@@ -24,6 +24,7 @@ from preference_study.texts.gold import with_truth
 
 RESULTS = Path("experiments/results")
 SHOWN = 420  # characters of a response
+SHORT = 0.02  # of a run: stages that take less are summed up
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
@@ -416,6 +417,22 @@ def beside_stock() -> str:
     return f"{told}\n\n{table(heads, rows)}"
 
 
+def whole_run() -> str:
+    """What each stage of the default run took, the longest first, from experiments/results/whole_run.json."""
+    found = read_json(RESULTS / "whole_run.json")
+    rows = sorted(found["rows"], key=lambda row: -row["clock"])
+    total = sum(row["clock"] for row in rows)
+    shown = [row for row in rows if row["clock"] >= SHORT * total]
+    others = [row for row in rows if row["clock"] < SHORT * total]
+    cells = [[f"`{row['stage']}`", row["clock"], row["processor"], row["peak_bytes"]] for row in shown]
+    for name, group in ((f"{len(others)} others", others), ("all", rows)):
+        summed = [sum(row[of] for row in group) for of in ("clock", "processor")]
+        cells.append([name, *summed, max(row["peak_bytes"] for row in group)])
+    told = f"{found['threads']} cores of a {found['device'].upper()}, plain matrix products {found['gflops']:.0f} GFLOP/s"
+    table_rows = [[name, f"{clock:.0f}", f"{used:.0f}", decimal(peak / GIB)] for name, clock, used, peak in cells]
+    return f"{told} in {found['dtype']}\n\n{table(['stage', 'seconds', 'of the processor', 'GiB at most'], table_rows)}"
+
+
 def export_parity() -> str:
     """What exporting and serving measured, a row a measure, from experiments/results/export.json."""
     rows = []
@@ -531,6 +548,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "engines": ("docs/full_size.md", engines),
     "memory-measured": ("docs/full_size.md", memory_measured),
     "stock": ("docs/results/speed.md", beside_stock),
+    "whole-run": ("docs/results/speed.md", whole_run),
     "judges": ("docs/judges.md", judges),
     "export-parity": ("docs/export.md", export_parity),
     "mutants": ("docs/extending.md", mutants),
