@@ -26,7 +26,9 @@ def policy(folder):
 
 def test_each_token_has_its_log_probability_under_policy_and_base(policy, monkeypatch):
     change(policy, generate={"kl_prompts": 5, "max_new_tokens": 7, "batch_size": 4, "temperature": 0.0})
-    asked = []
+    change(policy, data={"cluster": "author"})
+    asked, chosen = [], []
+    monkeypatch.setattr(stages.measure_kl, "choose_prompts", lambda *given: chosen.append(given[1:]) or choose_prompts(*given))
 
     def respond(model, tokenizer, prompts, **settings):
         sampled = generation.respond(model, tokenizer, prompts, **settings)
@@ -38,6 +40,7 @@ def test_each_token_has_its_log_probability_under_policy_and_base(policy, monkey
     rows = read_json("data/kl/dpo.json")
     prompts = choose_prompts(read_table("data/prepared/val.parquet"), 5, 1, "val")
     [(given, settings, responses)] = asked
+    assert chosen == [(5, 1, "data/prepared/val.parquet", "author")]
     assert given == list(prompts["prompt"]) and [row["id"] for row in rows] == list(prompts["id"])
     assert [row["cluster"] for row in rows] == list(prompts["cluster"])
     wanted = {"max_new_tokens": 7, "batch_size": 4, "temperature": 1.0, "seed": 1, "description": "dpo, sampled"}
