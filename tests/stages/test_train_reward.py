@@ -192,7 +192,7 @@ def test_members_differ_by_seed_and_are_centred_on_training_pairs(folder, monkey
 
     def train_one(params, variant, name, seed, tokenizer, pairs, start, places):
         trained.append((name, seed))
-        assert start.head == pytest.approx(probe(0.25, 5)[0])
+        assert start.head == pytest.approx(probe(0.25, params.seed)[0])
         number = len(trained)
         return (
             {"train_pairs": 40, "trained_parameters": 100 * number, "steps": 10**number},
@@ -221,6 +221,10 @@ def test_members_differ_by_seed_and_are_centred_on_training_pairs(folder, monkey
     assert [told["members"][name]["steps"] for name in names] == [10, 100, 1000]
     rows = read_json("data/scores/training/ensemble.json")["members"]
     assert [rows[name]["untrained"][0]["chosen_reward"] for name in names] == [1.0, 2.0, 3.0]
+    monkeypatch.setattr(stages.train_reward, "pair_rewards", lambda *given, **limits: [(0.0, 0.0)])
+    change_top(folder, seed=4_300_000)  # a thousand times as much is above what a seed can be
+    stages.train_reward.main("ensemble")
+    assert [seed for _, seed in trained[3:]] == [4_300_001_000 + number - 2**32 for number in range(3)]
 
 
 def test_a_member_takes_its_variants_parameters_and_its_own_folder(folder, monkeypatch):
