@@ -80,8 +80,8 @@ def rank(runs: Sequence[Run]) -> pd.DataFrame:
     for run in runs:
         if set(run.right.index) != set(pairs):
             raise ValueError(
-                f"{run.name} and {runs[0].name} were validated on different pairs: they cannot be compared; where the seed "
-                "differs, it draws data.max_val pairs anew: run both with -S data.max_val=null"
+                f"{run.name} and {runs[0].name} were validated on different pairs: they cannot be compared: run both "
+                "with the same data, data.max_val and data.seed"
             )
     names = differing(runs)
     settings: dict[str, list[Run]] = {}

@@ -20,6 +20,7 @@ AggregateName = Literal[tuple(AGGREGATES)]
 MethodName = Literal[tuple(METHODS)]
 VariantName = Literal[tuple(VARIANTS)]
 ShapeName = Literal[tuple(SHAPES)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 def _each_once(names: list[str]) -> list[str]:
@@ -46,6 +47,7 @@ class Data(Section):
     val: str
     max_train: Limit
     max_val: Limit
+    seed: Seed
     hub: list[HubSource]
     columns: Columns | None
     ranks: tuple[int, int]
@@ -297,7 +299,7 @@ class Launch(Section):
 class Params(Section):
     """All of params.yaml; see the comments there."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    seed: Seed
     data: Data
     model: Model
     reward: Reward

@@ -139,7 +139,7 @@ def lengths_of(params: Params, given: argparse.Namespace) -> tuple[Lengths, str]
         usable, _ = usable_pairs(read.table, set())
         if usable.empty:
             raise BadInput(f"{data.train}: no row can be used; python -m stages.prepare_data says why")
-        used = sample_pairs(usable, data.max_train, params.seed)
+        used = sample_pairs(usable, data.max_train, data.seed)
         some = sampled(used, given.sample, params.seed)
         found, whole = token_lengths(some, tokenizer, given.characters_per_token), len(some) == len(used)
         pairs = given.pairs or len(usable)
@@ -155,7 +155,7 @@ def lengths_of(params: Params, given: argparse.Namespace) -> tuple[Lengths, str]
         val = len(read_table_file(data.val))
     asked, answered = found["prompts"], min(val, params.data.max_val or val)
     if Path(generate.prompts).is_file() and not generate.prompts.startswith("data/prepared/"):
-        prompts = choose_prompts(read_table_file(generate.prompts), None, params.seed, generate.prompts, data.cluster)
+        prompts = choose_prompts(read_table_file(generate.prompts), None, data.seed, generate.prompts, data.cluster)
         answered, some = len(prompts), sampled(prompts, given.sample, params.seed)
         if tokenizer is not None:
             asked = np.array([len(ids) for ids, _ in encode_prompts(tokenizer, list(some["prompt"]), None)])

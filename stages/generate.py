@@ -22,7 +22,7 @@ def main(policy: str) -> None:
     prompts = choose_prompts(
         read_table_file(settings.prompts),
         settings.max_prompts,
-        params.seed,
+        params.data.seed,
         settings.prompts,
         params.data.cluster,
         settings.category,

@@ -21,7 +21,7 @@ def sampled_logps(params: Params, method: str) -> list[dict]:
     """Rows of id, cluster, response, tokens (with EOS), finished, policy_logps and base_logps: one number a token, in nats."""
     settings = params.generate
     table = read_table_file(settings.prompts)
-    prompts = choose_prompts(table, settings.kl_prompts, params.seed, settings.prompts, params.data.cluster)
+    prompts = choose_prompts(table, settings.kl_prompts, params.data.seed, settings.prompts, params.data.cluster)
     tokenizer = load_tokenizer("models/base")
     sampled = respond(
         for_generating(load_causal("models/base", f"models/policy/{method}")), tokenizer, list(prompts["prompt"]),

@@ -85,8 +85,8 @@ def main() -> None:
     of_validation = list(usable_pairs(val.table, set())[0]["prompt"])
     guarded = {prompt_key(prompt) for prompt in of_validation}
     near = near_any(train.table["prompt"].dropna(), of_validation, data.near_duplicate) if data.drop_near_duplicates else set()
-    train, train_summary = prepare(data.train, train, data.max_train, params.seed, guarded, near)
-    val, val_summary = prepare(data.val, val, data.max_val, params.seed, set())
+    train, train_summary = prepare(data.train, train, data.max_train, data.seed, guarded, near)
+    val, val_summary = prepare(data.val, val, data.max_val, data.seed, set())
     prompts = [{prompt_key(prompt) for prompt in split["prompt"]} for split in (train, val)]
     write_table("data/prepared/train.parquet", train)
     write_table("data/prepared/val.parquet", val)

@@ -20,7 +20,7 @@ def sample(params: Params) -> list[dict]:
     settings = params.best_of_n
     generate = params.generate
     table = read_table_file(generate.prompts)
-    prompts = choose_prompts(table, settings.max_prompts, params.seed, generate.prompts, params.data.cluster)
+    prompts = choose_prompts(table, settings.max_prompts, params.data.seed, generate.prompts, params.data.cluster)
     sampled = responses(
         None, list(prompts["prompt"]), engine=generate.engine, vllm=generate.vllm, processes=params.launch.processes,
         max_new_tokens=generate.max_new_tokens, batch_size=generate.batch_size, temperature=settings.temperature,

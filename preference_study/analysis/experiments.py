@@ -94,7 +94,7 @@ def pair_prompts(a: list[dict], b: list[dict]) -> tuple[pd.DataFrame, pd.DataFra
     if same.empty:
         raise BadInput(
             f"{A} answered {len(tables[0])} prompts and {B} {len(tables[1])}, and no prompt is in both: run them with the same "
-            "data, generate.prompts, generate.max_prompts and seed"
+            "data, data.seed, generate.prompts and generate.max_prompts"
         )
     paired = [table.loc[same] for table in tables]
     counts = {

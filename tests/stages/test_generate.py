@@ -49,14 +49,14 @@ def test_of_base_and_of_a_policy(given, policy, adapter):
 
 @pytest.mark.parametrize(("stage", "rows", "limit"), [("generate", "generated/base", 3), ("sample_responses", "samples", 4)])
 def test_which_prompts_and_what_each_belongs_to(folder, given, stage, rows, limit):
-    """By the study's seed, with the cluster and the category of the columns that the parameters name."""
+    """By the data's seed, with the cluster and the category of the columns that the parameters name."""
     prompts = pd.DataFrame({"prompt": [f"Say {n}." for n in range(20)], "author": [f"a{n % 7}" for n in range(20)]})
     prompts["kind"] = [f"k{n % 3}" for n in range(20)]
     prompts.to_parquet("own.parquet")
-    change(folder, data={"cluster": "author"}, generate={"prompts": "own.parquet", "category": "kind"})
+    change(folder, data={"cluster": "author", "seed": 6}, generate={"prompts": "own.parquet", "category": "kind"})
     getattr(stages, stage).main(*["base"] * (stage == "generate"))
     found = {int(row["prompt"][0]["content"][4:-1]): row for row in read_json(f"data/responses/{rows}.json")}
-    assert sorted(found) == sorted(prompts.sample(limit, random_state=9).index)
+    assert sorted(found) == sorted(prompts.sample(limit, random_state=6).index)
     assert all(row["cluster"] == f"a{n % 7}" for n, row in found.items())
     if stage == "generate":
         assert all(row["category"] == f"k{n % 3}" for n, row in found.items())

@@ -26,7 +26,7 @@ def policy(folder):
 
 def test_each_token_has_its_log_probability_under_policy_and_base(policy, monkeypatch):
     change(policy, generate={"kl_prompts": 5, "max_new_tokens": 7, "batch_size": 4, "temperature": 0.0})
-    change(policy, data={"cluster": "author"})
+    change(policy, data={"cluster": "author", "seed": 6})
     asked, chosen = [], []
     monkeypatch.setattr(stages.measure_kl, "choose_prompts", lambda *given: chosen.append(given[1:]) or choose_prompts(*given))
 
@@ -38,9 +38,9 @@ def test_each_token_has_its_log_probability_under_policy_and_base(policy, monkey
     monkeypatch.setattr(stages.measure_kl, "respond", respond)
     stages.measure_kl.main("dpo")
     rows = read_json("data/kl/dpo.json")
-    prompts = choose_prompts(read_table("data/prepared/val.parquet"), 5, 1, "val")
+    prompts = choose_prompts(read_table("data/prepared/val.parquet"), 5, 6, "val")
     [(given, settings, responses)] = asked
-    assert chosen == [(5, 1, "data/prepared/val.parquet", "author")]
+    assert chosen == [(5, 6, "data/prepared/val.parquet", "author")]
     assert given == list(prompts["prompt"]) and [row["id"] for row in rows] == list(prompts["id"])
     assert [row["cluster"] for row in rows] == list(prompts["cluster"])
     wanted = {"max_new_tokens": 7, "batch_size": 4, "temperature": 1.0, "seed": 1, "description": "dpo, sampled"}
