@@ -15,7 +15,6 @@ from preference_study.analysis.statistics import half_ties
 from preference_study.data.pairs import pair_id
 from preference_study.errors import BadInput
 
-OWN_JUDGE = "reward model"
 THIRD = 3  # of the page's cases one in three, at most, is shown again: the last third shows what the first third did
 
 
@@ -35,10 +34,13 @@ class Drawing:
     key: dict
 
 
-def opinions(base: pd.DataFrame, policy: pd.DataFrame, judgements: Iterable[dict]) -> tuple[pd.DataFrame, pd.Series]:
+def opinions(
+    own_judge: str, base: pd.DataFrame, policy: pd.DataFrame, judgements: Iterable[dict]
+) -> tuple[pd.DataFrame, pd.Series]:
     """What judges and the truth say of a policy's responses, by prompt: 1 for the policy's, 0 for base's, one half for a tie.
 
     Args:
+        own_judge: what the study's own reward model is called, reward.judge.
         base, policy: responses by id, to the same prompts: policy, reward and, where the truth is known, gold.
         judgements: of other judges, as `checked_judgement` returns them.
 
@@ -46,7 +48,7 @@ def opinions(base: pd.DataFrame, policy: pd.DataFrame, judgements: Iterable[dict
         A column a judge, the study's own first, NaN where it does not know the prompt; and the truth, NaN where both are gold or
         neither is.
     """
-    votes = {OWN_JUDGE: half_ties(policy["reward"] - base["reward"])}
+    votes = {own_judge: half_ties(policy["reward"] - base["reward"])}
     for judge in judgements:
         found = {row["id"]: row["preference"] for row in judge["responses"] if row["policy"] == policy["policy"].iloc[0]}
         votes[judge["name"]] = half_ties(base.index.to_series().map(found).astype(float) - 0.5)

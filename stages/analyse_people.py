@@ -39,7 +39,7 @@ def main(method: str) -> None:
     scored = with_truth(read_rows("data/responses/scored.parquet"))
     base, policy = (scored[scored["policy"] == name].set_index("id") for name in ("base", method))
     judges = [checked_judgement(read_json(file), str(file)) for file in sorted(Path("data/judgements").glob("*.json"))]
-    votes, truth = opinions(base, policy.loc[base.index], judges)
+    votes, truth = opinions(params.reward.judge, base, policy.loc[base.index], judges)
     rows = {name: answers_of(annotations, key, name, base["cluster"]) for name, key in keys.items()}
     reward = read_json("metrics/policies.json")[method]["against_base"]["verdict"]["reward"]
     smallest = params.verdict.smallest_difference.win_rate

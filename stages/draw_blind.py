@@ -20,7 +20,7 @@ def main(method: str) -> None:
     scored = with_truth(read_rows("data/responses/scored.parquet"))
     base, policy = (scored[scored["policy"] == name].set_index("id") for name in ("base", method))
     judges = [checked_judgement(read_json(file), str(file)) for file in sorted(Path("data/judgements").glob("*.json"))]
-    ids = candidates(*opinions(base, policy.loc[base.index], judges), params.people.which)
+    ids = candidates(*opinions(params.reward.judge, base, policy.loc[base.index], judges), params.people.which)
     drawn = draw(base, policy, ids, params.people.cases, params.people.repeats, params.seed)
     shown = len(drawn.page["cases"])
     cases = min(len(ids), params.people.cases)

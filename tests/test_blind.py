@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preference_study.blind import OWN_JUDGE, candidates, checked_judgement, contested, draw, opinions
+from preference_study.blind import candidates, checked_judgement, contested, draw, opinions
 from preference_study.errors import BadInput
 from tests.conftest import asked
 
@@ -108,18 +108,16 @@ def test_opinions_of_judges_and_the_truth():
     dpo = responses("dpo", 4, reward=[2.0, 2.0, 1.0, 5.0], gold=[True, True, False, False])
     rows = [{"id": "p0", "policy": "dpo", "preference": 0.2}, {"id": "p1", "policy": "dpo", "preference": 0.5}]
     rows += [{"id": "p3", "policy": "dpo", "preference": 0.9}, {"id": "p2", "policy": "ipo", "preference": 0.9}]
-    votes, truth = opinions(base, dpo, [{"name": "other", "responses": rows}])
-    assert votes[OWN_JUDGE].tolist() == [1.0, 0.5, 0.0, 1.0]
+    votes, truth = opinions("standard", base, dpo, [{"name": "other", "responses": rows}])
+    assert votes["standard"].tolist() == [1.0, 0.5, 0.0, 1.0]
     assert votes["other"].tolist()[:2] == [0.0, 0.5] and np.isnan(votes["other"]["p2"]) and votes["other"]["p3"] == 1.0
     assert truth.dropna().to_dict() == {"p1": 1.0, "p3": 0.0}
     assert contested(votes, truth).tolist() == [True, False, False, True]  # the other judge; -; -; the truth
-    assert contested(votes[[OWN_JUDGE]], truth).tolist() == [False, False, False, True]
+    assert contested(votes[["standard"]], truth).tolist() == [False, False, False, True]
     assert candidates(votes, truth, "disagreement") == ["p0", "p3"] and candidates(votes, truth, "random") == list(base.index)
-    votes, truth = opinions(base.drop(columns="gold"), dpo.drop(columns="gold"), [])
-    assert list(votes) == [OWN_JUDGE] and truth.isna().all()
-    with pytest.raises(
-        BadInput, match=r"no prompt on which.*judges: reward model; the truth is not known.*random in params\.yaml"
-    ):
+    votes, truth = opinions("standard", base.drop(columns="gold"), dpo.drop(columns="gold"), [])
+    assert list(votes) == ["standard"] and truth.isna().all()
+    with pytest.raises(BadInput, match=r"no prompt on which.*judges: standard; the truth is not known.*random in params\.yaml"):
         candidates(votes, truth, "disagreement")
 
 

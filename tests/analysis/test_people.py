@@ -45,9 +45,7 @@ ROWS = annotations(
     ("Bob", "c5", "2", True),  # the policy's, unlike before
     ("Bob", "c6", "1"),  # of which the first showing was skipped
 )
-VOTES = pd.DataFrame(
-    {"reward model": [0.0, 1.0, 1.0, 0.5, 1.0], "other": [NAN, NAN, 0.0, 1.0, 0.0], "nobody's": [NAN] * 5}, PROMPTS
-)
+VOTES = pd.DataFrame({"standard": [0.0, 1.0, 1.0, 0.5, 1.0], "other": [NAN, NAN, 0.0, 1.0, 0.0], "nobody's": [NAN] * 5}, PROMPTS)
 TRUTH = pd.Series([0.0, NAN, 0.0, 1.0, 1.0], PROMPTS)
 
 
@@ -79,7 +77,7 @@ def test_each_number_is_of_its_rows(rows):
     assert found["agreement"]["value"] == pytest.approx(1 - 0.625 / (5.5 / 12))
     assert (found["agreement"]["n"], found["agreement"]["clusters"]) == (2, 2)
     assert found["self_agreement"]["value"] == 0.5 and found["self_agreement"]["n"] == 2
-    own = found["judges"]["reward model"]
+    own = found["judges"]["standard"]
     # Decided: Ann's p1, p2, p4 and Bob's p1, p3, which the judge gave 1, 1, 0, 1 and one half.
     assert own["share"]["value"] == pytest.approx((1 + 0 + 0 + 0 + 0.5) / 5)
     # Six pairs of answer and vote: (1, 1), (0, 1), (0.5, 0.5), (1, 0), (0, 1), (1, 0.5); six 1, three 0, three 0.5 in all.
@@ -115,14 +113,14 @@ def test_self_agreement_is_within_a_person(rows):
 def test_a_judges_rate_corrected_by_answers_by_hand(rows):
     """People say one half of p1, 0 of p2, three quarters of p3 and 1 of p4: means of first showings; of p5 they say nothing."""
     found = {name: corrected_rate(rows, VOTES[name], CLUSTERS) for name in VOTES}
-    own, other = found["reward model"], found["other"]
+    own, other = found["standard"], found["other"]
     assert (own["labels"], own["uncorrected"]["value"], own["uncorrected"]["clusters"]) == (4, pytest.approx(0.7), 4)
     # 1 on p5; and label minus judge is 1, -1, -0.5 and 0.25 on p4, p2, p1 and p3.
     assert own["prediction_powered"]["value"] == pytest.approx(1 - 0.25 / 4)
     assert (other["labels"], other["uncorrected"]["value"]) == (2, pytest.approx(1 / 3))
     assert other["prediction_powered"]["value"] == pytest.approx(0 + (0.5 - 0.25) / 2)
-    assert found["nobody's"] is None and corrected_rate(rows, VOTES["reward model"].drop("p5"), CLUSTERS) is None
-    assert corrected_rate(rows[rows["id"] == "p1"], VOTES["reward model"], CLUSTERS) is None
+    assert found["nobody's"] is None and corrected_rate(rows, VOTES["standard"].drop("p5"), CLUSTERS) is None
+    assert corrected_rate(rows[rows["id"] == "p1"], VOTES["standard"], CLUSTERS) is None
 
 
 @pytest.mark.usefixtures("few_resamples")
@@ -161,7 +159,7 @@ def of_wins(wins: int, losses: int, method: str = "dpo") -> pd.DataFrame:
 
 def verdict_of(tables: dict, reward: str | None = "better", which: str = "random") -> dict:
     ids = [f"p{i}" for i in range(500)]
-    votes, truth = pd.DataFrame({"reward model": NAN}, ids), pd.Series(NAN, ids)
+    votes, truth = pd.DataFrame({"standard": NAN}, ids), pd.Series(NAN, ids)
     return analyse_people(tables, "dpo", KEY | {"which": which}, votes, truth, pd.Series(ids, ids), reward, 0.1, 1)
 
 

@@ -252,7 +252,7 @@ def people_outputs(folder: Path, method: str) -> None:
     table = with_truth(read_rows(folder / "data/responses/scored.parquet"))
     base, policy = (table[table["policy"] == name].set_index("id") for name in ("base", method))
     other = [{"id": name, "policy": method, "preference": i % 3 / 2} for i, name in enumerate(base.index)]
-    votes, truth = opinions(base, policy, [{"name": "other <judge>", "responses": other}])
+    votes, truth = opinions("standard", base, policy, [{"name": "other <judge>", "responses": other}])
     key = draw(base, policy, list(base.index), 30, 6, seed=1).key | {"which": "random"}
     rng = random.Random(3)
     said = [

@@ -495,7 +495,7 @@ def test_what_people_say(tmp_path):
     for label, name in zip(rows, ("win_rate", "agreement", "self_agreement", "first_side"), strict=True):
         assert rows[label][1] == with_interval(found[name]).replace("-", "−") and rows[label][2].startswith(str(found[name]["n"]))
     _, *judges = starting(sections, "Judges of IPO beside people")
-    assert [row[0] for row in judges] == ["reward model", "other &lt;judge&gt;", "the truth (gold)"]
+    assert [row[0] for row in judges] == ["standard", "other &lt;judge&gt;", "the truth (gold)"]
     for row, numbers in zip(judges, [*found["judges"].values(), found["truth"] | {"where_truth_differs": None}], strict=True):
         corrected = numbers.get("corrected") or {"uncorrected": None, "power_tuned": None}
         for cell, name in zip(row[1:], ("share", "alpha", "uncorrected", "power_tuned", "where_truth_differs"), strict=True):

@@ -61,10 +61,10 @@ def test_cases_on_which_opinions_differ_and_what_people_say_of_them(study):
     found = read_json("metrics/people/dpo.json")
     once = [case["id"] for case in key["cases"] if not case["again"]]
     assert found["wins"] == sum(third[name] > 0 for name in once) and found["wins"] + found["losses"] == 12
-    assert set(found["judges"]) == {"reward model", "third"} and found["judges"]["third"]["share"]["value"] == 1
+    assert set(found["judges"]) == {"standard", "third"} and found["judges"]["third"]["share"]["value"] == 1
     assert found["judges"]["third"]["alpha"]["value"] == 1 and found["self_agreement"]["value"] == 1
     own = [signs["own"][name] * third[name] for name in once]
-    assert found["judges"]["reward model"]["share"]["value"] == pytest.approx(sum((o > 0) + 0.5 * (o == 0) for o in own) / 12)
+    assert found["judges"]["standard"]["share"]["value"] == pytest.approx(sum((o > 0) + 0.5 * (o == 0) for o in own) / 12)
     true = Counter(signs["gold"][name] * third[name] > 0 for name in once if signs["gold"][name])
     assert found["truth"]["share"]["value"] == pytest.approx(true[True] / true.total())
     assert found["verdict"]["people"] == "withheld" and found["win_rate"]["clusters"] == base.loc[once, "cluster"].nunique()
