@@ -33,7 +33,7 @@ from pyarrow import parquet
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.plan import ROOT, measured
-from preference_study.artifacts import read_json, write_array, write_json, write_rows
+from preference_study.artifacts import read_json, table_in_pieces, write_array, write_json
 from preference_study.cost import GIB
 from preference_study.launch import ALLOCATOR
 from preference_study.models.embedded import embedded_file
@@ -143,21 +143,24 @@ def made_responses(folder: Path, pairs: int) -> None:
     """What two policies answered to so many prompts, and what else the stages that compare them read, made up."""
     rng = np.random.default_rng(3)
     texts = pd.read_parquet(ROOT / "data/sandbox/train.parquet")
-    answers = []
-    for policy, side in (("base", "response_1"), ("dpo", "response_2")):
-        number = 0
-        for piece in made_pairs(texts, pairs, 4):
-            for row, reward in zip(piece.to_dict("records"), rng.standard_normal(len(piece)), strict=True):
-                answers.append(
-                    {
-                        "id": f"{number:016x}", "cluster": f"{number:016x}",
-                        "prompt": [{"role": "user", "content": row["question"]}], "instruction": row["instruction"],
-                        "policy": policy, "response": row[side], "tokens": len(row[side]) // 4, "finished": True,
-                        "prompt_truncated": False, "reward": float(reward),
-                    }
-                )  # fmt: skip
-                number += 1
-    write_rows(folder / "data/responses/scored.parquet", answers)
+    asked: list[dict[str, Any]] = []
+    with table_in_pieces(folder / "data/responses/scored.parquet") as write:
+        for policy, side in (("base", "response_1"), ("dpo", "response_2")):
+            number = 0
+            for piece in made_pairs(texts, pairs, 4):
+                rows = []
+                for row, reward in zip(piece.to_dict("records"), rng.standard_normal(len(piece)), strict=True):
+                    rows.append(
+                        {
+                            "id": f"{number:016x}", "cluster": f"{number:016x}",
+                            "prompt": [{"role": "user", "content": row["question"]}], "instruction": row["instruction"],
+                            "policy": policy, "response": row[side], "tokens": len(row[side]) // 4, "finished": True,
+                            "prompt_truncated": False, "reward": float(reward),
+                        }
+                    )  # fmt: skip
+                    number += 1
+                write(arrow.Table.from_pylist(rows))
+                asked = asked or rows[:100]
     ids = pd.read_parquet(folder / "data/prepared/val.parquet", columns=["id"])["id"]
     for policy in ("base", "dpo"):
         rows = [
@@ -167,7 +170,7 @@ def made_responses(folder: Path, pairs: int) -> None:
         write_json(folder / f"data/logps/{policy}/val.json", rows)
     kl = [
         {"id": row["id"], "cluster": row["cluster"], "policy_logps": [-1.0 + shift] * 50, "base_logps": [-1.1] * 50}
-        for row, shift in zip(answers[:100], rng.uniform(0, 0.1, 100).tolist(), strict=True)
+        for row, shift in zip(asked, rng.uniform(0, 0.1, len(asked)).tolist(), strict=True)
     ]
     write_json(folder / "data/kl/dpo.json", kl)
     facts = {
