@@ -309,6 +309,13 @@ def test_prompt_and_response_stay_within_the_positions(tokenizer):
     assert (cut.text, cut.prompt_truncated) == ("b0", True) and echo.batches[-1] == ["b" * 48]
 
 
+def test_a_model_without_a_limit_on_positions_reads_whole_prompts(model, tokenizer, monkeypatch):
+    prompts = [asked("one"), asked("and two words")]
+    wanted = respond(model, tokenizer, prompts, max_new_tokens=3, batch_size=2)
+    monkeypatch.setattr(generation, "positions_of", lambda config: None)
+    assert respond(model, tokenizer, prompts, max_new_tokens=3, batch_size=2) == wanted
+
+
 def test_the_head_reads_the_rows_of_a_batch_as_one_matrix(model, tokenizer, monkeypatch):
     """Rows that lie apart are multiplied one by one, with a copy of a head that is not trained for each."""
     head, seen = model.get_output_embeddings(), []
