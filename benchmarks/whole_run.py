@@ -1,9 +1,9 @@
 """What each stage of a whole run takes, of time and memory: dvc repro from nothing, some 10 to 25 minutes for the default study.
 
-python -m benchmarks.whole_run                 every stage runs again, though nothing has changed
-python -m benchmarks.whole_run --targets train_reward
+python -m benchmarks.whole_run
 
-Best in a clone of its own, with nothing else running. A stage counts from its start to the next one's, with what DVC does for it.
+Every stage runs again, though nothing has changed, and DVC writes its lock files anew: run it in a clone of its own, with nothing
+else running. A stage counts from its start to the next one's, with what DVC does for it.
 Seconds of the processor and memory are sampled ten times a second, over all processes; memory is that of the largest process,
 mapped files included.
 """
@@ -42,7 +42,7 @@ class Usage:
         for line in lines:
             print(line, end="", flush=True)
             if line.startswith(STARTS):
-                name = line.removeprefix(STARTS).rstrip().removesuffix(":").rstrip("'")
+                name = line.rstrip().removeprefix(STARTS).removesuffix("':")
                 self.stages.append({"stage": name, "start": time.perf_counter(), "processor": 0.0, "peak": 0})
 
     def sample(self, program: psutil.Process) -> None:
@@ -93,10 +93,9 @@ def watched(command: list[str]) -> list[dict[str, Any]]:
 
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--targets", nargs="+", default=[], help="stages, in place of all")
     made.add_argument("--output", type=Path, default=TARGET)
     given = made.parse_args()
-    rows = watched([sys.executable, "-m", "dvc", "repro", "--force", *given.targets])
+    rows = watched([sys.executable, "-m", "dvc", "repro", "--force"])
     shape, dtype = shape_of(config_of("models/base")[0]), compute_dtype()
     matrix = matrix_rate(shape.hidden, shape.intermediate, dtype, device()).by_clock / 1e9
     about = {"device": device().type, "threads": torch.get_num_threads(), "dtype": str(dtype).removeprefix("torch.")}

@@ -27,6 +27,8 @@ STANDING = (
     "processes",
     "memory-measured",
     "stock",
+    "whole-run",
+    "mutants",
     "export-parity",
     "engines",
 )
