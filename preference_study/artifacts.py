@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,44 @@ def table_in_pieces(path: str | Path) -> Iterator[Callable[[arrow.Table], None]]
             writers[0].write_table(piece, row_group_size=PIECE)
 
         yield write
+
+
+class TableAside:
+    """A table that is written by the piece and read by the piece, as often as is wanted; its file goes with the object."""
+
+    def __init__(self, folder: str | Path):
+        """Have it in this folder, which is made."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115
+        self._writer: arrow.RecordBatchStreamWriter | None = None
+
+    def write(self, piece: pd.DataFrame) -> None:
+        """Add rows, of the same columns each time; one in which no cell is known is taken for one of texts."""
+        if piece.empty:
+            return
+        table = arrow.Table.from_pandas(piece, preserve_index=False)
+        known = [field.with_type(arrow.string()) if arrow.types.is_null(field.type) else field for field in table.schema]
+        table = table.cast(arrow.schema(known, table.schema.metadata))
+        if self._writer is None:
+            options = arrow.ipc.IpcWriteOptions(compression="lz4")
+            self._writer = arrow.ipc.new_stream(self._file, table.schema, options=options)
+        self._writer.write_table(table)
+
+    def batches(self) -> Iterator[arrow.RecordBatch]:
+        """All rows, after the last was written; some must have been."""
+        self._writer.close()
+        self._file.seek(0)
+        yield from arrow.ipc.open_stream(self._file)
+
+    def write_some(self, path: str | Path, places: np.ndarray) -> None:
+        """Write the rows at these places, in order, as `write_table` would."""
+        with table_in_pieces(path) as write:
+            before = 0
+            for batch in self.batches():
+                here = places[(places >= before) & (places < before + len(batch))] - before
+                if len(here):
+                    write(arrow.Table.from_batches([batch.take(arrow.array(here))]))
+                before += len(batch)
 
 
 def write_rows(path: str | Path, rows: list[dict]) -> None:

@@ -1,97 +1,140 @@
 """Raw preferences -> data/prepared/{train,val}.parquet and metrics/data.json.
 
 python -m stages.prepare_data
+
+Raw files are read, and pairs written, some thousand rows at a time.
 """
 
-from collections.abc import Set
+from collections.abc import Iterable, Iterator, Set
+from typing import NamedTuple
 
 import pandas as pd
+import pyarrow as arrow
 
 from preference_study.analysis.statistics import mean, median, pairwise_accuracy, share
-from preference_study.artifacts import write_json, write_table
+from preference_study.artifacts import PIECE, TableAside, open_table, write_json
 from preference_study.boundary import run
-from preference_study.data.conversations import prompt_key
+from preference_study.data.conversations import Turns, prompt_key
 from preference_study.data.duplicates import near_any
-from preference_study.data.files import read_table_file
-from preference_study.data.pairs import sample_pairs, usable_pairs
+from preference_study.data.files import RawFile
+from preference_study.data.pairs import REASONS, pair_id, sample_pairs, usable_pairs
 from preference_study.errors import BadInput
-from preference_study.formats import Pairs, to_pairs
+from preference_study.formats import Pairs, pairs_in_pieces
 from preference_study.params import Data, load_params
 
 
-def first_wins(read: Pairs) -> dict | None:
-    """In how many rows with a preference the response that stands first is preferred; null where the data have no order."""
-    first = pd.Series(read.first, index=read.table.index, dtype=object).dropna()
-    if first.empty:
-        return None
-    told = read.table.loc[first.index]
-    return share(first.astype(float), told["cluster"] if "cluster" in told else told["prompt"].map(prompt_key))
+class Split(NamedTuple):
+    """What became of one split's rows.
+
+    Attributes:
+        shape, left_out: as `Pairs` has them.
+        rows: how many the raw file has.
+        dropped: per reason the numbers of the rows, from 1.
+        usable: of each pair that can be used its cluster and how many words its responses have, in order.
+        first: of each row with a preference whether the chosen response stands first, 1 or 0, and its cluster.
+    """
+
+    shape: str
+    left_out: list[str]
+    rows: int
+    dropped: dict[str, list[int]]
+    usable: pd.DataFrame
+    first: pd.DataFrame
 
 
-def split_summary(pairs: pd.DataFrame, dropped: dict[str, list[int]], read: Pairs, usable: int) -> dict:
-    """What became of one split's rows, and the lengths of what is left of it."""
+def split_summary(split: Split, pairs: pd.DataFrame) -> dict:
+    """What became of one split's rows, and the lengths of what is left of it.
+
+    Args:
+        pairs: of `split.usable`, those that are used.
+    """
     return {
-        "shape": read.shape,
-        "columns_left_out": read.left_out,
-        "rows_in": len(read.table),
-        "dropped": {reason: len(rows) for reason, rows in dropped.items()},
-        "not_sampled": usable - len(pairs),
+        "shape": split.shape,
+        "columns_left_out": split.left_out,
+        "rows_in": split.rows,
+        "dropped": {reason: len(rows) for reason, rows in split.dropped.items()},
+        "not_sampled": len(split.usable) - len(pairs),
         "rows_out": len(pairs),
         "clusters": pairs["cluster"].nunique(),
         "chosen_words": mean(pairs["chosen_words"], pairs["cluster"]),
         "chosen_words_median": median(pairs["chosen_words"], pairs["cluster"]),
         "rejected_words": mean(pairs["rejected_words"], pairs["cluster"]),
         "rejected_words_median": median(pairs["rejected_words"], pairs["cluster"]),
-        "first_wins": first_wins(read),
+        # In how many rows with a preference the response that stands first is preferred; null where the data have no order.
+        "first_wins": share(split.first["first"], split.first["cluster"]) if len(split.first) else None,
         "longer_wins": pairwise_accuracy(pairs["chosen_words"], pairs["rejected_words"], pairs["cluster"]),
     }
 
 
-def read_pairs(path: str, data: Data) -> Pairs:
+def pieces(path: str, data: Data) -> Iterator[Pairs]:
     """A raw file as pairs; raises `BadInput` where it cannot be read or is of no known shape."""
-    return to_pairs(read_table_file(path), path, data.columns, data.ranks, data.cluster)
+    return pairs_in_pieces(RawFile(path), path, data.columns, data.ranks, data.cluster)
 
 
-def prepare(
-    path: str, read: Pairs, limit: int | None, seed: int, validation_prompts: set[str], near_validation: Set[str] = frozenset()
-) -> tuple[pd.DataFrame, dict]:
-    """Drop what cannot be used of one split, as `usable_pairs` does, and sample at most `limit` rows of the rest.
+def first_of(read: Pairs) -> pd.DataFrame:
+    """Of each row with a preference whether the chosen response stands first in the data, 1 or 0, and its cluster."""
+    first = pd.Series(read.first, index=read.table.index, dtype=object).dropna().astype(float)
+    told = read.table.loc[first.index]
+    cluster = told["cluster"] if "cluster" in told else told["prompt"].map(lambda prompt: pair_id(prompt_key(prompt)))
+    return pd.DataFrame({"first": first, "cluster": cluster.astype(object)})
+
+
+def usable(path: str, data: Data, aside: TableAside, guarded: Set[str] = frozenset(), near: Set[str] = frozenset()) -> Split:
+    """Write those pairs of a raw file that can be used aside, and say what became of its rows.
+
+    Args:
+        guarded, near: prompts that a row must not have, as `usable_pairs` takes them.
 
     Raises:
-        BadInput: no row can be used.
+        BadInput: no row can be used; or as `pieces`.
     """
-    rows_in = len(read.table)
-    usable, dropped = usable_pairs(read.table, validation_prompts, near_validation)
-    told = f"{path}: read as {read.shape}"
-    print(told + (f"; left out: {', '.join(read.left_out)}" if read.left_out else ""))
+    dropped: dict[str, list[int]] = {reason: [] for reason in REASONS}
+    rows, seen, kept, first = 0, set(), [], []
+    for read in pieces(path, data):
+        pairs, lost = usable_pairs(read.table, guarded, near, seen)
+        aside.write(pairs)
+        rows += len(read.table)
+        dropped = {reason: dropped[reason] + lost[reason] for reason in REASONS}
+        kept.append(pairs[["cluster", "chosen_words", "rejected_words"]])
+        first.append(first_of(read))
+    print(f"{path}: read as {read.shape}" + (f"; left out: {', '.join(read.left_out)}" if read.left_out else ""))
     reasons = []
-    for reason, rows in dropped.items():
-        if rows:
-            shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-            reasons.append(f"{len(rows)} of {rows_in} rows: {reason} (rows {shown})")
+    for reason, numbers in dropped.items():
+        if numbers:
+            shown = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+            reasons.append(f"{len(numbers)} of {rows} rows: {reason} (rows {shown})")
             print(f"{path}: dropped {reasons[-1]}")
-    if usable.empty:
+    if not any(map(len, kept)):
         raise BadInput(f"{path}: no row can be used; dropped {'; '.join(reasons)}")
-    pairs = sample_pairs(usable, limit, seed)
-    print(f"{path}: {len(pairs)} pairs")
-    return pairs.reset_index(drop=True), split_summary(pairs, dropped, read, len(usable))
+    return Split(read.shape, read.left_out, rows, dropped, *(pd.concat(one, ignore_index=True) for one in (kept, first)))
+
+
+def prompts(batches: Iterable[arrow.RecordBatch]) -> Iterator[Turns]:
+    """The prompts of pairs."""
+    for batch in batches:
+        yield from batch.column("prompt").to_pylist()
 
 
 def main() -> None:
     params = load_params()
     data = params.data
-    train, val = (read_pairs(path, data) for path in (data.train, data.val))
+    asides = {name: TableAside("data/prepared") for name in ("train", "val")}
+    val = usable(data.val, data, asides["val"])
     # The whole validation file guards the training split, whatever part of it is sampled for use.
-    of_validation = list(usable_pairs(val.table, set())[0]["prompt"])
-    guarded = {prompt_key(prompt) for prompt in of_validation}
-    near = near_any(train.table["prompt"].dropna(), of_validation, data.near_duplicate) if data.drop_near_duplicates else set()
-    train, train_summary = prepare(data.train, train, data.max_train, data.seed, guarded, near)
-    val, val_summary = prepare(data.val, val, data.max_val, data.seed, set())
-    prompts = [{prompt_key(prompt) for prompt in split["prompt"]} for split in (train, val)]
-    write_table("data/prepared/train.parquet", train)
-    write_table("data/prepared/val.parquet", val)
-    metrics = {"train": train_summary, "val": val_summary, "shared_prompts": len(prompts[0] & prompts[1])}
-    write_json("metrics/data.json", metrics)
+    guarded = {prompt_key(prompt) for prompt in prompts(asides["val"].batches())}
+    near: set[str] = set()
+    if data.drop_near_duplicates:
+        asked = (prompt for read in pieces(data.train, data) for prompt in read.table["prompt"].dropna())
+        near = near_any(asked, prompts(asides["val"].batches()), data.near_duplicate)
+    train = usable(data.train, data, asides["train"], guarded, near)
+    metrics, both = {}, []
+    for name, split, limit in (("train", train, data.max_train), ("val", val, data.max_val)):
+        used, path = sample_pairs(split.usable, limit, data.seed), f"data/prepared/{name}.parquet"
+        asides[name].write_some(path, used.index.to_numpy())
+        print(f"{path}: {len(used)} pairs")
+        metrics[name] = split_summary(split, used)
+        both.append({prompt_key(prompt) for prompt in prompts(open_table(path).iter_batches(PIECE, columns=["prompt"]))})
+    write_json("metrics/data.json", metrics | {"shared_prompts": len(both[0] & both[1])})
 
 
 if __name__ == "__main__":

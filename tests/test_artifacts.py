@@ -1,5 +1,7 @@
 """Files that hold tables: whole or not there, read in pieces, and as JSON where they are not too long for it."""
 
+import numpy as np
+import pandas as pd
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
@@ -52,3 +54,33 @@ def test_a_table_that_ends_early_is_not_there(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(BadInput, match=r"rows\.parquet is not there"):
         read_rows(tmp_path / "rows.parquet")
+
+
+def test_a_table_aside_is_read_as_often_as_wanted_and_leaves_no_file(tmp_path):
+    def values(table: pd.DataFrame) -> list[list]:
+        return [
+            [None if cell is None or cell is pd.NA or cell != cell else cell for cell in row] for row in table.to_numpy().tolist()
+        ]
+
+    topic = pd.Series([None, None, None, "a", None, "b", None], dtype=object)
+    rows = pd.DataFrame(ROWS).assign(topic=topic, count=pd.Series([1, None, 1, None, 1, None, 4], dtype="Int64"))
+    aside = artifacts.TableAside(tmp_path / "new")
+    # A piece without rows says nothing of the columns, and one without a text in a column not that it holds none.
+    for start, end in ((0, 0), (0, 2), (2, 5), (5, 5), (5, 6), (6, 7)):
+        aside.write(rows[start:end])
+    for _ in range(2):
+        batches = [arrow.Table.from_batches([batch]).to_pandas() for batch in aside.batches()]
+        assert values(pd.concat(batches)[["id", "topic", "count"]]) == values(rows[["id", "topic", "count"]])
+    for places in ([0, 1, 2, 3, 4, 5, 6], [1, 2, 6], [4]):
+        aside.write_some(tmp_path / "some.parquet", np.array(places))
+        assert values(artifacts.read_table(tmp_path / "some.parquet")) == values(rows.iloc[places])
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_one_piece_aside_comes_out_as_a_table_that_is_written_at_once_to_the_byte(tmp_path):
+    """So pairs that are few stay what they were for every stage after."""
+    aside, rows = artifacts.TableAside(tmp_path), pd.DataFrame(ROWS)
+    aside.write(rows)
+    aside.write_some(tmp_path / "some.parquet", np.arange(7))
+    artifacts.write_table(tmp_path / "whole.parquet", rows)
+    assert (tmp_path / "some.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Set
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence, Set
+from itertools import repeat
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,18 @@ REASONS = {
 }
 
 
+class Table(Protocol):
+    """Raw data by columns: a pandas table, or a `RawFile`, which reads the cells of one from disk each time it is asked for."""
+
+    columns: Sequence[str]
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def __getitem__(self, name: str) -> Iterable[Any]: ...
+
+
 def sample_pairs(pairs: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
     """At most `limit` pairs by a seeded sample, in their order, of which as large a share has a longer chosen response as of all.
 
@@ -60,55 +73,67 @@ def sample_pairs(pairs: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFr
 
 
 def usable_pairs(
-    pairs: pd.DataFrame, validation_prompts: set[str], near_validation: Set[str] = frozenset()
+    pairs: pd.DataFrame, validation_prompts: Set[str], near_validation: Set[str] = frozenset(), seen: set[bytes] | None = None
 ) -> tuple[pd.DataFrame, dict[str, list[int]]]:
     """Keep the rows that can be used, and say which were dropped and why.
 
     Args:
-        pairs: as from `to_pairs`; their cluster is the prompt's id where they have none.
+        pairs: as from `to_pairs`, all of a file's or a piece of them, whose index counts the file's rows from 0; their cluster
+            is the prompt's id where they have none.
         validation_prompts: prompts, as `prompt_key` writes them, that a row must not have; empty for the validation split itself.
         near_validation: what is said in others that it must not have, as `spoken` gives it.
+        seen: digests of the rows of earlier pieces, which are not to come again; those of this one are added to it.
 
     Returns:
         The kept rows as id, cluster, prompt, chosen, rejected, chosen_words, rejected_words and extra columns, in their order,
         and per reason the row numbers (from 1) dropped for it. A row is counted under the first reason that applies.
     """
-    pairs = pairs.reset_index(drop=True)
+    seen = set() if seen is None else seen
     dropped = {reason: (pairs.index[pairs["problem"] == reason] + 1).tolist() for reason in REASONS}
     kept = pairs[pairs["problem"].isna()].drop(columns="problem")
     for reason, bad in (
         ("equal_responses", lambda table: table["chosen"] == table["rejected"]),
-        ("duplicate", lambda table: _keys(table).duplicated()),
-        ("prompt_in_validation", lambda table: _keys(table)["prompt"].isin(validation_prompts)),
+        ("duplicate", lambda table: [_repeats(digest, seen) for digest in map(_digest, *_keys(table))]),
+        ("prompt_in_validation", lambda table: table["prompt"].map(prompt_key).isin(validation_prompts)),
         ("prompt_near_validation", lambda table: table["prompt"].map(spoken).isin(near_validation)),
     ):
-        found = bad(kept)
+        found = np.array(bad(kept), dtype=bool)
         dropped[reason] = (kept.index[found] + 1).tolist()
         kept = kept[~found]
-    keys = _keys(kept)
     kept = kept.assign(
-        id=[pair_id(*texts) for texts in keys.itertuples(index=False)],
-        cluster=kept["cluster"] if "cluster" in kept else keys["prompt"].map(pair_id),
+        id=list(map(pair_id, *_keys(kept))),
+        cluster=kept["cluster"] if "cluster" in kept else kept["prompt"].map(prompt_key).map(pair_id),
         chosen_words=kept["chosen"].map(lambda text: len(words(text))).astype(int),
         rejected_words=kept["rejected"].map(lambda text: len(words(text))).astype(int),
     ).reset_index(drop=True)
     return kept[[*OWN, *(name for name in kept.columns if name not in OWN)]], dropped
 
 
-def _keys(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The three texts, the prompt as a text."""
-    return pairs[list(TEXTS)].assign(prompt=[prompt_key(prompt) for prompt in pairs["prompt"]])
+def _keys(pairs: pd.DataFrame) -> list[list[str]]:
+    """The three texts of all pairs, the prompt as a text."""
+    return [[prompt_key(prompt) for prompt in pairs["prompt"]], list(pairs["chosen"]), list(pairs["rejected"])]
+
+
+def _repeats(digest: bytes, seen: set[bytes]) -> bool:
+    """Whether it was seen before; after this it was."""
+    before = len(seen)
+    seen.add(digest)
+    return len(seen) == before
+
+
+def _digest(*texts: str) -> bytes:
+    return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).digest()
 
 
 def pair_id(*texts: str) -> str:
     """16 hexadecimal digits that depend on the texts alone."""
-    return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode()).hexdigest()[:16]
+    return _digest(*texts).hex()[:16]
 
 
-def cluster_labels(table: pd.DataFrame, column: str, source: str) -> list[str]:
+def cluster_labels(table: Table, column: str, source: str) -> Iterator[str]:
     """The clusters that a column of raw data names, as texts.
 
-    Raises:
+    Raises, when they are asked for:
         BadInput: the column is not there, or a row names none.
     """
     if column not in table:
@@ -122,52 +147,57 @@ def cluster_labels(table: pd.DataFrame, column: str, source: str) -> list[str]:
                 f"{source}: row {number} has nothing in column {column!r}, which says what its cluster is; fill it in, or set "
                 "data.cluster to null, which takes the prompt"
             )
-    return [cell if isinstance(cell, str) else json.dumps(cell, default=str, ensure_ascii=False) for cell in table[column]]
+        yield cell if isinstance(cell, str) else json.dumps(cell, default=str, ensure_ascii=False)
 
 
-def system_column(raw: pd.DataFrame) -> str | None:
+def system_column(raw: Table) -> str | None:
     """The column of a table that holds system turns: one named so, of texts or messages; numbers there are something else."""
     texts = (str, dict, list)
     named = [name for name in ("system", "system_prompt") if name in raw]
     return next((name for name in named if all(is_missing(cell) or isinstance(cell, texts) for cell in raw[name])), None)
 
 
-def beside_texts(raw: pd.DataFrame) -> list[str | None]:
+def beside_texts(raw: Table) -> Iterator[str | None]:
     """Per row the reason to drop it for what stands beside its texts: pictures or sounds, of which they speak, or tools."""
-    reasons: list[str | None] = [None] * len(raw)
-    for reason, names in BESIDE.items():
-        for name in [name for name in names if name in raw]:
-            filled = [not is_missing(cell) and str(cell) not in ("", "[]", "{}") for cell in raw[name]]
-            reasons = [reason if here else before for here, before in zip(filled, reasons, strict=True)]
-    return reasons
+    there = [(reason, name) for reason, names in BESIDE.items() for name in names if name in raw]
+    reasons = [reason for reason, _ in there]
+    for cells in zip(*(raw[name] for _, name in there), strict=True) if there else repeat((), len(raw)):
+        filled = [not is_missing(cell) and str(cell) not in ("", "[]", "{}") for cell in cells]
+        yield next((reason for reason, here in zip(reversed(reasons), reversed(filled), strict=True) if here), None)
 
 
-def extra_columns(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def extra_columns(raw: Table, used: Set[str | None] = frozenset()) -> tuple[dict[str, str], list[str]]:
     """The columns of a table that can travel with its pairs: texts, numbers or truth values, one kind a column, with gaps.
 
+    Args:
+        used: columns that are something else.
+
     Returns:
-        Those, and the names of the others: lists, dates, mixed kinds, whole numbers beyond 64 bits, and names that later stages
-        give to columns of their own.
+        Their pandas types by name, and the names of the others: lists, dates, mixed kinds, whole numbers beyond 64 bits, and
+        names that later stages give to columns of their own.
     """
-    kept, left_out = {}, []
-    for name in raw.columns:
-        cells = [None if is_missing(cell) else cell for cell in raw[name]]
-        dtype = None if name in TAKEN else _dtype([cell for cell in cells if cell is not None])
-        if dtype is None:
-            left_out.append(str(name))
-        else:
-            kept[str(name)] = pd.Series(cells, dtype=dtype)
-    return pd.DataFrame(kept, index=raw.index if not kept else None), left_out
+    names = [name for name in raw.columns if name not in used]
+    kinds = {name: None if name in TAKEN else _dtype(raw[name]) for name in names}
+    return {name: kind for name, kind in kinds.items() if kind}, [str(name) for name, kind in kinds.items() if not kind]
 
 
-def _dtype(cells: list[Any]) -> str | None:
-    kinds = {type(cell) for cell in cells}
-    if kinds == {str} and all(map(is_whole, cells)):
-        return "object"
-    if kinds == {bool}:
-        return "boolean"
-    if kinds == {int} and all(-(2**63) <= cell < 2**63 for cell in cells):
-        return "Int64"
-    if kinds and kinds <= {int, float} and all(abs(cell) < 2**63 for cell in cells):
-        return "float64"
-    return None
+def _dtype(cells: Iterable[Any]) -> str | None:
+    """The pandas type of a column's cells; None where they do not travel, which some cells may be enough to tell."""
+    kinds: set[type] = set()
+    least, most = 0.0, 0.0
+    for cell in cells:
+        if is_missing(cell):
+            continue
+        kinds.add(type(cell))
+        if kinds == {str}:
+            if not is_whole(cell):
+                return None
+        elif kinds <= {int, float}:
+            least, most = min(least, cell), max(most, cell)
+        elif kinds != {bool}:
+            return None
+    if kinds == {int}:
+        return "Int64" if least >= -(2**63) and most < 2**63 else None
+    if kinds and kinds <= {int, float}:
+        return "float64" if max(-least, most) < 2**63 else None
+    return {str: "object", bool: "boolean"}[kinds.pop()] if kinds else None

@@ -43,7 +43,7 @@ def choose_prompts(
     keys = found["prompt"].map(prompt_key)
     found = found.assign(id=keys.map(pair_id))
     column = next((name for name in (cluster, "cluster") if name in table), None)
-    labels = found["id"] if column is None else pd.Series(cluster_labels(table, column, source), table.index)
+    labels = found["id"] if column is None else pd.Series(list(cluster_labels(table, column, source)), table.index)
     found = found.assign(cluster=labels)[~keys.duplicated()]
     if found.empty:
         raise BadInput(f"{source}: it holds no prompt that ends with the user's turn")

@@ -4,14 +4,15 @@ A new format is a file here with an entry `FORMAT`. The first one, by `order`, w
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from preference_study.data.conversations import Unusable, pair_of
-from preference_study.data.pairs import beside_texts, cluster_labels, extra_columns, system_column
+from preference_study.data.conversations import Unusable, is_missing, pair_of
+from preference_study.data.files import in_pieces
+from preference_study.data.pairs import Table, beside_texts, cluster_labels, extra_columns, system_column
 from preference_study.errors import BadInput
 from preference_study.formats._rows import Row, Source, by_preference, two_sides
 from preference_study.registry import entries
@@ -41,11 +42,11 @@ or, where a column says which of two responses was preferred,
 
 
 class Pairs(NamedTuple):
-    """Raw data as pairs.
+    """Raw data as pairs, all or a piece of them.
 
     Attributes:
         table: prompt (turns), chosen, rejected, problem (why a row cannot be used, or missing), cluster where a column was named
-            for it, and the columns that travel, a row for each of the data's, in order.
+            for it, and the columns that travel, a row for each of the data's, in order, its index their number from 0.
         shape: the name of the format they came in; "data.columns" where the user said which columns hold what.
         left_out: the columns that do not travel.
         first: of each row whether its chosen response stands first in the data; None where that cannot be told, or it is no pair.
@@ -58,12 +59,24 @@ class Pairs(NamedTuple):
 
 
 def to_pairs(
-    raw: pd.DataFrame, source: str, columns: Columns | None = None, ranks: tuple[int, int] = (1, -1), cluster: str | None = None
+    raw: Table, source: str, columns: Columns | None = None, ranks: tuple[int, int] = (1, -1), cluster: str | None = None
 ) -> Pairs:
+    """All of `pairs_in_pieces` together."""
+    pieces = list(pairs_in_pieces(raw, source, columns, ranks, cluster))
+    return pieces[0]._replace(
+        table=pd.concat([piece.table for piece in pieces]), first=[one for piece in pieces for one in piece.first]
+    )
+
+
+def pairs_in_pieces(
+    raw: Table, source: str, columns: Columns | None = None, ranks: tuple[int, int] = (1, -1), cluster: str | None = None
+) -> Iterator[Pairs]:
     """Bring any recognised shape to prompt (turns), chosen and rejected (texts), keeping extra columns that can travel.
 
+    What columns hold is decided on all of the data before the first piece.
+
     Args:
-        raw: a table as `read_table_file` gives it.
+        raw: a table with at least one row.
         source: what to call the table in an error.
         columns: which columns hold what, where the user says so; None recognises the shape.
         ranks: as `Source` has them.
@@ -74,33 +87,42 @@ def to_pairs(
     """
     shape, found = ("data.columns", _mapped(columns, raw, source)) if columns else _recognised(raw, source)
     system = columns.system if columns else system_column(raw)
-    data, rows, first = Source(source, raw, ranks), [], []
-    for row, own, beside in zip(found.rows(data), data.cells(system), beside_texts(raw), strict=True):
-        try:
-            if problem := row.problem or beside:
-                raise Unusable(problem)
-            rows.append((*pair_of(row.prompt, row.chosen, row.rejected, own), None))
-            first.append(row.first)
-        except Unusable as error:
-            rows.append((None, None, None, error.reason))
-            first.append(None)
-    names = ("prompt", "chosen", "rejected", "problem")
-    cells = zip(names, zip(*rows, strict=True), strict=True)
-    pairs = pd.DataFrame({name: pd.Series(own, dtype=object) for name, own in cells})
-    if cluster:
-        pairs["cluster"] = pd.Series(cluster_labels(raw, cluster, source), dtype=object)
     # An instruction travels whatever else it is: where it is of a kind that can be checked, the truth goes by it.
-    used = {*found.columns, system} - {"instruction"}
-    extra, left_out = extra_columns(raw[[name for name in raw.columns if name not in used]])
-    return Pairs(pairs.join(extra), shape, left_out, first)
+    extra, left_out = extra_columns(raw, {*found.columns, system} - {"instruction"})
+    kinds = dict.fromkeys(("prompt", "chosen", "rejected", "problem", *(["cluster"] if cluster else [])), "object") | extra
+    data = Source(source, raw, ranks)
+    beside = [data.cells(system), beside_texts(raw)]
+    travel = [*([cluster_labels(raw, cluster, source)] if cluster else []), *map(data.cells, extra)]
+    number = 0
+    for piece in in_pieces(zip(found.rows(data), *beside, *travel, strict=True)):
+        rows, first = [], []
+        for row, own, problem, *others in piece:
+            pair, side = _pair(row, own, problem)
+            rows.append((*pair, *(None if is_missing(cell) else cell for cell in others)))
+            first.append(side)
+        index = pd.RangeIndex(number, number + len(piece))
+        cells = zip(kinds.items(), zip(*rows, strict=True), strict=True)
+        table = pd.DataFrame({str(name): pd.Series(own, index, dtype=kind) for (name, kind), own in cells})
+        yield Pairs(table, shape, left_out, first)
+        number += len(piece)
 
 
-def recognised(raw: pd.DataFrame) -> str | None:
+def _pair(row: Row, system: Any, beside: str | None) -> tuple[tuple, bool | None]:
+    """A row's prompt, chosen, rejected and why it cannot be used; and whether the chosen response stands first."""
+    try:
+        if problem := row.problem or beside:
+            raise Unusable(problem)
+        return (*pair_of(row.prompt, row.chosen, row.rejected, system), None), row.first
+    except Unusable as error:
+        return (None, None, None, error.reason), None
+
+
+def recognised(raw: Table) -> str | None:
     """The name of the format that a table is in; None where it is in none."""
     return next((name for name, found in FORMATS.items() if set(raw.columns) >= set(found.columns)), None)
 
 
-def _recognised(raw: pd.DataFrame, source: str) -> tuple[str, Format]:
+def _recognised(raw: Table, source: str) -> tuple[str, Format]:
     present = set(raw.columns)
     if name := recognised(raw):
         return name, FORMATS[name]
@@ -112,7 +134,7 @@ def _recognised(raw: pd.DataFrame, source: str) -> tuple[str, Format]:
     raise BadInput(f"{source}: {told}. {MAPPING}")
 
 
-def _mapped(columns: Columns, raw: pd.DataFrame, source: str) -> Format:
+def _mapped(columns: Columns, raw: Table, source: str) -> Format:
     """The shape that `data.columns` describes."""
     named = [name for name in (columns.prompt, columns.system, columns.chosen, columns.rejected, columns.preference) if name]
     named += columns.responses or []

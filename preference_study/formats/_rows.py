@@ -3,12 +3,13 @@
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
-import pandas as pd
 import yaml
 
 from preference_study.data.conversations import is_missing
+from preference_study.data.pairs import Table
 from preference_study.errors import BadInput
 
 # More of them than this are no slips, but a coding that is not the one meant.
@@ -35,17 +36,17 @@ class Source(NamedTuple):
 
     Attributes:
         name: what to call them in an error.
-        table: as `read_table_file` gives it.
+        table: all of them.
         ranks: of a ranked list, the ranks of the responses that are chosen and rejected; -1 is the last.
     """
 
     name: str
-    table: pd.DataFrame
+    table: Table
     ranks: tuple[int, int] = (1, -1)
 
-    def cells(self, column: str | None) -> list[Any]:
-        """A column's cells; missing ones where None is asked for."""
-        return [None] * len(self.table) if column is None else list(self.table[column])
+    def cells(self, column: str | None) -> Iterable[Any]:
+        """A column's cells, to be gone through once; missing ones where None is asked for."""
+        return repeat(None, len(self.table)) if column is None else self.table[column]
 
 
 Rows = Callable[[Source], Iterable[Row]]
@@ -54,6 +55,13 @@ Rows = Callable[[Source], Iterable[Row]]
 def two_sides(prompt: str | None, chosen: str, rejected: str) -> Rows:
     """Rows of which two columns hold the chosen and the rejected side; `prompt` is None where both begin with it."""
     return lambda source: map(Row, *(source.cells(name) for name in (prompt, chosen, rejected)))
+
+
+def as_word(value: Any) -> str:
+    """A preference as a text: 1, 1.0, '1' and ' 1 ' are all '1'; a missing one is ''. True is 'True', and no number."""
+    text = "" if is_missing(value) else str(value).strip()
+    text = text[:-2] if text.endswith(".0") else text
+    return "0" if text == "-0" else text
 
 
 def by_preference(
@@ -65,6 +73,7 @@ def by_preference(
     tie: Sequence[Any] = (),
     *,
     wrong: Sequence[str] = (),
+    word: Callable[[Any], str] = as_word,
 ) -> Rows:
     """Rows of two responses and a column that says which was preferred.
 
@@ -72,27 +81,23 @@ def by_preference(
         coding: the values that mean the first and the second response, as texts of whole numbers or words.
         tie: those that mean neither.
         wrong: a value of which a single one already says that another coding is meant.
+        word: what a cell of the preference says, as a text that may stand in the coding.
     """
     one, two = map(as_word, coding)
     ties = {as_word(value) for value in tie}
 
     def rows(source: Source) -> Iterable[Row]:
-        found = [as_word(cell) for cell in source.cells(preference)]
-        stray = Counter(word for word in found if word and word not in {one, two, *ties})
-        if any(word in stray for word in wrong) or sum(stray.values()) > STRAY_SHARE * len(found):
-            _refuse(source.name, Counter(filter(None, found)), prompt, (first, second), preference, (one, two))
-        for said, a, b, word in zip(*(source.cells(name) for name in (prompt, first, second)), found, strict=True):
-            problem = "tie" if word in ties else "bad_preference" if word not in (one, two) else None
-            yield Row(said, *((a, b) if word == one else (b, a)), problem, None if problem else word == one)
+        found = Counter(map(word, source.cells(preference)))
+        stray = {said: count for said, count in found.items() if said and said not in {one, two, *ties}}
+        if any(said in stray for said in wrong) or sum(stray.values()) > STRAY_SHARE * found.total():
+            del found[""]
+            _refuse(source.name, found, prompt, (first, second), preference, (one, two))
+        for asked, a, b, cell in zip(*(source.cells(name) for name in (prompt, first, second, preference)), strict=True):
+            said = word(cell)
+            problem = "tie" if said in ties else "bad_preference" if said not in (one, two) else None
+            yield Row(asked, *((a, b) if said == one else (b, a)), problem, None if problem else said == one)
 
     return rows
-
-
-def as_word(value: Any) -> str:
-    """A preference as a text: 1, 1.0, '1' and ' 1 ' are all '1'; a missing one is ''. True is 'True', and no number."""
-    text = "" if is_missing(value) else str(value).strip()
-    text = text[:-2] if text.endswith(".0") else text
-    return "0" if text == "-0" else text
 
 
 def _refuse(source: str, found: Counter, prompt: str | None, responses: tuple, preference: str, meant: tuple) -> None:

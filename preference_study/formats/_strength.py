@@ -1,5 +1,6 @@
 """Rows in which a column says by how much which of two responses was preferred."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from preference_study.errors import BadInput
@@ -11,16 +12,17 @@ STRONGEST = 3
 def by_strength(prompt: str, first: str, second: str, strength: str) -> Rows:
     """Rows of two responses and a strength, from -3 (the first one) over 0 (a tie) to 3 (the second one)."""
     sides = {str(value): "first" if value < 0 else "second" if value else "tie" for value in range(-STRONGEST, STRONGEST + 1)}
-    rows = by_preference(prompt, first, second, strength, ("first", "second"), ("tie",))
+    coding = ("first", "second"), ("tie",)
+    rows = by_preference(prompt, first, second, strength, *coding, word=lambda cell: sides.get(as_word(cell), ""))
 
     def of(source: Source) -> Iterable[Row]:
-        words = [as_word(cell) for cell in source.table[strength]]
-        stray = sorted({word for word in words if word and word not in sides})
-        if sum(word in stray for word in words) > STRAY_SHARE * len(words):
+        found = Counter(map(as_word, source.cells(strength)))
+        stray = sorted(word for word in found if word and word not in sides)
+        if sum(found[word] for word in stray) > STRAY_SHARE * found.total():
             raise BadInput(
                 f"{source.name}: column {strength!r} holds {', '.join(stray[:6])}, where whole numbers from -3 (the first "
                 "response is much better) to 3 (the second is) belong; write them so, or use data.columns"
             )
-        return rows(source._replace(table=source.table.assign(**{strength: [sides.get(word, "") for word in words]})))
+        return rows(source)
 
     return of

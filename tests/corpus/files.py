@@ -269,6 +269,7 @@ SHAPES = [
 ]
 
 MAPPED = {"prompt": "ask", "responses": ["x", "y"], "preference": "won"}
+MAPPED_VALIDATION = lines(*({"ask": f"v{n}", "x": A, "y": B, "won": "AB"[n % 2]} for n in range(4)))
 MAPPINGS = [
     accepted(
         "mapping_two_sides", {"ask": Q, "good": A, "bad": B, "who": "s"},
@@ -299,11 +300,11 @@ MAPPINGS = [
     ),
     refused(
         "mapping_names_no_column.jsonl", lines({"ask": Q, "x": A, "y": B}), "'won'", "ask, x, y",
-        data={"columns": MAPPED | {"coding": ["A", "B"]}},
+        data={"columns": MAPPED | {"coding": ["A", "B"]}}, validation=MAPPED_VALIDATION,
     ),
     refused(
         "mapping_of_another_coding.jsonl", lines(*({"ask": f"q{n}", "x": A, "y": B, "won": n % 2} for n in range(4))),
-        "'won'", "coding", data={"columns": MAPPED | {"coding": ["A", "B"]}},
+        "'won'", "coding", data={"columns": MAPPED | {"coding": ["A", "B"]}}, validation=MAPPED_VALIDATION,
     ),
     refused(
         "mapping_of_both_kinds.jsonl", lines(EXPLICIT), "data.columns", "either chosen and rejected",

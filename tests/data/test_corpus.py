@@ -8,6 +8,7 @@ import yaml
 
 import stages.prepare_data
 from preference_study.artifacts import read_json, read_table
+from preference_study.data import files
 from preference_study.data.pairs import REASONS
 from preference_study.errors import BadInput
 from tests.corpus.files import CASES, CODINGS, VALIDATION, Case, lines
@@ -31,8 +32,11 @@ def test_there_are_enough_of_them():
     assert len(CASES) >= 120 and len({case.name for case in CASES}) == len(CASES)
 
 
+@pytest.mark.parametrize("piece", [files.PIECE, 1])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_file_goes_in_whole_or_is_refused(folder, case: Case):
+def test_a_file_goes_in_whole_or_is_refused(folder, monkeypatch, case: Case, piece: int):
+    """However many rows are read at a time."""
+    monkeypatch.setattr(files, "PIECE", piece)
     (folder / case.name).write_bytes(case.content)
     (folder / "val.jsonl").write_bytes(case.validation or VALIDATION)
     change(folder, data={"train": case.name, "val": "val.jsonl", "max_train": None, "max_val": None} | case.data)

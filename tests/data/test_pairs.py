@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import json
 
@@ -7,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preference_study.analysis.statistics import mean, median, share
+from preference_study.data import files
 from preference_study.data.conversations import prompt_key
-from preference_study.data.files import read_table_file
+from preference_study.data.files import RawFile, read_table_file
 from preference_study.data.pairs import REASONS, extra_columns, pair_id, sample_pairs, usable_pairs
 from preference_study.errors import BadInput
-from preference_study.formats import Pairs, to_pairs
-from stages.prepare_data import prepare, split_summary
+from preference_study.formats import to_pairs
 from tests.conftest import asked
 
 STUDY = {"question": ["q1", "q2"], "response_1": ["a", "c"], "response_2": ["b", "d"], "overall_response": [1, 2]}
@@ -100,6 +100,34 @@ def test_a_truncated_parquet_file_is_found(tmp_path):
         read_table_file(cut)
 
 
+@pytest.mark.parametrize("name", ["x.parquet", "x.jsonl", "x.json", "x.parquet.gz"])
+def test_a_raw_file_is_read_by_column_as_often_as_wanted(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(files, "PIECE", 2)
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    rows = [{"a": {"b": n}, "a.b": f"t{n}", "c": None if n == 1 else [n, n + 1]} for n in range(5)]
+    path = tmp_path / name
+    match name:
+        case "x.parquet":
+            pd.DataFrame(rows).to_parquet(path)
+        case "x.parquet.gz":
+            pd.DataFrame(rows).to_parquet(tmp_path / "plain")
+            path.write_bytes(gzip.compress((tmp_path / "plain").read_bytes()))
+        case "x.jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case "x.json":
+            path.write_text(json.dumps(rows))
+    file = RawFile(path)
+    assert len(file) == 5 and file.columns == ["a", "a.b", "c"] and "a.b" in file and "b" not in file
+    for column in ("c", "a", "a.b", "a"):
+        assert list(file[column]) == [row[column] for row in rows]
+    # Some at a time, as formats do.
+    assert list(zip(file["a"], file["a.b"], strict=True)) == [(row["a"], row["a.b"]) for row in rows]
+    assert len(list((tmp_path / "temporary").iterdir())) == (name != "x.parquet")
+    del file
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 @pytest.mark.parametrize(
     ("columns", "wanted"),
     [
@@ -128,30 +156,6 @@ def test_all_formats_give_the_same_pairs(tmp_path, suffix):
     assert texts(read_table_file(path)) == texts(raw)
 
 
-def prepared(path, limit: int | None, seed: int) -> tuple[pd.DataFrame, dict]:
-    return prepare(str(path), to_pairs(read_table_file(path), str(path)), limit, seed, set())
-
-
-def test_a_limit_samples_by_seed_and_keeps_the_order(tmp_path):
-    path = tmp_path / "raw.csv"
-    n = 50
-    pd.DataFrame({"prompt": [f"q{i:02}" for i in range(n)], "chosen": "good one", "rejected": "bad"}).to_csv(path, index=False)
-    pairs, summary = prepared(path, 20, 3)
-    again, _ = prepared(path, 20, 3)
-    other, _ = prepared(path, 20, 4)
-    assert len(pairs) == 20 and pairs["prompt"].map(prompt_key).is_monotonic_increasing
-    assert pairs.equals(again) and not pairs.equals(other)
-    assert (summary["rows_in"], summary["not_sampled"], summary["rows_out"]) == (50, 30, 20)
-    assert summary["longer_wins"]["value"] == 1.0 and summary["chosen_words"]["value"] == 2.0
-
-
-def test_nothing_left_is_an_error(tmp_path):
-    path = tmp_path / "raw.csv"
-    pd.DataFrame({"prompt": ["q"], "chosen": ["same"], "rejected": ["same"]}).to_csv(path, index=False)
-    with pytest.raises(BadInput, match="no row can be used"):
-        prepared(path, None, 0)
-
-
 def test_an_id_depends_on_every_text_and_its_place():
     texts = ("prompt", "chosen", "rejected")
     ids = [pair_id(*texts), *(pair_id(*(f"{t}!" if i == n else t for i, t in enumerate(texts))) for n in range(3))]
@@ -167,6 +171,12 @@ def test_columns_travel_where_they_can():
     )  # fmt: skip
     found = to_pairs(raw, "raw")
     assert found.left_out == ["tags", "big", "mixed", "nothing", "reward", "broken"] and found.shape == "study"
+    assert dict(found.table.dtypes.astype(str).iloc[4:]) == {
+        "topic": "object",
+        "n": "Int64",
+        "share": "float64",
+        "yes": "boolean",
+    }
     assert list(found.table.columns[4:]) == ["topic", "n", "share", "yes"]
     assert [None if pd.isna(cell) else cell for cell in found.table["n"]] == [1, None]
 
@@ -185,23 +195,6 @@ def test_a_duplicate_is_alike_in_all_three_texts(changed):
     raw = pd.DataFrame([row, row | {changed: "other"}, row | {changed: row[changed] + " "}])
     kept, dropped = usable_pairs(to_pairs(raw, "raw").table, set())
     assert len(kept) == 2 and dropped["duplicate"] == [3]
-
-
-def test_what_became_of_a_split_is_counted_in_its_own_place():
-    raw = pd.DataFrame({"prompt": [asked(letter) for letter in "pppqqqqrr"]})
-    read = Pairs(raw, "study", ["tags"], [True, None, False, True, True, None, True, True, True])
-    pairs = pd.DataFrame({"cluster": list("aaab"), "chosen_words": [3, 5, 9, 4], "rejected_words": [2, 5, 4, 8]})
-    found = split_summary(pairs, {"duplicate": [1, 2], "empty_text": []}, read, usable=7)
-    assert found == {
-        "shape": "study", "columns_left_out": ["tags"], "rows_in": 9,
-        "dropped": {"duplicate": 2, "empty_text": 0}, "not_sampled": 3, "rows_out": 4, "clusters": 2,
-        "chosen_words": mean([3, 5, 9, 4], list("aaab")), "rejected_words": mean([2, 5, 4, 8], list("aaab")),
-        "chosen_words_median": median([3, 5, 9, 4], list("aaab")), "rejected_words_median": median([2, 5, 4, 8], list("aaab")),
-        "longer_wins": share([1, 0.5, 1, 0], list("aaab")), "first_wins": share([1, 0, 1, 1, 1, 1, 1], list("ppqqqrr")),
-    }  # fmt: skip
-    assert split_summary(pairs, {}, read._replace(first=[None] * 9), usable=7)["first_wins"] is None
-    read = read._replace(table=raw.assign(cluster=list("uuvvuvvuu")))
-    assert split_summary(pairs, {}, read, usable=7)["first_wins"] == share([1, 0, 1, 1, 1, 1, 1], list("uvvuvuu"))
 
 
 def test_a_cluster_is_the_prompt_or_what_a_column_says():
@@ -268,7 +261,22 @@ def test_a_sample_of_two_kinds_of_pairs_by_hand(limit, longer, shorter):
 
 def test_a_column_of_ones_own_keeps_its_kind_where_it_has_gaps():
     cells = {"count": [1, None, 2**60 + 1], "seen": [True, None, False], "share": [0.5, None, 1], "list": [[1], None, [2]]}
-    kept, left_out = extra_columns(pd.DataFrame(cells, dtype=object))
-    assert dict(kept.dtypes.astype(str)) == {"count": "Int64", "seen": "boolean", "share": "float64"} and left_out == ["list"]
-    assert kept["count"].dropna().tolist() == [1, 2**60 + 1]
-    assert len(extra_columns(pd.DataFrame({"list": [[1], [2]]}))[0]) == 2
+    raw = pd.DataFrame(cells, dtype=object).assign(prompt="q", chosen="a", rejected="b")
+    kinds = {"count": "Int64", "seen": "boolean", "share": "float64"}
+    assert extra_columns(raw, {"prompt", "chosen", "rejected"}) == (kinds, ["list"])
+    kept = to_pairs(raw, "raw").table
+    assert dict(kept.dtypes.astype(str).iloc[4:]) == kinds and kept["count"].dropna().tolist() == [1, 2**60 + 1]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([-(2**63), 2**63 - 1], "Int64"), ([2**63], None), ([-(2**63) - 1], None), ([0.5, 2**63], None), ([0.5, -(2**63)], None),
+        ([0.5, 2**63 - 1025], "float64"), ([float("inf")], None), ([float("nan"), 1.5], "float64"), ([True, 1], None),
+        ([1, True], None), ([True, None], "boolean"), (["a", 1], None), ([1, "a"], None), ([None], None), ([], None),
+        (["a", None], "object"), (["a", "\ud83d"], None), ([b"a"], None), ([[1]], None), ([1.5, True], None),
+    ],
+)  # fmt: skip
+def test_which_columns_travel_and_as_what(cells, kind):
+    found = extra_columns(pd.DataFrame({"x": pd.Series(cells, dtype=object)}))
+    assert found == (({"x": kind}, []) if kind else ({}, ["x"]))

@@ -12,11 +12,13 @@ from data.sandbox.make_sandbox import (
     texts_of,
     whole,
 )
+from preference_study.artifacts import TableAside
+from preference_study.data.pairs import sample_pairs
 from preference_study.params import load_params
 from preference_study.texts.gold import flaw
 from preference_study.texts.instructions import INSTRUCTIONS, obeys
 from preference_study.texts.words import words
-from stages.prepare_data import prepare, read_pairs
+from stages.prepare_data import split_summary, usable
 from tests.conftest import ROOT
 
 PARAMS = yaml.safe_load((ROOT / HERE / "params.yaml").read_text())
@@ -65,10 +67,11 @@ def test_any_first_rows_are_as_balanced_as_all(split):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_sample_of_the_validation_pairs_is_as_balanced(seed):
-    path = str(ROOT / HERE / "val.parquet")
-    pairs, summary = prepare(path, read_pairs(path, load_params(ROOT / "params.yaml").data), 300, seed, set())
-    assert len(pairs) == 300 and summary["longer_wins"]["value"] == pytest.approx(PARAMS["longer_wins"]["val"], abs=0.004)
+def test_a_sample_of_the_validation_pairs_is_as_balanced(tmp_path, seed):
+    split = usable(str(ROOT / HERE / "val.parquet"), load_params(ROOT / "params.yaml").data, TableAside(tmp_path))
+    pairs = sample_pairs(split.usable, 300, seed)
+    wins = split_summary(split, pairs)["longer_wins"]["value"]
+    assert len(pairs) == 300 and wins == pytest.approx(PARAMS["longer_wins"]["val"], abs=0.004)
 
 
 def test_no_prompt_is_shared_between_the_splits():
