@@ -38,7 +38,7 @@ from preference_study.stage_costs import changed, stages
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path("experiments/results/plan.json")
-LOADING = 5.0  # seconds that a stage takes to load its model, of the start that the plan assumes
+LOADING = 1.5  # seconds that a stage whose libraries are there takes to load its model, of the start that the plan assumes
 STAGES = {
     "frozen_layers": ["frozen_layers"],
     "train_reward@standard": ["train_reward", "standard"],
