@@ -5,7 +5,7 @@ python -m benchmarks.partings dpo        needs models/export/policy/dpo; minutes
 
 import sys
 
-from preference_study.artifacts import read_json
+from preference_study.artifacts import read_dicts
 from preference_study.export.partings import parting_gaps
 from preference_study.export.plain import PlainPolicy
 from preference_study.params import load_params
@@ -15,7 +15,7 @@ PROMPTS, SIZES = 64, (1, 3, 16)
 
 def main(method: str) -> None:
     params = load_params()
-    turns = [row["prompt"] for row in read_json("data/responses/generated/base.json")[:PROMPTS]]
+    turns = [row["prompt"] for row in read_dicts("data/responses/generated/base.parquet")[:PROMPTS]]
     policy = PlainPolicy(f"models/export/policy/{method}")
     prompts, limit = policy.prompt_ids(turns), params.generate.max_new_tokens
     together = policy.answers(turns, limit, len(turns))

@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 import yaml
+from pyarrow import parquet
 from vllm import LLM, SamplingParams
 
 
 def main(method: str, target: str) -> None:
     params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    rows = json.loads(Path("data/responses/generated/base.json").read_text(encoding="utf-8"))[: params["export"]["prompts"]]
+    rows = parquet.read_table("data/responses/generated/base.parquet").to_pylist()[: params["export"]["prompts"]]
     model = LLM(model=f"models/export/policy/{method}", max_model_len=2048, enforce_eager=True, trust_remote_code=False)
     settings = SamplingParams(temperature=0, max_tokens=params["generate"]["max_new_tokens"])
     answers = model.chat([row["prompt"] for row in rows], settings)

@@ -180,6 +180,11 @@ def read_rows(path: str | Path, columns: list[str] | None = None) -> pd.DataFram
     return pd.DataFrame(open_table(path).read(columns).to_pydict())
 
 
+def read_dicts(path: str | Path) -> list[dict]:
+    """The same as a list, as `write_rows` was given it."""
+    return open_table(path).read().to_pylist()
+
+
 def rows_as_json(path: str | Path, table: str | Path) -> None:
     """Write a table of parquet as JSON as well, an object a row, as `write_json` would; where they are more than `MOST_JSON`, say
     in place of them where they are."""

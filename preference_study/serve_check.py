@@ -23,7 +23,7 @@ import torch
 
 from preference_study.analysis.parity import largest_gap, partings, same_before
 from preference_study.analysis.statistics import share
-from preference_study.artifacts import made_by, read_json, write_json
+from preference_study.artifacts import made_by, read_dicts, read_json, write_json
 from preference_study.errors import BadInput, BadModel
 from preference_study.export.partings import parting_gaps
 from preference_study.export.plain import PlainPolicy
@@ -32,7 +32,7 @@ from preference_study.numbers import with_interval
 from preference_study.params import load_params
 
 PACKAGE = "xllamacpp"
-ANSWERED = "data/responses/generated/base.json"
+ANSWERED = "data/responses/generated/base.parquet"
 POSITIONS = 8  # of the server, beyond what the longest prompt and its answer take
 
 Tokens = list[list[int]]
@@ -137,7 +137,7 @@ def check(method: str, count: int | None = None, file: str | None = None, name: 
     if not folder.is_dir() or (file is None and not gguf.is_file()):
         why = "it has no GGUF file, and its metrics say why" if folder.is_dir() else made_by(str(folder))
         raise BadInput(f"{gguf} is not there: {why}; export.policies in params.yaml names the policies that are exported")
-    asked = read_json(ANSWERED)[: count or params.export.prompts]
+    asked = read_dicts(ANSWERED)[: count or params.export.prompts]
     turns, limit = [row["prompt"] for row in asked], params.generate.max_new_tokens
     plain = PlainPolicy(folder)
     prompts, ends = plain.prompt_ids(turns), plain.end_ids()

@@ -8,7 +8,7 @@ The file is kept from run to run, and what stands in it is not asked again.
 import os
 from pathlib import Path
 
-from preference_study.artifacts import read_json, read_table
+from preference_study.artifacts import read_dicts, read_json, read_table
 from preference_study.boundary import run
 from preference_study.judges import cases, some_cases
 from preference_study.judges.endpoint import ask_all, asker, read_key
@@ -23,7 +23,7 @@ def main(name: str) -> None:
     path.touch()
     if settings["kind"] != "endpoint":
         return
-    answered = {policy: read_json(f"data/responses/generated/{policy}.json") for policy in ("base", *params.policy.methods)}
+    answered = {policy: read_dicts(f"data/responses/generated/{policy}.parquet") for policy in ("base", *params.policy.methods)}
     table = cases(answered, read_table("data/prepared/val.parquet"))
     table = some_cases(table, settings["max_prompts"], settings["max_pairs"], settings["seed"])
     key = read_key(settings["key"], dict(os.environ))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from preference_study.artifacts import read_json, read_table, write_json
+from preference_study.artifacts import read_dicts, read_json, read_table, write_json
 from preference_study.boundary import run
 from preference_study.errors import BadInput
 from preference_study.judges import cases, judgement, some_cases
@@ -36,7 +36,7 @@ def main(name: str) -> None:
     state = check_processes(params.launch.processes)
     settings = read_json(f"data/judges/{name}.json")
     kind, batching = settings["kind"], params.scoring.model_dump() | {"description": name}
-    responses = {policy: read_json(f"data/responses/generated/{policy}.json") for policy in ("base", *params.policy.methods)}
+    responses = {policy: read_dicts(f"data/responses/generated/{policy}.parquet") for policy in ("base", *params.policy.methods)}
     table = cases(responses, read_table("data/prepared/val.parquet"))
     if "question" in settings:
         table = some_cases(table, settings["max_prompts"], settings["max_pairs"], settings["seed"])

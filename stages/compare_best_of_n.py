@@ -11,7 +11,7 @@ import pandas as pd
 
 from preference_study.analysis.best_of_n import compare_best_of_n
 from preference_study.analysis.scorers import is_ensemble, scorer_name, scorers
-from preference_study.artifacts import read_json, write_csv, write_json, write_png
+from preference_study.artifacts import read_dicts, read_json, write_csv, write_json, write_png
 from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
@@ -23,7 +23,7 @@ PLOTS = Path("plots/best_of_n")
 
 def main() -> None:
     params = load_params()
-    samples = pd.DataFrame(read_json("data/responses/samples.json"))
+    samples = pd.DataFrame(read_dicts("data/responses/samples.parquet"))
     scored, metrics, judge = {}, {}, params.reward.judge
     for variant in params.best_of_n.variants:
         rows = pd.DataFrame(read_json(f"data/scores/best_of_n/{variant}.json"))

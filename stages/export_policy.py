@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from preference_study.analysis.parity import beyond, policy_parity
-from preference_study.artifacts import read_json, whole_folder, write_json
+from preference_study.artifacts import read_dicts, read_json, whole_folder, write_json
 from preference_study.boundary import run
 from preference_study.errors import BadModel
 from preference_study.export.card import policy_card
@@ -34,7 +34,7 @@ def parity(params: Params, name: str, folder: Path) -> dict:
         BadModel: they differ beyond the bounds.
     """
     settings = params.generate
-    asked = pd.DataFrame(read_json("data/responses/generated/base.json")[: params.export.prompts])
+    asked = pd.DataFrame(read_dicts("data/responses/generated/base.parquet")[: params.export.prompts])
     prompts = list(asked["prompt"])
     own = for_generating(load_causal("models/base", f"models/policy/{name}"))
     found = respond(

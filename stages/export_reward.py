@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from preference_study.analysis.parity import beyond, reward_parity
-from preference_study.artifacts import read_json, whole_folder, write_json
+from preference_study.artifacts import read_dicts, read_json, whole_folder, write_json
 from preference_study.boundary import run
 from preference_study.errors import BadInput, BadModel
 from preference_study.export import not_exported
@@ -25,7 +25,7 @@ from preference_study.params import Params, load_params
 from preference_study.report.origin import origin
 from preference_study.variants import VARIANTS
 
-ANSWERED = "data/responses/generated/base.json"
+ANSWERED = "data/responses/generated/base.parquet"
 
 
 def parity(params: Params, name: str, folder: Path) -> dict:
@@ -35,7 +35,7 @@ def parity(params: Params, name: str, folder: Path) -> dict:
         BadInput: no response fits whole.
         BadModel: they differ beyond the bounds.
     """
-    answered = pd.DataFrame(read_json(ANSWERED))
+    answered = pd.DataFrame(read_dicts(ANSWERED))
     pairs = answered.assign(chosen=answered["response"], rejected=answered["response"])
     tokens = encode_pairs(load_tokenizer("models/base"), pairs, params.reward.max_length)
     whole = [place for place, pair in enumerate(tokens) if not pair.truncated][: params.export.prompts]

@@ -1,4 +1,4 @@
-"""A model's responses to the generation prompts -> data/responses/generated/<policy>.json.
+"""A model's responses to the generation prompts -> data/responses/generated/<policy>.parquet.
 
 python -m stages.generate base
 python -m stages.generate dpo
@@ -6,7 +6,7 @@ python -m stages.generate dpo
 
 import os
 
-from preference_study.artifacts import write_json
+from preference_study.artifacts import write_rows
 from preference_study.boundary import run
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
@@ -37,7 +37,7 @@ def main(policy: str) -> None:
             row | {"policy": policy, "response": r.text} | {name: getattr(r, name) for name in FACTS}
             for row, [r] in zip(prompts.to_dict("records"), found, strict=True)
         ]
-        write_json(f"data/responses/generated/{policy}.json", rows)
+        write_rows(f"data/responses/generated/{policy}.parquet", rows)
 
 
 if __name__ == "__main__":

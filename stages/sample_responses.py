@@ -1,11 +1,11 @@
-"""Sampled responses of base to each prompt -> data/responses/samples.json; none where no reward model is to pick among them.
+"""Sampled responses of base to each prompt -> data/responses/samples.parquet; none where no reward model is to pick among them.
 
 python -m preference_study.launch sample_responses
 """
 
 import os
 
-from preference_study.artifacts import write_json
+from preference_study.artifacts import write_rows
 from preference_study.boundary import run
 from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
@@ -37,7 +37,7 @@ def main() -> None:
     params = load_params()
     rows = sample(params) if params.best_of_n.variants else []
     if os.environ.get("RANK", "0") == "0":  # of several processes, as torchrun numbers them
-        write_json("data/responses/samples.json", rows)
+        write_rows("data/responses/samples.parquet", rows)
 
 
 if __name__ == "__main__":

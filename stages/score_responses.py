@@ -6,7 +6,7 @@ python -m stages.score_responses
 
 import pandas as pd
 
-from preference_study.artifacts import read_json, rows_as_json, write_rows
+from preference_study.artifacts import read_dicts, rows_as_json, write_rows
 from preference_study.boundary import run
 from preference_study.models.language_models import load_tokenizer, rewards
 from preference_study.models.reward_models import encode_responses, load_judge
@@ -18,7 +18,7 @@ def main() -> None:
     params = load_params()
     state = check_processes(params.launch.processes)
     policies = ["base", *params.policy.methods]
-    rows = [row for policy in policies for row in read_json(f"data/responses/generated/{policy}.json")]
+    rows = [row for policy in policies for row in read_dicts(f"data/responses/generated/{policy}.parquet")]
     model = load_judge("models/base", f"models/reward/{params.reward.judge}", params.reward.aggregate.model_dump())
     sequences = encode_responses(load_tokenizer("models/base"), pd.DataFrame(rows), params.reward.max_length)
     scores = rewards(model, sequences, **params.scoring.model_dump(), description="responses")

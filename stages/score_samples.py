@@ -5,7 +5,7 @@ python -m preference_study.launch score_samples standard
 
 import pandas as pd
 
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import read_dicts, write_json
 from preference_study.boundary import run
 from preference_study.models.language_models import load_tokenizer, rewards
 from preference_study.models.reward_models import encode_responses, load_judge
@@ -16,7 +16,7 @@ from preference_study.processes import check_processes
 def main(variant: str) -> None:
     params = load_params()
     state = check_processes(params.launch.processes)
-    samples = read_json("data/responses/samples.json")
+    samples = read_dicts("data/responses/samples.parquet")
     model = load_judge("models/base", f"models/reward/{variant}")
     sequences = encode_responses(load_tokenizer("models/base"), pd.DataFrame(samples), params.reward.max_length)
     scores = rewards(model, sequences, **params.scoring.model_dump(), description=f"samples, {variant}")

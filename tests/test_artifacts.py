@@ -7,7 +7,16 @@ import pyarrow.parquet as parquet
 import pytest
 
 from preference_study import artifacts
-from preference_study.artifacts import read_json, read_pieces, read_rows, rows_as_json, table_in_pieces, write_json, write_rows
+from preference_study.artifacts import (
+    read_dicts,
+    read_json,
+    read_pieces,
+    read_rows,
+    rows_as_json,
+    table_in_pieces,
+    write_json,
+    write_rows,
+)
 from preference_study.errors import BadInput
 
 ROWS = [{"id": str(n), "prompt": [{"role": "user", "content": f"q{n}"}], "reward": n / 4 if n % 3 else None} for n in range(7)]
@@ -23,6 +32,12 @@ def test_rows_come_back_as_they_were_in_pieces_and_whole(tmp_path, monkeypatch):
     assert [row["prompt"] for row in back] == [row["prompt"] for row in ROWS]
     assert [row["id"] for row in back] == list(read_rows(tmp_path / "rows.parquet")["id"]) == [row["id"] for row in ROWS]
     assert read_rows(tmp_path / "rows.parquet", ["reward"])["reward"].tolist()[1:3] == [0.25, 0.5]
+
+
+def test_rows_come_back_as_a_list_as_they_were_given(tmp_path):
+    for rows in (ROWS, []):
+        write_rows(tmp_path / "rows.parquet", rows)
+        assert read_dicts(tmp_path / "rows.parquet") == rows
 
 
 def test_json_beside_a_table_holds_its_rows_up_to_a_limit(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from accelerate.utils import DistributedType
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from benchmarks.processes import Case, complete, copy_for, here, largest, start, train
-from preference_study.artifacts import read_json
+from preference_study.artifacts import read_dicts, read_json
 from preference_study.beforehand import check_launch
 from preference_study.boundary import LOST, of_the_machine
 from preference_study.errors import BadInput
@@ -222,7 +222,7 @@ def test_two_processes_do_what_one_does(folder):
         return (
             list(pd.read_csv(f"plots/train_reward/{variant}/plots/metrics/loss.tsv", sep="\t")["loss"]),
             pd.DataFrame(read_json(folder / "data/scores/Rm_model_mark_on_val_1k.json")),
-            pd.DataFrame(read_json(folder / "data/responses/generated/base.json")),
+            pd.DataFrame(read_dicts(folder / "data/responses/generated/base.parquet")),
         )
 
     for module, *names in commands:

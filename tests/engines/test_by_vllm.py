@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from preference_study.artifacts import read_json, write_table
+from preference_study.artifacts import read_dicts, write_table
 from preference_study.engines import by_vllm, check_vllm
 from preference_study.errors import BadInput, StudyError
 from preference_study.models import language_models
@@ -178,10 +178,10 @@ def test_both_engines_write_the_same_greedy_responses(study, folder):
     # Few positions, so that some prompts must be shortened.
     Path("models/base/config.json").write_text(json.dumps(before | {"max_position_embeddings": 60}))
     generate.main("dpo")
-    wanted = read_json("data/responses/generated/dpo.json")
+    wanted = read_dicts("data/responses/generated/dpo.parquet")
     change(folder, generate={"engine": "vllm"})
     generate.main("dpo")
-    assert read_json("data/responses/generated/dpo.json") == wanted
+    assert read_dicts("data/responses/generated/dpo.parquet") == wanted
     assert {row["prompt_truncated"] for row in wanted} == {True, False} and len({row["response"] for row in wanted}) > 6
     [program] = kept(study)
     assert program["given"]["dtype"] == "float32" and program["given"]["max_num_seqs"] == 100
@@ -193,7 +193,7 @@ def test_both_engines_write_the_same_greedy_responses(study, folder):
 def test_samples_are_drawn_each_from_its_own_seed(study, folder, tokenizer):
     change(folder, generate={"engine": "vllm"})
     sample_responses.main()
-    rows = read_json("data/responses/samples.json")
+    rows = read_dicts("data/responses/samples.parquet")
     [program] = kept(study)
     prompts = [rows[place]["prompt"] for place in range(0, 24, 4)]
     assert [row["sample"] for row in rows] == [0, 1, 2, 3] * 6
@@ -206,7 +206,7 @@ def test_samples_are_drawn_each_from_its_own_seed(study, folder, tokenizer):
     assert all(row["tokens"] < 24 if row["finished"] else row["tokens"] == 24 for row in rows)
     change(folder, generate={"vllm": OWN | {"python": str(study / "python"), "data_parallel": 2}})
     sample_responses.main()
-    assert read_json("data/responses/samples.json") == rows and len(kept(study)) == 3
+    assert read_dicts("data/responses/samples.parquet") == rows and len(kept(study)) == 3
     assert os.environ.get("CUDA_VISIBLE_DEVICES") is None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import read_json, write_json, write_rows
 from preference_study.errors import BadInput, BadParams
 from preference_study.judges.endpoint import Ask, ask_all, asker, for_first, read_asked, read_key, request, request_key
 from preference_study.judges.settings import resolved
@@ -305,7 +305,7 @@ def study(tmp_path, monkeypatch):
     prompts = {"p1": asked("Rain?"), "p2": asked("Maps?")}
     for policy in ("base", *load_params().policy.methods):
         rows = [{"id": id, "prompt": prompt, "response": f"{policy} {id}"} for id, prompt in prompts.items()]
-        write_json(f"data/responses/generated/{policy}.json", rows)
+        write_rows(f"data/responses/generated/{policy}.parquet", rows)
     pairs = [{"id": f"v{n}", "prompt": asked(f"Hens {n}?"), "chosen": f"good {n}", "rejected": f"bad {n}"} for n in (1, 2)]
     Path("data/prepared").mkdir()
     pd.DataFrame(pairs).to_parquet("data/prepared/val.parquet")

@@ -15,7 +15,7 @@ import stages.export_policy
 import stages.export_reward
 from preference_study import serve_check, talk
 from preference_study.analysis import parity
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import read_dicts, read_json, write_json, write_rows
 from preference_study.errors import BadModel
 from preference_study.models.checks import with_system_prompt
 from preference_study.models.generation import respond
@@ -80,7 +80,7 @@ def exported(tmp_path_factory):
                           max_new_tokens=8, batch_size=8)  # fmt: skip
         # One prompt is too long for the reward model to see whole.
         prompts = [asked(prompt if number else prompt + " na" * 60) for number, prompt in enumerate(PROMPTS)]
-        write_json("data/responses/generated/base.json", [
+        write_rows("data/responses/generated/base.parquet", [
             {"id": str(number), "cluster": str(number), "prompt": prompt, "response": answer.text}
             for number, (prompt, [answer]) in enumerate(zip(prompts, answers, strict=True))
         ])  # fmt: skip
@@ -104,7 +104,7 @@ def exported(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(exported) -> dict[str, list]:
     """What a fresh process, with transformers alone, gets from both folders: the policy's answers, the rewards of responses."""
-    rows = read_json(exported / "data/responses/generated/base.json")[1:]
+    rows = read_dicts(exported / "data/responses/generated/base.parquet")[1:]
     scored = [[*row["prompt"], {"role": "assistant", "content": row["response"]}] for row in rows]
     jobs = [
         ("policy", str(exported / "models/export/policy/dpo"), [asked(prompt) for prompt in PROMPTS]),
@@ -134,7 +134,7 @@ def test_the_policy_answers_in_a_fresh_process_as_the_studys_own(study, alone):
 
 
 def test_the_reward_model_scores_in_a_fresh_process_as_the_studys_own(study, alone):
-    rows = read_json("data/responses/generated/base.json")[1:]
+    rows = read_dicts("data/responses/generated/base.parquet")[1:]
     table = pd.DataFrame(rows)
     table = table.assign(chosen=table["response"], rejected=table["response"])
     sequences = [p.prompt_ids + p.chosen_ids for p in encode_pairs(load_tokenizer("models/base"), table, 96)]
@@ -352,7 +352,7 @@ def test_serving_a_policy_without_a_gguf_file(study, monkeypatch):
 
 def test_another_servers_answers_are_compared(study, tmp_path, capsys):
     tokenizer = load_tokenizer("models/base")
-    asked_of = [row["prompt"] for row in read_json("data/responses/generated/base.json")[:5]]
+    asked_of = [row["prompt"] for row in read_dicts("data/responses/generated/base.parquet")[:5]]
     own = respond(load_causal("models/base", "models/policy/dpo"), tokenizer, asked_of, max_new_tokens=8, batch_size=1)
     rows = [{"prompt_ids": answer.prompt_ids, "ids": answer.ids} for [answer] in own]
     rows[2]["ids"] = [*rows[2]["ids"][:3], 77, 78]

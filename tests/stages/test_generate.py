@@ -5,7 +5,7 @@ import pytest
 
 import stages.generate
 import stages.sample_responses
-from preference_study.artifacts import read_json
+from preference_study.artifacts import read_dicts
 from preference_study.engines import choice
 from preference_study.launch import of_stage
 from preference_study.models.generation import Response
@@ -41,7 +41,7 @@ def test_of_base_and_of_a_policy(given, policy, adapter):
         "policy": adapter, "engine": "transformers", "processes": 2, "max_new_tokens": 7, "batch_size": 5, "temperature": 0.4,
         "top_p": 0.6, "seed": 9, "description": policy,
     }  # fmt: skip
-    rows = read_json(f"data/responses/generated/{policy}.json")
+    rows = read_dicts(f"data/responses/generated/{policy}.parquet")
     assert [row["prompt"] for row in rows] == prompts and len(prompts) == 3
     of_each = [(row["response"], row["tokens"], row["finished"], row["prompt_truncated"], row["policy"]) for row in rows]
     assert of_each == [(f"{n} 0", n, n == 1, n == 2, policy) for n in range(3)]
@@ -55,7 +55,7 @@ def test_which_prompts_and_what_each_belongs_to(folder, given, stage, rows, limi
     prompts.to_parquet("own.parquet")
     change(folder, data={"cluster": "author", "seed": 6}, generate={"prompts": "own.parquet", "category": "kind"})
     getattr(stages, stage).main(*["base"] * (stage == "generate"))
-    found = {int(row["prompt"][0]["content"][4:-1]): row for row in read_json(f"data/responses/{rows}.json")}
+    found = {int(row["prompt"][0]["content"][4:-1]): row for row in read_dicts(f"data/responses/{rows}.parquet")}
     assert sorted(found) == sorted(prompts.sample(limit, random_state=6).index)
     assert all(row["cluster"] == f"a{n % 7}" for n, row in found.items())
     if stage == "generate":
@@ -70,7 +70,7 @@ def test_of_samples(given):
         "policy": None, "engine": "transformers", "processes": 2, "max_new_tokens": 7, "batch_size": 5, "temperature": 0.8,
         "samples": 2, "seed": 9, "description": "samples of base",
     }  # fmt: skip
-    rows = read_json("data/responses/samples.json")
+    rows = read_dicts("data/responses/samples.parquet")
     assert [row["prompt"] for row in rows[::2]] == prompts and len(prompts) == 4
     assert [(row["response"], row["sample"], row["tokens"], row["finished"]) for row in rows] == [
         (f"{n} {s}", s, n, n == 1) for n in range(4) for s in range(2)
