@@ -174,9 +174,10 @@ def test_a_coding_is_refused_for_all_of_the_file_however_few_rows_of_a_piece_are
     rows = messy()
     for row in rows[40:]:
         row["overall_response"] = 7
+    rows[20]["overall_response"] = None  # which is no value
     (study / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setattr(files, "PIECE", 10)
-    with pytest.raises(BadInput, match=r"'overall_response' holds 7 \(24 rows\), "):
+    with pytest.raises(BadInput, match=r"'overall_response' holds 7 \(24 rows\), 2 \(19 rows\), 1 \(16 rows\), where 1 is"):
         prepared(study, "raw.jsonl")
 
 
