@@ -59,7 +59,7 @@ class RawFile:
         self._path, self._kind = path, kind
         with self._whole():
             unpacked = _unpacked(path, compression) if compression else None
-            texts, self._parsed = written[kind](path, Path(unpacked.name) if unpacked else path)
+            texts, self._value = written[kind](path, Path(unpacked.name) if unpacked else path)
             self._held = texts or unpacked
             self._table = Path(self._held.name) if self._held else path
             metadata = parquet.read_metadata(self._table)
@@ -75,13 +75,10 @@ class RawFile:
         return name in self.columns
 
     def __getitem__(self, name: str) -> Iterator[Any]:
-        before = 0
         with self._whole(), parquet.ParquetFile(self._table, buffer_size=BUFFER, pre_buffer=False) as file:
             # A name selects what is below it too, and so a column that is called "name.more".
             for batch in file.iter_batches(PIECE, columns=[name]):
-                for number, cell in enumerate(_cells(batch.column(name)), start=before + 1):
-                    yield cell if cell is None else self._parsed(self._path, number, name, cell)
-                before += len(batch)
+                yield from map(self._value, _cells(batch.column(name)))
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -95,7 +92,7 @@ class RawFile:
 
 
 # Writes what a file holds as parquet where it is none, and gives that, or None, and what makes a cell's value of what is there.
-Written = Callable[[Path, Path], tuple[Any, Callable[[Path, int, str, Any], Any]]]
+Written = Callable[[Path, Path], tuple[Any, Callable[[Any], Any]]]
 
 
 def read_table_file(path: str | Path) -> pd.DataFrame:
@@ -129,7 +126,7 @@ def _unpacked(path: Path, compression: str) -> Any:
     return found
 
 
-def _texts(names: list[str], rows: Iterable[list[str | None]]) -> Any:
+def _texts(names: list[str], rows: Iterable[list[str]]) -> Any:
     """A temporary parquet file, which goes with the object, of rows of texts."""
     found = tempfile.NamedTemporaryFile()  # noqa: SIM115
     schema = arrow.schema([(name, arrow.string()) for name in names])
@@ -140,7 +137,7 @@ def _texts(names: list[str], rows: Iterable[list[str | None]]) -> Any:
 
 
 def _parquet(path: Path, plain: Path) -> tuple[None, Callable]:
-    return None, lambda path, number, name, cell: cell
+    return None, lambda cell: cell
 
 
 def _cells(column: arrow.Array) -> list[Any]:
@@ -180,8 +177,7 @@ def _json(path: Path, plain: Path) -> tuple[Any, Callable]:
     names = {name.encode(errors="replace").decode(): name for name in dict.fromkeys(name for row in rows() for name in row)}
     if not names:
         raise BadInput(f"{path}: the file holds no rows; fetch it again")
-    cells = ([None if row.get(name) is None else json.dumps(row[name]) for name in names.values()] for row in rows())
-    return _texts(list(names), cells), lambda path, number, name, cell: json.loads(cell)
+    return _texts(list(names), ([json.dumps(row.get(name)) for name in names.values()] for row in rows())), json.loads
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -235,7 +231,11 @@ def _checked(path: Path, header: list[str], rows: Iterable[tuple[int, list[str]]
                 "a text with commas, quotes or line breaks must stand in quotes, with quotes in it doubled"
             )
         for name, cell in zip(header, row, strict=True):
-            _value(path, number, name, cell)
+            if looks_like_messages(cell) and _value(cell) is cell:
+                raise BadInput(
+                    f"{path}: row {number}, column {name!r} looks like a list of messages, and is neither JSON nor Python's: "
+                    f"{cell[:60]!r}; save the data as JSON lines or parquet"
+                )
         yield row
 
 
@@ -273,7 +273,7 @@ def _check_csv(path: Path, plain: Path) -> None:
                     )
 
 
-def _value(path: Path, number: int, name: str, cell: str) -> Any:
+def _value(cell: str) -> Any:
     """A cell that is a list or an object, in JSON or as Python prints it, as that; others as text."""
     text = cell.strip()
     if text[:1] + text[-1:] in ("[]", "{}"):
@@ -282,9 +282,4 @@ def _value(path: Path, number: int, name: str, cell: str) -> Any:
                 return parse(text)
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
-    if looks_like_messages(cell):
-        raise BadInput(
-            f"{path}: row {number}, column {name!r} looks like a list of messages, and is neither JSON nor Python's: "
-            f"{cell[:60]!r}; save the data as JSON lines or parquet"
-        )
     return cell

@@ -213,6 +213,16 @@ def test_two_rows_of_a_prompt_are_one_cluster_whatever_its_shape():
     assert usable_pairs(to_pairs(raw, "raw").table, set())[0]["cluster"].nunique() == 1
 
 
+def test_few_strange_values_are_no_other_coding():
+    rows = [(f"q{n}", "a", "b", 9 if n < 3 else 1 - 2 * (n % 2)) for n in range(30)]
+    for columns in (("prompt", "response_1", "response_2", "preference_strength"), tuple(STUDY)):
+        told = [(*row[:3], {-1: 2}.get(row[3], row[3])) if columns == tuple(STUDY) else row for row in rows]
+        found = to_pairs(pd.DataFrame(told, columns=columns), "raw").table
+        assert found["problem"].notna().sum() == 3
+        with pytest.raises(BadInput, match=r" holds .*9"):
+            to_pairs(pd.DataFrame([*told, (*told[0][:3], 9)], columns=columns), "raw")
+
+
 @pytest.mark.parametrize(
     ("author", "wanted"),
     [
