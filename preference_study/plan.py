@@ -66,10 +66,10 @@ MEASURED = "measured"
 ON_GPU = Assumptions(
     forward=0.35, training=0.3, decoding=0.3, reading=0.6, layer_seconds=5e-4, start_seconds=30.0, usable=0.92
 )  # fmt: skip
-# Of a CPU, of the rate that is measured at the start: benchmarks/plan.py. In a run of some length a stage holds up to two and a
-# half times what its tensors need at a time (train_reward of the default study, experiments/results/whole_run.json).
+# Of a CPU, of the rate that is measured at the start: benchmarks/plan.py. In the whole default study a stage holds up to 1.75
+# times what is counted (measure_kl, of experiments/results/whole_run.json).
 ON_CPU = Assumptions(
-    forward=0.7, training=0.45, decoding=0.4, reading=0.4, layer_seconds=3e-4, start_seconds=15.0, usable=0.4
+    forward=0.7, training=0.45, decoding=0.4, reading=0.4, layer_seconds=3e-4, start_seconds=15.0, usable=0.6
 )  # fmt: skip
 PAIRS, VAL_PAIRS, PROMPT, RESPONSE, CHARACTERS = 1000, 300, 150, 300, 4.0
 SPREAD = 0.6  # of assumed lengths: the standard deviation of their logarithm

@@ -8,6 +8,7 @@ import numpy as np
 
 from preference_study.cost import (
     GIB,
+    LIBRARIES,
     PAIR_NOTES,
     TOKEN_MAPPED,
     TOKEN_OBJECTS,
@@ -179,6 +180,10 @@ class _Study:
             file = 2.0 * self.shape.parameters if self.device.item == 4 and parts else 0.0
             memory = memory | host
             memory["loading"] = memory.get("loading", 0.0) or max(0.0, file - (total(memory) - memory.get("weights", 0.0)))
+            kinds = {part.kind for part in parts}
+            if parts:
+                logits = kinds > {"decoding"} or (memory.get("logits") and "cache" not in memory)
+                memory["libraries"] = LIBRARIES["training" if "training" in kinds else "logits" if logits else "other"]
         elif parts:
             # Each process loads the model into the machine's memory first, in float32 where every weight is trained.
             host = {"loading": self.processes * self.shape.parameters * (4.0 if full else self.device.item)} | host
@@ -580,7 +585,7 @@ def first_misfit(params: Params, shape: Shape, lengths: Lengths, device: Device,
     if problem is None:
         return None
     stage, what, needed, there, parts = problem
-    largest = max(parts, key=parts.get)
+    largest = max((name for name in parts if name != "libraries"), key=parts.get)
     tried = candidates(params, stage.name, what, largest)
 
     order = [found.name for found in stages(params, shape, lengths, device, assumed)]

@@ -50,6 +50,21 @@ def by_name(params, shape=SHAPE, lengths=LENGTHS, device=CARD):
     return {stage.name: stage for stage in stages(params, shape, lengths, device, ASSUMED)}
 
 
+def test_on_a_cpu_libraries_hold_memory_by_what_a_stage_makes(params):
+    everything = changed(params, {"best_of_n.variants": ["standard"], "policy.methods": ["dpo", "rloo"]})
+    held = {
+        name: {
+            stage.name: stage.memory.get("libraries", 0.0) / GIB for stage in stages(everything, SHAPE, LENGTHS, device, ASSUMED)
+        }
+        for name, device in (("card", CARD), ("cpu", replace(CARD, shared=True)))
+    }
+    assert set(held["card"].values()) == {0.0}
+    training = ("train_reward@standard", "train_policy@dpo", "train_policy@rloo")
+    logits = ("reference_logps", "measure_kl@dpo", "measure_kl@rloo")
+    wanted = dict.fromkeys(held["cpu"], 0.15) | dict.fromkeys(training, 0.8) | dict.fromkeys(logits, 0.4) | {"prepare_model": 0.0}
+    assert held["cpu"] == pytest.approx(wanted)
+
+
 def test_every_stage_that_runs_the_model_is_there_in_the_order_of_dvc(params):
     everything = changed(
         params,

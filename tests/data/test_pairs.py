@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from preference_study.data import files
 from preference_study.data.conversations import prompt_key
 from preference_study.data.files import RawFile, read_table_file
-from preference_study.data.pairs import REASONS, extra_columns, pair_id, sample_pairs, usable_pairs
+from preference_study.data.pairs import REASONS, beside_texts, extra_columns, pair_id, sample_pairs, usable_pairs
 from preference_study.errors import BadInput
 from preference_study.formats import to_pairs
 from tests.conftest import asked
@@ -179,6 +179,12 @@ def test_columns_travel_where_they_can():
     }
     assert list(found.table.columns[4:]) == ["topic", "n", "share", "yes"]
     assert [None if pd.isna(cell) else cell for cell in found.table["n"]] == [1, None]
+
+
+def test_what_stands_beside_the_texts():
+    beside = pd.DataFrame({"images": ["x", "x", None, "[]"], "tools": [None, "f", "f", ""], "audio": [None, None, None, {}]})
+    assert list(beside_texts(beside)) == ["not_text", "tool_calls", "tool_calls", None]
+    assert list(beside_texts(beside[[]])) == [None] * 4
 
 
 def test_words_are_counted_of_each_side_and_texts_stripped():
