@@ -94,7 +94,8 @@ def usable(path: str, data: Data, aside: TableAside, guarded: Set[str] = frozens
         pairs, lost = usable_pairs(read.table, guarded, near, seen)
         aside.write(pairs)
         rows += len(read.table)
-        dropped = {reason: dropped[reason] + lost[reason] for reason in REASONS}
+        for reason in REASONS:
+            dropped[reason] += lost[reason]
         kept.append(pairs[["cluster", "chosen_words", "rejected_words"]])
         first.append(first_of(read))
     print(f"{path}: read as {read.shape}" + (f"; left out: {', '.join(read.left_out)}" if read.left_out else ""))

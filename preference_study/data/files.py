@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import errno
 import json
 import shutil
 import sys
@@ -85,6 +86,8 @@ class RawFile:
         try:
             yield
         except (arrow.ArrowException, OSError, ValueError, RecursionError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise  # of the folder for temporary files: no fault of the file's
             raise BadInput(
                 f"{self._path}: not a whole {self._kind} file ({str(error).splitlines()[0][:200]}); "
                 "it may be truncated or of another format: fetch it again or rename it"

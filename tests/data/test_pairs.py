@@ -1,3 +1,4 @@
+import errno
 import gzip
 import hashlib
 import json
@@ -98,6 +99,19 @@ def test_a_truncated_parquet_file_is_found(tmp_path):
     cut.write_bytes(whole.read_bytes()[:-20])
     with pytest.raises(BadInput, match="truncated"):
         read_table_file(cut)
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.csv", "x.parquet.gz"])
+def test_a_full_disk_is_no_fault_of_the_files(tmp_path, monkeypatch, name):
+    def full(*place, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"x") if name.endswith("gz") else b'{"a": 1}\n' if name.endswith("jsonl") else b"a,b\n1,2\n")
+    monkeypatch.setattr(files.tempfile, "NamedTemporaryFile", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        RawFile(path)
+    assert error.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.jsonl", "x.json", "x.parquet.gz"])
