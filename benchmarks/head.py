@@ -19,6 +19,7 @@ from preference_study.launch import ALLOCATOR
 from preference_study.methods import METHODS
 from preference_study.models.frozen import kept_in, use_kept
 from preference_study.models.language_models import load_causal, load_tokenizer
+from preference_study.models.packed import pack_rows
 from preference_study.models.tokens import encode_pairs
 from preference_study.params import load_params
 from preference_study.training.head import Head, _chunked
@@ -50,6 +51,7 @@ def seconds(folder: str) -> float:
     pairs = read_table("data/prepared/train.parquet")[: STEPS * section.batch_size]
     tokenizer, model = load_tokenizer("models/base"), load_causal("models/base")
     use_kept(model, kept_in("data/frozen/policy"))
+    pack_rows(model)
     encoded = encode_pairs(tokenizer, pairs, section.max_length)
     configuration = arguments(section, own.learning_rate, params.seed, Path(folder)) | method.configure(section, own, 1)
     trainer = recipe.trainer(

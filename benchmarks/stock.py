@@ -54,6 +54,7 @@ from preference_study.models.language_models import (
     rewards,
 )
 from preference_study.models.layers import frozen_layers
+from preference_study.models.packed import pack_rows
 from preference_study.models.rate import matrix_rate
 from preference_study.models.shapes import config_of, shape_of
 from preference_study.models.token_pairs import BothSides
@@ -113,6 +114,7 @@ def reward_own(folder: Path) -> dict[str, float]:
     )
     model = new_reward_model(BASE, params.seed, trained_in(section)).to(device())
     use_kept(model, kept)
+    pack_rows(model)
     rows, variant = reward_rows(pairs), VARIANTS["standard"]
     trainer = reward_trainer(model, tokenizer, rows, None, section, "standard", variant, params.seed, folder)
     trainer.args.save_strategy = "no"
@@ -129,6 +131,7 @@ def dpo_own(folder: Path) -> dict[str, float]:
         rows = rows.add_column(f"ref_{side}_logps", np.array([row[f"{side}_logp"] for row in logps]))
     model = load_causal(BASE, dtype=trained_in(section))
     use_kept(model, kept)
+    pack_rows(model)
     configuration = arguments(section, own.learning_rate, params.seed, folder) | method.configure(section, own, 1)
     trainer = recipe.trainer(
         model=model,

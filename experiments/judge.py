@@ -29,6 +29,7 @@ from preference_study.analysis.statistics import mean, pairwise_accuracy
 from preference_study.artifacts import read_array, read_table, write_json
 from preference_study.models.frozen import HiddenStates, kept_in, use_kept
 from preference_study.models.language_models import load_reward, load_tokenizer, new_reward_model, pair_rewards
+from preference_study.models.packed import pack_rows
 from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import Reward, load_params
 from preference_study.training.probe import linear_probe
@@ -104,6 +105,7 @@ def trained(
         head, _ = linear_probe(train.features, train.clusters)
         model.score.weight.data.copy_(torch.from_numpy(head)[None])
     use_kept(model, kept)
+    pack_rows(model)
     rows = reward_rows(train.encoded)
     trainer = reward_trainer(model, tokenizer, rows, None, section, STANDARD, VARIANTS[STANDARD], seed, folder)
     trainer.args.save_strategy = "no"

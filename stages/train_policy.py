@@ -18,6 +18,7 @@ from preference_study.boundary import run
 from preference_study.methods import METHODS, Method, Recipe
 from preference_study.models.frozen import kept_in, use_kept
 from preference_study.models.language_models import compute_dtype, device, load_causal, load_tokenizer, pair_logps
+from preference_study.models.packed import pack_rows
 from preference_study.models.reward_models import load_judge
 from preference_study.models.token_pairs import TokenPairs, encode_file, numbers, token_folder
 from preference_study.models.tokens import TokenPair
@@ -90,6 +91,7 @@ def train_policy(
     model = load_causal("models/base", dtype="float32" if section.lora_rank == 0 else None)
     kept = kept_in("data/frozen/policy")
     use_kept(model, kept)
+    pack_rows(model)
     models, rewarded, judged = [model], {}, {}
     if method.needs_reward_model:
         models.append(load_judge("models/base", f"models/judge_for/{name}"))

@@ -20,6 +20,7 @@ from preference_study.artifacts import open_table, read_array, write_json
 from preference_study.boundary import run
 from preference_study.models.frozen import HiddenStates, kept_in, use_kept
 from preference_study.models.language_models import device, load_reward, load_tokenizer, new_reward_model, pair_rewards
+from preference_study.models.packed import pack_rows
 from preference_study.models.reward_models import drop_bias_only
 from preference_study.models.token_pairs import TokenPairs, encode_file, token_folder
 from preference_study.params import Params, load_params
@@ -108,6 +109,7 @@ def train_one(
         model.score.weight.data.copy_(torch.from_numpy(start.head)[None])
     before = start.features @ model.score.weight.detach().cpu().numpy()[0]
     use_kept(model, start.kept)
+    pack_rows(model)
     made = reward_rows(encoded["train"])
     if variant.bias_only:
         tokens = np.stack([encoded["train"].column(f"{side}_tokens") for side in ("chosen", "rejected")], axis=1)

@@ -25,12 +25,12 @@ from preference_study.errors import BadModel
 from preference_study.models.batching import batches_by_length, map_batches
 from preference_study.models.language_models import padded
 from preference_study.models.layers import layer_list
+from preference_study.models.packed import CLOSE, packed_now
 from preference_study.models.token_pairs import lengths, some
 
 # Written last, so that a folder whose pass was killed holds no states.
 ABOUT = "about.json"
 STATES, SEQUENCES = "states.bin", "sequences.safetensors"
-CLOSE = 0.05  # of the norm: a bfloat16's rounding, through all layers, is below it, and a layer left out above
 
 
 class HiddenStates:
@@ -205,9 +205,10 @@ def skip_frozen_layers(model: PreTrainedModel, kept: HiddenStates) -> bool:
     def put_back(layer: torch.nn.Module, args: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
         if current[0] is None:
             return None
-        before = _hidden(args, named)
+        before, tree = _hidden(args, named), packed_now(decoder)
+        found = current[0] if tree is None else tree.take(current[0])
         # With gradient checkpointing the embeddings are made to ask for a gradient, and so must these.
-        states = current[0].to(before.dtype).requires_grad_(before.requires_grad)
+        states = found.to(before.dtype).requires_grad_(before.requires_grad)
         return ((states, *args[1:]), named) if args else (args, named | {"hidden_states": states})
 
     def passing(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,10 +17,12 @@ from accelerate import PartialState
 from datasets import Dataset
 from dvclive import Live
 from peft import LoraConfig
+from peft.helpers import disable_input_dtype_casting
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel, ProgressCallback, Trainer, TrainerCallback
 from transformers.pytorch_utils import Conv1D
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from trl import RLOOTrainer
 from trl.trainer.utils import hash_module
 
 from preference_study.artifacts import write_json
@@ -353,7 +355,9 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
     trainer.remove_callback(ProgressCallback)
     for callback in (QuietProgress(), StepLog(log, len(trainer.train_dataset), untrained_loss), CompleteMark()):
         trainer.add_callback(callback)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    # An adapter's input would be made float32 like its weights, for autocast to make it bfloat16 again. RLOO samples without.
+    with disable_input_dtype_casting(trainer.model, active=not isinstance(trainer, RLOOTrainer)):
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     save_whole(trainer, target)
     if state.is_main_process:
         # A pickle, a tokenizer that models/base has, and a card about nobody's model.

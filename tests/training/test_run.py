@@ -551,7 +551,8 @@ def test_a_checkpoint_of_sharded_weights_is_gone_on_from_by_such_a_run_alone(tmp
     trainer = SimpleNamespace(
         is_fsdp_enabled=sharded, train_dataset=[1], remove_callback=lambda _: None, add_callback=lambda _: None,
         train=lambda resume_from_checkpoint: there.append((checkpoints / "a checkpoint").exists()), save_model=save,
-        model=SimpleNamespace(all_tied_weights_keys={}, save_pretrained=save), is_world_process_zero=lambda: True,
+        model=SimpleNamespace(all_tied_weights_keys={}, save_pretrained=save, named_modules=dict),
+        is_world_process_zero=lambda: True,
         accelerator=SimpleNamespace(get_state_dict=lambda model: {}),
     )  # fmt: skip
     checkpoints.mkdir()

@@ -1,0 +1,179 @@
+"""Rows computed as one tree of tokens: the same outputs, losses and gradients, where it is less work, and of fewer tokens."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, Gemma2Config
+
+from preference_study.models.frozen import skip_frozen_layers
+from preference_study.models.language_models import load_causal, padded
+from preference_study.models.packed import Packed, pack_rows
+from tests.models.architectures import ARCHITECTURES
+from tests.models.test_frozen import SEQUENCES, keep, loss_and_gradients, made, spoil, trained_model
+from tests.models.test_generation import ARCHITECTURES as OTHERS
+from tests.models.test_generation import SIZES
+
+PROMPT = [30 + i * 5 % 90 for i in range(11)]
+PAIR = [[*PROMPT, 40, 41, 42, 43, 44, 45, 46], [*PROMPT, 40, 41, 50]]
+NO_TREES = {"bloom"}  # its positions are counted from the padding
+
+
+@pytest.fixture
+def llama(tmp_path, monkeypatch) -> None:
+    made("llama", tmp_path, monkeypatch)
+
+
+def widths(model) -> list[tuple[int, int]]:
+    """The sequences and tokens of each batch that the model's first layer is given from now on."""
+    found = []
+    layer = next(module for name, module in model.named_modules() if name.endswith(("layers.0", "h.0")))
+    layer.register_forward_pre_hook(
+        lambda _, args, named: found.append(tuple((args[0] if args else named["hidden_states"]).shape[:2])), with_kwargs=True
+    )
+    return found
+
+
+def test_a_tree_by_hand():
+    tree = Packed.of(
+        torch.tensor([[5, 6, 7, 8], [5, 6, 9, 0], [6, 7, 0, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0]])
+    )
+    assert tree.ids.tolist() == [5, 6, 7, 8, 9, 6, 7]
+    assert tree.positions.tolist() == [0, 1, 2, 3, 2, 0, 1]
+    assert tree.nodes.tolist() == [[0, 1, 2, 3], [0, 1, 4, 0], [5, 6, 0, 0]]
+    assert tree.first.tolist() == [0, 1, 2, 3, 6, 8, 9]
+    assert [row.nonzero().flatten().tolist() for row in tree.seen] == [
+        [0],
+        [0, 1],
+        [0, 1, 2],
+        [0, 1, 2, 3],
+        [0, 1, 4],
+        [5],
+        [5, 6],
+    ]
+
+
+def test_padding_on_the_left_leaves_positions_as_they_were():
+    tree = Packed.of(
+        torch.tensor([[0, 0, 5, 6], [0, 5, 6, 7], [0, 5, 6, 8]]), torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]])
+    )
+    assert tree.ids.tolist() == [5, 6, 5, 6, 7, 8]  # at other positions the same tokens are others
+    assert tree.positions.tolist() == [2, 3, 1, 2, 3, 3]
+    assert tree.seen[5].nonzero().flatten().tolist() == [2, 3, 5]
+
+
+@given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=7), min_size=1, max_size=5))
+def test_what_a_node_sees_is_its_row_up_to_it(rows):
+    ids, mask = padded(rows, 0, torch.device("cpu"))
+    tree = Packed.of(ids, mask)
+    assert len(tree.ids) == len({tuple(row[: end + 1]) for row in rows for end in range(len(row))})
+    for row, nodes in zip(rows, tree.nodes.tolist(), strict=True):
+        for end in range(len(row)):
+            seen = tree.seen[nodes[end]].nonzero().flatten().tolist()
+            assert sorted(seen, key=lambda node: tree.positions[node]) == nodes[: end + 1]
+            assert tree.ids[nodes[: end + 1]].tolist() == row[: end + 1]
+    states = ids[:, :, None].float()
+    given_back = tree.give(tree.take(states))
+    assert torch.equal(given_back[mask.bool()], states[mask.bool()])
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("policy", [False, True])
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("stored", [False, True])
+def test_losses_and_gradients_are_those_of_rows(tmp_path, monkeypatch, name, policy, checkpointing, stored):
+    monkeypatch.setattr("tests.models.test_frozen.SEQUENCES", [*SEQUENCES, *PAIR])
+    made(name, tmp_path, monkeypatch)
+    kept = keep() if stored else None
+    wanted, gradients = loss_and_gradients(trained_model(policy, checkpointing), PAIR)
+    model = trained_model(policy, checkpointing)
+    if stored:
+        assert skip_frozen_layers(model.get_base_model(), kept)
+    assert pack_rows(model.get_base_model())
+    if stored:
+        spoil(model)
+    seen = widths(model)
+    found, from_tree = loss_and_gradients(model, PAIR)
+    if not stored:
+        assert set(seen) == {(1, len(PROMPT) + 7 + 1)}  # both responses begin with 40 and 41
+    assert found == pytest.approx(wanted, abs=1e-6)
+    assert from_tree.keys() == gradients.keys() and all(gradient.abs().max() > 1e-5 for gradient in gradients.values())
+    for weight, gradient in gradients.items():
+        torch.testing.assert_close(from_tree[weight], gradient, atol=1e-6, rtol=1e-4, msg=weight)
+
+
+def last_hidden(model, rows: list[list[int]]) -> torch.Tensor:
+    """Of all tokens but padding."""
+    ids, mask = padded(rows, 0, torch.device("cpu"))
+    with torch.inference_mode():
+        return model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state[mask.bool()]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_architecture_gives_the_same_or_is_left_as_it_was(tmp_path, monkeypatch, name):
+    made(name, tmp_path, monkeypatch)
+    model = load_causal("models/base", dtype=torch.float32)
+    wanted = last_hidden(model, PAIR)
+    assert pack_rows(model) == (name not in NO_TREES)
+    assert ("forward" in vars(model.get_decoder())) == (name not in NO_TREES)
+    torch.testing.assert_close(last_hidden(model, PAIR), wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["convolutions", "a state beside attention"])
+def test_a_model_that_reads_step_by_step_is_left_as_it_was(name):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(OTHERS[name]).float().eval()
+    for weights in model.parameters():
+        weights.data.mul_(3)
+    rows = [[token % 60 for token in row] for row in PAIR]
+    wanted = last_hidden(model, rows)
+    assert not pack_rows(model)
+    assert torch.equal(last_hidden(model, rows), wanted)
+
+
+def test_rows_longer_than_a_window_are_not_packed():
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(Gemma2Config(**SIZES, sliding_window=30), attn_implementation="eager").float().eval()
+    inside = [[token % 60 for token in row] for row in PAIR]
+    across = [row + [33, 34, 35] * 6 for row in inside]
+    wanted = [last_hidden(model, rows) for rows in (inside, across)]
+    assert pack_rows(model)
+    seen = widths(model)
+    torch.testing.assert_close(last_hidden(model, inside), wanted[0], atol=1e-5, rtol=1e-4)
+    assert torch.equal(last_hidden(model, across), wanted[1])
+    assert seen == [(1, 19), (2, 36)]
+
+
+def test_in_bfloat16_nothing_but_rounding_differs(llama):
+    model = load_causal("models/base", dtype=torch.bfloat16)
+    wanted = last_hidden(model, PAIR).float()
+    assert pack_rows(model)
+    assert (last_hidden(model, PAIR).float() - wanted).norm() < 0.02 * wanted.norm()
+
+
+def test_a_tree_is_taken_only_where_it_is_less_work(llama):
+    """Attention over everything costs more than padding does where rows have nothing in common and are of one length."""
+    model = load_causal("models/base", dtype=torch.float32)
+    apart = [[20 + i] * 18 for i in range(6)]
+    wanted = last_hidden(model, apart)
+    assert pack_rows(model)
+    seen = widths(model)
+    assert torch.equal(last_hidden(model, apart), wanted)
+    last_hidden(model, PAIR)
+    assert seen == [(6, 18), (1, 19)]
+    tree = Packed.of(*padded([[1] * 100, [2] * 60], 0, torch.device("cpu")))  # 160 tokens of one, two rows of 100
+    works = {size: 160 * (12 * size + 5 * 160) < 200 * (12 * size + 5 * 100) for size in (8, 16, 64, 576)}
+    assert {size: tree.is_less(size) for size in works} == works and len(set(works.values())) == 2
+
+
+def test_generation_and_a_batch_without_a_mask_run_as_before(llama):
+    model = load_causal("models/base", dtype=torch.float32)
+    ids, mask = padded(PAIR, 0, torch.device("cpu"))
+    options = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    wanted = model.generate(ids.flip(1), attention_mask=mask.flip(1), **options)
+    plain = model(input_ids=ids, use_cache=False).logits
+    assert pack_rows(model)
+    seen = widths(model)
+    assert torch.equal(model.generate(ids.flip(1), attention_mask=mask.flip(1), **options), wanted)
+    assert torch.equal(model(input_ids=ids, use_cache=False).logits, plain)
+    assert all(rows == 2 for rows, _ in seen)
