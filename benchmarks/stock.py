@@ -70,7 +70,7 @@ STEPS, WARM_UP = 16, 2
 BATCH = 16  # of plain batches
 TEXTS, TEXTS_ALONE = 160, 16
 PROMPTS, PROMPTS_ALONE = 100, 2
-OWN = "this project"
+OWN, ROWS = "this project", "this project, padded rows"
 
 
 def of_steps(trainer: Trainer, batch: int) -> dict[str, float]:
@@ -105,7 +105,7 @@ def passed_over(
     return kept_in(folder), found, time.perf_counter() - start
 
 
-def reward_own(folder: Path) -> dict[str, float]:
+def reward_own(folder: Path, trees: bool = True) -> dict[str, float]:
     params, tokenizer = load_params(), load_tokenizer(BASE)
     section = params.reward.model_copy(update={"evaluations": 0})
     pairs = encode_pairs(tokenizer, pairs_of(section.batch_size), section.max_length)
@@ -114,14 +114,15 @@ def reward_own(folder: Path) -> dict[str, float]:
     )
     model = new_reward_model(BASE, params.seed, trained_in(section)).to(device())
     use_kept(model, kept)
-    pack_rows(model)
+    if trees:
+        pack_rows(model)
     rows, variant = reward_rows(pairs), VARIANTS["standard"]
     trainer = reward_trainer(model, tokenizer, rows, None, section, "standard", variant, params.seed, folder)
     trainer.args.save_strategy = "no"
     return of_steps(trainer, section.batch_size) | {"before": before * (STEPS - WARM_UP) / STEPS}
 
 
-def dpo_own(folder: Path) -> dict[str, float]:
+def dpo_own(folder: Path, trees: bool = True) -> dict[str, float]:
     params, tokenizer, method = load_params(), load_tokenizer(BASE), METHODS["dpo"]
     section, own, recipe = params.policy.model_copy(update={"evaluations": 0}), params.policy.own("dpo"), method.recipe()
     pairs = encode_pairs(tokenizer, pairs_of(section.batch_size), section.max_length)
@@ -131,7 +132,8 @@ def dpo_own(folder: Path) -> dict[str, float]:
         rows = rows.add_column(f"ref_{side}_logps", np.array([row[f"{side}_logp"] for row in logps]))
     model = load_causal(BASE, dtype=trained_in(section))
     use_kept(model, kept)
-    pack_rows(model)
+    if trees:
+        pack_rows(model)
     configuration = arguments(section, own.learning_rate, params.seed, folder) | method.configure(section, own, 1)
     trainer = recipe.trainer(
         model=model,
@@ -277,6 +279,7 @@ TASKS: dict[str, tuple[str, dict[str, Callable[[Path], dict[str, float]]]]] = {
         "pairs",
         {
             OWN: reward_own,
+            ROWS: lambda folder: reward_own(folder, trees=False),
             "TRL, the same weights": lambda folder: by_trl("reward", True, folder),
             "TRL's own settings, LoRA on all linear maps": lambda folder: by_trl("reward", False, folder),
         },
@@ -285,6 +288,7 @@ TASKS: dict[str, tuple[str, dict[str, Callable[[Path], dict[str, float]]]]] = {
         "pairs",
         {
             OWN: dpo_own,
+            ROWS: lambda folder: dpo_own(folder, trees=False),
             "TRL, the same weights": lambda folder: by_trl("dpo", True, folder),
             "TRL's own settings, LoRA on all linear maps": lambda folder: by_trl("dpo", False, folder),
         },
@@ -313,7 +317,7 @@ def run_one(task: str, way: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "found.json"
         command = [sys.executable, "-m", "benchmarks.stock", "--one", task, way, "--output", str(target)]
-        environment = os.environ | (ALLOCATOR if way == OWN else {})
+        environment = os.environ | (ALLOCATOR if way in (OWN, ROWS) else {})
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode:
             raise SystemExit(f"{task}, {way}: failed\n{ended.stdout[-2000:]}{ended.stderr[-4000:]}")
@@ -329,7 +333,7 @@ def summary(task: str, found: dict[str, list[dict[str, float]]]) -> list[dict[st
 
     Returns:
         {task, way, unit, rates, rate, ratio, rate_with_pass, ratio_with_pass, of_limit}; a ratio is this project's rate over the
-        way's, the second one with the pass, None where there is none.
+        way's, the second one with the pass, the way's too where it has one; None where there is none.
     """
     unit, _ = TASKS[task]
     own = None
@@ -341,7 +345,7 @@ def summary(task: str, found: dict[str, list[dict[str, float]]]) -> list[dict[st
         rate, passed = statistics.median(rates), statistics.median(with_pass) if with_pass else None
         own = own or (rate, passed)
         row = {"task": task, "way": way, "unit": unit, "rates": rates, "rate": rate, "ratio": own[0] / rate}
-        row |= {"rate_with_pass": passed, "ratio_with_pass": own[1] / rate if own[1] else None}
+        row |= {"rate_with_pass": passed, "ratio_with_pass": own[1] / (passed or rate) if own[1] else None}
         rows.append(row | {"of_limit": statistics.median(limits) if limits else None})
     return rows
 

@@ -1,6 +1,6 @@
 """What each stage of a whole run takes, of time and memory: dvc repro from nothing, some 10 to 25 minutes for the default study.
 
-python -m benchmarks.whole_run
+python -m benchmarks.whole_run        after dvc repro prepare_model, which the sandbox's own stage asks for
 
 Every stage runs again, though nothing has changed, and DVC writes its lock files anew: run it in a clone of its own, with nothing
 else running. A stage counts from its start to the next one's, with what DVC does for it.

@@ -17,6 +17,8 @@ def test_ratios_by_hand():
     assert (first["way"], first["unit"], first["rates"], first["rate"]) == (stock.OWN, "pairs", [2.0, 4.0, 8.0], 4.0)
     assert (first["ratio"], first["rate_with_pass"]) == (1.0, 2.0)  # 8 in 6, 4 and 3 seconds
     assert (second["rate"], second["ratio"], second["ratio_with_pass"], second["rate_with_pass"]) == (1.0, 4.0, 2.0, None)
+    [_, rows] = stock.summary("dpo", {stock.OWN: own, stock.ROWS: [{"done": 4, "seconds": 2.0, "before": 6.0}]})
+    assert (rows["ratio"], rows["rate_with_pass"], rows["ratio_with_pass"]) == (2.0, 0.5, 4.0)
     rows = stock.summary("scoring", {stock.OWN: [{"done": 9, "seconds": 3.0, "of_limit": of} for of in (0.5, 0.25, 0.125)]})
     assert [(row["unit"], row["rate"], row["of_limit"], row["ratio_with_pass"]) for row in rows] == [("tokens", 3.0, 0.25, None)]
 
@@ -37,12 +39,15 @@ def small(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(("task", "way"), WAYS)
-def test_every_way_runs(small, tmp_path, task, way):
+def test_every_way_runs(small, tmp_path, monkeypatch, task, way):
+    packed = []
+    monkeypatch.setattr(stock, "pack_rows", packed.append)
     found = stock.TASKS[task][1][way](tmp_path)
     assert found["seconds"] > 0
     if task in ("reward", "dpo"):
         assert found["done"] == 2 * 8  # steps without the first, pairs in each
-        assert ("before" in found) == (way == stock.OWN)
+        assert ("before" in found) == (way in (stock.OWN, stock.ROWS))
+        assert len(packed) == (way == stock.OWN)
     else:
         assert found["of_limit"] > 0
         assert found["done"] == {"scoring": sum(map(len, stock.sequences(6))), "responses": found["done"]}[task]
