@@ -135,13 +135,25 @@ def test_rows_longer_than_a_window_are_not_packed():
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(Gemma2Config(**SIZES, sliding_window=30), attn_implementation="eager").float().eval()
     inside = [[token % 60 for token in row] for row in PAIR]
-    across = [row + [33, 34, 35] * 6 for row in inside]
+    inside[0] += list(range(30 - len(inside[0])))
+    across = [[*inside[0], 7], inside[1]]
     wanted = [last_hidden(model, rows) for rows in (inside, across)]
     assert pack_rows(model)
     seen = widths(model)
     torch.testing.assert_close(last_hidden(model, inside), wanted[0], atol=1e-5, rtol=1e-4)
     assert torch.equal(last_hidden(model, across), wanted[1])
-    assert seen == [(1, 19), (2, 36)]
+    assert seen == [(1, 31), (2, 31)]
+
+
+def test_a_batch_of_rows_after_a_tree_starts_from_its_own_kept_states(llama, monkeypatch):
+    monkeypatch.setattr("tests.models.test_frozen.SEQUENCES", [*SEQUENCES, *PAIR])
+    kept = keep()
+    model = load_causal("models/base", dtype=torch.float32)
+    wanted = [last_hidden(model, rows) for rows in (PAIR, SEQUENCES[:1])]
+    assert skip_frozen_layers(model, kept) and pack_rows(model)
+    spoil(model)
+    for rows, states in zip((PAIR, SEQUENCES[:1]), wanted, strict=True):
+        torch.testing.assert_close(last_hidden(model, rows), states, atol=1e-5, rtol=1e-4)
 
 
 def test_in_bfloat16_nothing_but_rounding_differs(llama):
