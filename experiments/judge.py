@@ -6,8 +6,8 @@ python -m experiments.judge --chosen "4 pairs a step"
 Settings are compared on training pairs alone: trained on four fifths of their clusters, they are judged on the pairs of the rest,
 each with one seed, and the best two and the default with more. The chosen one, which is the default unless told, is trained on
 all training pairs, with six seeds, and judged on validation, which nothing was chosen by. Models are trained in this process,
-from the hidden states of the stage frozen_layers. What was measured before, on the same pairs with the same parameters, is taken
-from checkpoints/judge/: delete that where the code of training has changed.
+from the hidden states of the stage frozen_layers. It can be stopped: what the file holds of the same pairs and parameters is not
+measured again, and models that were trained are taken from checkpoints/judge/. Delete both where training's code has changed.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ from transformers import PreTrainedModel, ProgressCallback, TrainerCallback
 
 from preference_study.analysis.baselines import tfidf_margins
 from preference_study.analysis.statistics import mean, pairwise_accuracy
-from preference_study.artifacts import read_array, read_table, write_json
+from preference_study.artifacts import read_array, read_json, read_table, write_json
 from preference_study.models.frozen import HiddenStates, kept_in, use_kept
 from preference_study.models.language_models import load_reward, load_tokenizer, new_reward_model, pair_rewards
 from preference_study.models.packed import pack_rows
@@ -48,7 +49,7 @@ SETTINGS = {
     "LoRA on 5 layers": {"lora_layers": 5},
 }  # a learning rate is a multiple of that in params.yaml
 SEEDS, MORE_SEEDS, PROMISING, HELD_OUT, TOGETHER = (1, 2, 3), (1, 2, 3, 4, 5, 6), 2, 0.2, 3
-SCRATCH = Path("checkpoints/judge")
+SCRATCH, TARGET = Path("checkpoints/judge"), Path("experiments/results/judge.json")
 
 
 @dataclass(frozen=True)
@@ -114,23 +115,27 @@ def trained(
     trainer.add_callback(averaged)
     trainer.train()
     trainer.save_model(str(folder))
-    found = {"last": margins(trainer.model, judged, limits)}
+    found = {"last": margins_of(trainer.model, judged, limits)}
     averaged.put_in()
-    return found | {"averaged": margins(trainer.model, judged, limits)}
+    return found | {"averaged": margins_of(trainer.model, judged, limits)}
 
 
-def margins(model: PreTrainedModel, pairs: Pairs, limits: dict) -> np.ndarray:
+def margins_of(model: PreTrainedModel, pairs: Pairs, limits: dict) -> np.ndarray:
     """Reward of chosen minus rejected, per pair."""
     scores = np.array(pair_rewards(model.eval(), pairs.encoded, **limits, description="scoring"))
     return scores[:, 0] - scores[:, 1]
 
 
-def once(section: Reward, seed: int, train: Pairs, judged: Pairs, kept: HiddenStates | None, limits: dict) -> tuple[dict, Path]:
-    """`trained`, or what it gave before with the same parameters on the same pairs; and the folder of its adapters."""
-    digest = hashlib.sha256(json.dumps([section.model_dump(), seed], sort_keys=True).encode())
+def digest_of(train: Pairs, judged: Pairs, settings: Any = None) -> str:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for array in (train.features, judged.features):
         digest.update(np.ascontiguousarray(array).tobytes())
-    folder = SCRATCH / digest.hexdigest()[:16]
+    return digest.hexdigest()[:16]
+
+
+def once(section: Reward, seed: int, train: Pairs, judged: Pairs, kept: HiddenStates | None, limits: dict) -> tuple[dict, Path]:
+    """`trained`, or what it gave before with the same parameters on the same pairs; and the folder of its adapters."""
+    folder = SCRATCH / digest_of(train, judged, [section.model_dump(), seed])
     file = folder / "margins.npz"
     if not file.exists():
         found = trained(section, seed, train, judged, kept, folder, limits)
@@ -147,7 +152,7 @@ def with_mean_weights(folders: Sequence[Path], judged: Pairs, kept: HiddenStates
         for name, weight in first.named_parameters():
             weight.copy_(torch.stack([weight, *(other[name] for other in weights)]).mean(dim=0))
     use_kept(first, kept)
-    return margins(first, judged, limits)
+    return margins_of(first, judged, limits)
 
 
 def accuracy(margin: np.ndarray) -> float:
@@ -160,42 +165,54 @@ def groups(seeds: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(seeds[i : i + TOGETHER]) for i in range(0, len(seeds) - TOGETHER + 1, TOGETHER)]
 
 
-def collect(held_out: dict[str, dict[int, dict]], val: dict[int, dict], baselines: dict[str, np.ndarray]) -> dict:
-    """experiments/results/judge.json from margins.
+def begun(about: dict, n_held_out: int, n_val: int, baselines: dict[str, np.ndarray], before: dict | None = None) -> dict:
+    """experiments/results/judge.json before anything is trained; or what was measured before, of the same.
 
     Args:
-        held_out: per setting and seed {last, averaged}, margins of the training pairs held out.
-        val: of the chosen setting, per seed {last, averaged} of the validation pairs; per group of seeds, {weights}.
+        about: what tells one search from another, {chosen, params, pairs}.
         baselines: margins of the validation pairs.
+        before: what the file held.
 
     Returns:
-        settings: per setting {seeds, last, averaged}, an accuracy a seed, and against_default, the mean difference of last with
-        Student's interval over seeds;
+        about, with
+        settings: per setting {seeds, last, averaged}, an accuracy a seed, and against_default, the mean difference of last, over
+        the seeds that both have, with Student's interval;
         val: {seeds, last, averaged}, an accuracy a seed, {groups, mean_of_rewards, mean_of_weights}, an accuracy a group, and
-        baselines with Wilson intervals; n of both.
+        baselines with Wilson intervals; n_held_out and n_val, the pairs that these are of.
     """
-    settings = {}
-    for name, by_seed in held_out.items():
-        found = {kind: [accuracy(by_seed[seed][kind]) for seed in by_seed] for kind in ("last", "averaged")}
-        if name != DEFAULT:
-            default = held_out[DEFAULT]
-            found["against_default"] = mean([accuracy(by_seed[s]["last"]) - accuracy(default[s]["last"]) for s in by_seed])
-        settings[name] = {"seeds": list(by_seed)} | found
-    seeds = [seed for seed in val if isinstance(seed, int)]
-    together = [group for group in val if isinstance(group, tuple)]
-    return {
-        "n_held_out": len(next(iter(held_out[DEFAULT].values()))["last"]),
-        "settings": settings,
-        "n_val": len(val[seeds[0]]["last"]),
-        "val": {"seeds": seeds}
-        | {kind: [accuracy(val[seed][kind]) for seed in seeds] for kind in ("last", "averaged")}
-        | {
-            "groups": [list(group) for group in together],
-            "mean_of_rewards": [accuracy(np.mean([val[seed]["last"] for seed in group], axis=0)) for group in together],
-            "mean_of_weights": [accuracy(val[group]["weights"]) for group in together],
-            "baselines": {name: pairwise_accuracy(found, np.zeros(len(found))) for name, found in baselines.items()},
-        },
-    }
+    if before is not None and all(before.get(name) == value for name, value in about.items()):
+        return before
+    of_each = ("seeds", "last", "averaged", "groups", "mean_of_rewards", "mean_of_weights")
+    shares = {name: pairwise_accuracy(found, np.zeros(len(found))) for name, found in baselines.items()}
+    val = {name: [] for name in of_each} | {"baselines": shares}
+    return about | {"n_held_out": n_held_out, "settings": {}, "n_val": n_val, "val": val}
+
+
+def with_group(found: dict, margins: dict[int, dict], weights: np.ndarray) -> dict:
+    """The same with a group of seeds on validation.
+
+    Args:
+        margins: per seed {last, averaged}, of the validation pairs.
+        weights: margins of the one model of the group's mean weights.
+    """
+    val, last = found["val"], [each["last"] for each in margins.values()]
+    added = {kind: [accuracy(each[kind]) for each in margins.values()] for kind in ("last", "averaged")}
+    added |= {"seeds": list(margins), "groups": [list(margins)], "mean_of_weights": [accuracy(weights)]}
+    added |= {"mean_of_rewards": [accuracy(np.mean(last, axis=0))]}
+    return found | {"val": val | {name: val[name] + values for name, values in added.items()}}
+
+
+def with_setting(found: dict, name: str, seed: int, margins: dict) -> dict:
+    """The same with a setting's model of this seed: {last, averaged}, margins of the training pairs held out."""
+    own = found["settings"].get(name, {"seeds": [], "last": [], "averaged": []})
+    own = own | {"seeds": [*own["seeds"], seed]} | {kind: [*own[kind], accuracy(margins[kind])] for kind in ("last", "averaged")}
+    settings = found["settings"] | {name: own}
+    last = {name: dict(zip(row["seeds"], row["last"], strict=True)) for name, row in settings.items()}
+    for other, row in settings.items():
+        both = [last[other][seed] - last[DEFAULT][seed] for seed in last[other] if seed in last.get(DEFAULT, {})]
+        if other != DEFAULT and both:
+            settings[other] = row | {"against_default": mean(both)}
+    return found | {"settings": settings}
 
 
 def main() -> None:
@@ -212,26 +229,37 @@ def main() -> None:
     train, judged, kept = splits["train"], splits["val"], kept_in("data/frozen/reward")
     [(seen, unseen)] = GroupShuffleSplit(1, test_size=HELD_OUT, random_state=0).split(train.clusters, groups=train.clusters)
     most, rest = train.part(seen), train.part(unseen)
-    held_out, val, folders = {name: {} for name in SETTINGS}, {}, {}
-    for seed in tqdm(MORE_SEEDS, desc=f"{chosen}, on all training pairs"):
-        val[seed], folders[seed] = once(changed(section, SETTINGS[chosen]), seed, train, judged, kept, limits)
-    first, *more = SEEDS
-    for name in tqdm(SETTINGS, desc="settings, one seed each"):
-        held_out[name][first], _ = once(changed(section, SETTINGS[name]), first, most, rest, kept, limits)
-    by_accuracy = sorted(SETTINGS, key=lambda name: -accuracy(held_out[name][first]["last"]))
-    promising = [DEFAULT, *[name for name in by_accuracy if name != DEFAULT][:PROMISING]]
-    for name, seed in tqdm([(name, seed) for name in promising for seed in more], desc="the best of them, more seeds"):
-        held_out[name][seed], _ = once(changed(section, SETTINGS[name]), seed, most, rest, kept, limits)
-    for group in groups(MORE_SEEDS):
-        val[group] = {"weights": with_mean_weights([folders[seed] for seed in group], judged, kept, limits)}
     weights, _ = linear_probe(train.features, train.clusters)
     baselines = {
         "longer": (tables["val"]["chosen_words"] - tables["val"]["rejected_words"]).to_numpy(),
         "tfidf": tfidf_margins(tables["train"], tables["val"], params.seed),
         "probe": (judged.features[:, 0] - judged.features[:, 1]) @ weights,
     }
-    found = {"chosen": chosen, "params": section.model_dump()} | collect(held_out, val, baselines)
-    write_json("experiments/results/judge.json", found)
+    about = {"chosen": chosen, "params": section.model_dump(), "pairs": digest_of(train, judged)}
+    found = begun(about, len(rest.encoded), len(judged.encoded), baselines, read_json(TARGET) if TARGET.exists() else None)
+
+    for group in tqdm(groups(MORE_SEEDS), desc=f"{chosen}, on all training pairs"):
+        if list(group) in found["val"]["groups"]:
+            continue
+        own = changed(section, SETTINGS[chosen])
+        margins, folders = zip(*(once(own, seed, train, judged, kept, limits) for seed in group), strict=True)
+        found = with_group(found, dict(zip(group, margins, strict=True)), with_mean_weights(folders, judged, kept, limits))
+        write_json(TARGET, found)
+
+    def measured(names: Sequence[str], seeds: Sequence[int], description: str) -> dict:
+        now = found
+        for name, seed in tqdm([(name, seed) for name in names for seed in seeds], desc=description):
+            if seed not in now["settings"].get(name, {"seeds": []})["seeds"]:
+                margins, _ = once(changed(section, SETTINGS[name]), seed, most, rest, kept, limits)
+                now = with_setting(now, name, seed, margins)
+                write_json(TARGET, now)
+        return now
+
+    first, *more = SEEDS
+    found = measured(list(SETTINGS), [first], "settings, one seed each")
+    by_accuracy = sorted(SETTINGS, key=lambda name: -found["settings"][name]["last"][0])
+    promising = [DEFAULT, *[name for name in by_accuracy if name != DEFAULT][:PROMISING]]
+    found = measured(promising, more, "the best of them, more seeds")
     print(pd.Series(found["val"]["last"]).describe().to_string())
 
 

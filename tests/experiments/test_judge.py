@@ -1,6 +1,7 @@
 """The table by hand; and the program on the tiny study."""
 
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -11,9 +12,9 @@ from scipy import stats
 
 import stages.frozen_layers
 from experiments import judge
-from experiments.judge import DEFAULT, MeanWeights, changed, collect, groups
+from experiments.judge import DEFAULT, MeanWeights, begun, changed, groups, with_group, with_setting
 from preference_study.analysis.statistics import proportion
-from preference_study.artifacts import read_array, read_json
+from preference_study.artifacts import read_array, read_json, write_json
 from preference_study.params import load_params
 from tests.workspace import change
 
@@ -33,19 +34,32 @@ def test_the_numbers_are_those_of_their_setting_and_seed():
     }
     val = {seed: {"last": some(right), "averaged": some(1)} for seed, right in ((1, 4), (2, 2), (3, 0))}
     val[3]["last"] = 10 * np.array([1.0, 1.0, -1.0, -1.0])  # the mean of rewards is not that of accuracies
-    val[1, 2, 3] = {"weights": some(3)}
-    found = collect(held_out, val, {"probe": some(3)})
+    found = begun({"chosen": "this"}, 4, 5, {"probe": some(3)})
+    assert found["settings"] == {} and (found["n_held_out"], found["n_val"], found["chosen"]) == (4, 5, "this")
+    for name, seed in (("other", 1), (DEFAULT, 1), ("once", 1), (DEFAULT, 2), ("other", 2)):
+        found = with_setting(found, name, seed, held_out[name][seed])
+    found = with_group(found, val, some(3))
     assert found["settings"][DEFAULT] == {"seeds": [1, 2], "last": [0.5, 0.75], "averaged": [0.25, 1.0]}
     assert found["settings"]["other"]["last"] == [1.0, 0.75] and found["settings"]["once"]["seeds"] == [1]
     change = found["settings"]["other"]["against_default"]
     student = stats.ttest_1samp([0.5, 0.0], 0).confidence_interval(0.95)
     assert (change["value"], change["n"]) == (0.25, 2) and change["low"] == pytest.approx(student.low)
     assert found["settings"]["once"]["against_default"]["value"] == -0.25
-    assert (found["n_held_out"], found["n_val"]) == (4, 4)
     assert found["val"] == {
         "seeds": [1, 2, 3], "last": [1.0, 0.5, 0.5], "averaged": [0.25] * 3, "groups": [[1, 2, 3]], "mean_of_rewards": [0.5],
         "mean_of_weights": [0.75], "baselines": {"probe": proportion(3, 4)},
     }  # fmt: skip
+    found = with_group(found, {4: val[2], 6: val[1]}, some(2))
+    assert found["val"]["seeds"] == [1, 2, 3, 4, 6] and found["val"]["groups"] == [[1, 2, 3], [4, 6]]
+    assert found["val"]["mean_of_weights"] == [0.75, 0.5] and found["val"]["last"] == [1.0, 0.5, 0.5, 0.5, 1.0]
+
+
+def test_what_was_measured_of_the_same_is_gone_on_from_and_nothing_else():
+    about = {"chosen": "this", "params": {"rate": 0.1}, "pairs": "ab"}
+    before = with_setting(begun(about, 4, 5, {}), DEFAULT, 1, {"last": some(2), "averaged": some(1)})
+    assert begun(about, 4, 5, {}, before) == before
+    for changed_ in ({"chosen": "that"}, {"params": {"rate": 0.2}}, {"pairs": "ac"}):
+        assert begun(about | changed_, 4, 5, {}, before)["settings"] == {}
 
 
 def test_seeds_by_three():
@@ -102,4 +116,9 @@ def test_the_program_measures_once_and_leaves_validation_alone(folder, monkeypat
     }  # fmt: skip
     judge.main()
     assert len(seen) == 8 and read_json("experiments/results/judge.json") == found
+    # Stopped on the way, in a folder without the models: what was not written yet is measured, and comes out as it did.
+    shutil.rmtree("checkpoints/judge")
+    write_json("experiments/results/judge.json", found | {"settings": {DEFAULT: found["settings"][DEFAULT]}})
+    judge.main()
+    assert len(seen) == 8 + 1 + 2 and read_json("experiments/results/judge.json") == found
     json.dumps(found, allow_nan=False)
