@@ -301,6 +301,23 @@ def judge_seeds() -> str:
     return table([f"n = {found['n_val']} validation pairs", "accuracy", "mean", "range, standard deviation"], rows)
 
 
+def judge_rights() -> str:
+    """Each seed's judge beside its baselines on the same pairs, from experiments/results/judge.json."""
+    val = read_json(RESULTS / "judge.json")["val"]
+    rows = []
+    for seed, accuracy, right in zip(val["seeds"], val["last"], val["right_to_judge"], strict=True):
+        against = [right["against"][name] for name in ("tfidf", "probe")]
+        told = [
+            f"{with_interval(row['difference'], signed=True)}, p "
+            + ("< 0.001" if row["p_holm"] < 0.001 else f"= {decimal(row['p_holm'], 3)}")
+            for row in against
+        ]
+        shorter = with_interval(right["shorter_chosen"])
+        rows.append([str(seed), decimal(accuracy), shorter, *told, "yes" if right["holds"] else "no"])
+    heads = ["seed", "accuracy", "where the shorter was chosen", "minus TF-IDF", "minus the linear probe", "right to judge"]
+    return table(heads, rows)
+
+
 LENGTHS = ["--params", "params/align_anything.yaml", "--val-pairs", "1000", "--prompt-tokens", "150", "--response-tokens", "300"]
 SHARDED = ["--set", "launch.accelerate_config=params/fsdp.yaml"]
 PLANS = {
@@ -540,6 +557,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "length-cures": ("docs/results/reward_models.md", length_cures),
     "judge-settings": ("docs/results/judge.md", judge_settings),
     "judge-seeds": ("docs/results/judge.md", judge_seeds),
+    "judge-rights": ("docs/results/judge.md", judge_rights),
     "sweep": ("docs/results/sweep.md", sweep),
     "wrong-labels": ("docs/results/reward_models.md", wrong_labels),
     **{name: ("docs/full_size.md", partial(plan, name)) for name in PLANS},

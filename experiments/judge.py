@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProgressCallback, TrainerCallback
 
 from preference_study.analysis.baselines import tfidf_margins
+from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.statistics import mean, pairwise_accuracy
 from preference_study.artifacts import read_array, read_json, read_table, write_json
 from preference_study.models.frozen import HiddenStates, kept_in, use_kept
@@ -177,28 +178,33 @@ def begun(about: dict, n_held_out: int, n_val: int, baselines: dict[str, np.ndar
         about, with
         settings: per setting {seeds, last, averaged}, an accuracy a seed, and against_default, the mean difference of last, over
         the seeds that both have, with Student's interval;
-        val: {seeds, last, averaged}, an accuracy a seed, {groups, mean_of_rewards, mean_of_weights}, an accuracy a group, and
-        baselines with Wilson intervals; n_held_out and n_val, the pairs that these are of.
+        val: {seeds, last, averaged}, an accuracy a seed, right_to_judge, a seed's as the study gives it,
+        {groups, mean_of_rewards, mean_of_weights}, an accuracy a group, and baselines with Wilson intervals;
+        n_held_out and n_val, the pairs that these are of.
     """
     if before is not None and all(before.get(name) == value for name, value in about.items()):
         return before
-    of_each = ("seeds", "last", "averaged", "groups", "mean_of_rewards", "mean_of_weights")
+    of_each = ("seeds", "last", "averaged", "right_to_judge", "groups", "mean_of_rewards", "mean_of_weights")
     shares = {name: pairwise_accuracy(found, np.zeros(len(found))) for name, found in baselines.items()}
     val = {name: [] for name in of_each} | {"baselines": shares}
     return about | {"n_held_out": n_held_out, "settings": {}, "n_val": n_val, "val": val}
 
 
-def with_group(found: dict, margins: dict[int, dict], weights: np.ndarray) -> dict:
+def with_group(found: dict, margins: dict[int, dict], weights: np.ndarray, pairs: pd.DataFrame, baselines: dict) -> dict:
     """The same with a group of seeds on validation.
 
     Args:
         margins: per seed {last, averaged}, of the validation pairs.
         weights: margins of the one model of the group's mean weights.
+        pairs: cluster, chosen_words and rejected_words of each.
+        baselines: margins by name, but for that of length.
     """
     val, last = found["val"], [each["last"] for each in margins.values()]
     added = {kind: [accuracy(each[kind]) for each in margins.values()] for kind in ("last", "averaged")}
     added |= {"seeds": list(margins), "groups": [list(margins)], "mean_of_weights": [accuracy(weights)]}
     added |= {"mean_of_rewards": [accuracy(np.mean(last, axis=0))]}
+    scored = [pairs.assign(chosen_reward=margin, rejected_reward=0.0) for margin in last]
+    added |= {"right_to_judge": [right_to_judge(each, baselines) for each in scored]}
     return found | {"val": val | {name: val[name] + values for name, values in added.items()}}
 
 
@@ -243,7 +249,9 @@ def main() -> None:
             continue
         own = changed(section, SETTINGS[chosen])
         margins, folders = zip(*(once(own, seed, train, judged, kept, limits) for seed in group), strict=True)
-        found = with_group(found, dict(zip(group, margins, strict=True)), with_mean_weights(folders, judged, kept, limits))
+        weights = with_mean_weights(folders, judged, kept, limits)
+        others = {name: baselines[name] for name in ("tfidf", "probe")}
+        found = with_group(found, dict(zip(group, margins, strict=True)), weights, tables["val"], others)
         write_json(TARGET, found)
 
     def measured(names: Sequence[str], seeds: Sequence[int], description: str) -> dict:

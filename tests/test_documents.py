@@ -122,6 +122,15 @@ def test_the_judges_numbers(tmp_path, monkeypatch):
     }
     val = {"seeds": [1, 2, 3], "last": [0.5, 0.6, 0.64], "averaged": [0.51, 0.52, 0.56], "groups": [[1, 2, 3]]}
     val |= {"mean_of_rewards": [0.66], "mean_of_weights": [0.65], "baselines": {"longer": share | {"value": 0.45}}}
+    val["right_to_judge"] = [
+        {
+            "holds": seed != 2,
+            "shorter_chosen": share | {"value": seed / 8},
+            "against": {"probe": {"difference": share | {"value": seed / 4}, "p_holm": 0.02 * seed}}
+            | {"tfidf": {"difference": share | {"value": -seed / 4}, "p_holm": 0.0004 * seed}},
+        }
+        for seed in (1, 2, 3)
+    ]
     write_json(tmp_path / documents.RESULTS / "judge.json", {"n_held_out": 31, "settings": settings, "n_val": 42, "val": val})
     monkeypatch.chdir(tmp_path)
     heads, _, *rows = documents.judge_settings().splitlines()
@@ -138,6 +147,10 @@ def test_the_judges_numbers(tmp_path, monkeypatch):
         "| mean of three models' weights | 0.650 | 0.650 |  |",
         "| “the longer wins” | 0.450 [0.125, 0.500] |  |  |",
     ]
+    *_, first, second, third = documents.judge_rights().splitlines()
+    assert first == "| 1 | 0.50 | 0.13 [0.13, 0.50] | -0.25 [0.13, 0.50], p < 0.001 | +0.25 [0.13, 0.50], p = 0.020 | yes |"
+    assert second == "| 2 | 0.60 | 0.25 [0.13, 0.50] | -0.50 [0.13, 0.50], p < 0.001 | +0.50 [0.13, 0.50], p = 0.040 | no |"
+    assert third.startswith("| 3 | 0.64 | 0.38 [0.13, 0.50] | -0.75 [0.13, 0.50], p = 0.001 |")
 
 
 def test_the_numbers_of_other_judges(tmp_path, monkeypatch):

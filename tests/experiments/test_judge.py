@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -13,6 +14,7 @@ from scipy import stats
 import stages.frozen_layers
 from experiments import judge
 from experiments.judge import DEFAULT, MeanWeights, begun, changed, groups, with_group, with_setting
+from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.statistics import proportion
 from preference_study.artifacts import read_array, read_json, write_json
 from preference_study.params import load_params
@@ -38,18 +40,26 @@ def test_the_numbers_are_those_of_their_setting_and_seed():
     assert found["settings"] == {} and (found["n_held_out"], found["n_val"], found["chosen"]) == (4, 5, "this")
     for name, seed in (("other", 1), (DEFAULT, 1), ("once", 1), (DEFAULT, 2), ("other", 2)):
         found = with_setting(found, name, seed, held_out[name][seed])
-    found = with_group(found, val, some(3))
+    pairs = pd.DataFrame({"cluster": list("abcd"), "chosen_words": [3, 1, 3, 1], "rejected_words": 2})
+    found = with_group(found, val, some(3), pairs, {"probe": some(3)})
     assert found["settings"][DEFAULT] == {"seeds": [1, 2], "last": [0.5, 0.75], "averaged": [0.25, 1.0]}
     assert found["settings"]["other"]["last"] == [1.0, 0.75] and found["settings"]["once"]["seeds"] == [1]
     change = found["settings"]["other"]["against_default"]
     student = stats.ttest_1samp([0.5, 0.0], 0).confidence_interval(0.95)
     assert (change["value"], change["n"]) == (0.25, 2) and change["low"] == pytest.approx(student.low)
     assert found["settings"]["once"]["against_default"]["value"] == -0.25
+    rights = found["val"].pop("right_to_judge")
+    for right, seed in zip(rights, (1, 2, 3), strict=True):
+        scored = pairs.assign(chosen_reward=val[seed]["last"], rejected_reward=0.0)
+        assert right == right_to_judge(scored, {"probe": some(3)}) and right["against"].keys() == {"longer", "probe"}
+    assert [right["shorter_chosen"]["value"] for right in rights] == [1.0, 0.5, 0.5]
+    found["val"]["right_to_judge"] = []
     assert found["val"] == {
+        "right_to_judge": [],
         "seeds": [1, 2, 3], "last": [1.0, 0.5, 0.5], "averaged": [0.25] * 3, "groups": [[1, 2, 3]], "mean_of_rewards": [0.5],
         "mean_of_weights": [0.75], "baselines": {"probe": proportion(3, 4)},
     }  # fmt: skip
-    found = with_group(found, {4: val[2], 6: val[1]}, some(2))
+    found = with_group(found, {4: val[2], 6: val[1]}, some(2), pairs, {})
     assert found["val"]["seeds"] == [1, 2, 3, 4, 6] and found["val"]["groups"] == [[1, 2, 3], [4, 6]]
     assert found["val"]["mean_of_weights"] == [0.75, 0.5] and found["val"]["last"] == [1.0, 0.5, 0.5, 0.5, 1.0]
 
