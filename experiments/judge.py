@@ -167,7 +167,9 @@ def groups(seeds: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def begun(about: dict, n_held_out: int, n_val: int, baselines: dict[str, np.ndarray], before: dict | None = None) -> dict:
-    """experiments/results/judge.json before anything is trained; or what was measured before, of the same.
+    """experiments/results/judge.json before anything is trained, with what was measured before of the same.
+
+    Settings are told from one another by their names, so they outlast another choice of the one that is judged on validation.
 
     Args:
         about: what tells one search from another, {chosen, params, pairs}.
@@ -182,12 +184,14 @@ def begun(about: dict, n_held_out: int, n_val: int, baselines: dict[str, np.ndar
         {groups, mean_of_rewards, mean_of_weights}, an accuracy a group, and baselines with Wilson intervals;
         n_held_out and n_val, the pairs that these are of.
     """
-    if before is not None and all(before.get(name) == value for name, value in about.items()):
+    same = {name for name, value in about.items() if before is not None and before.get(name) == value}
+    if same == about.keys():
         return before
     of_each = ("seeds", "last", "averaged", "right_to_judge", "groups", "mean_of_rewards", "mean_of_weights")
     shares = {name: pairwise_accuracy(found, np.zeros(len(found))) for name, found in baselines.items()}
     val = {name: [] for name in of_each} | {"baselines": shares}
-    return about | {"n_held_out": n_held_out, "settings": {}, "n_val": n_val, "val": val}
+    settings = before["settings"] if before is not None and about.keys() - same == {"chosen"} else {}
+    return about | {"n_held_out": n_held_out, "settings": settings, "n_val": n_val, "val": val}
 
 
 def with_group(found: dict, margins: dict[int, dict], weights: np.ndarray, pairs: pd.DataFrame, baselines: dict) -> dict:

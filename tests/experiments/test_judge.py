@@ -20,6 +20,7 @@ from preference_study.artifacts import read_array, read_json, write_json
 from preference_study.params import load_params
 from tests.workspace import change
 
+PAIRS = pd.DataFrame({"cluster": list("abcd"), "chosen_words": [3, 1, 3, 1], "rejected_words": 2})
 RIGHT, WRONG = np.array([1.0, 2.0, 0.5, 3.0]), np.array([-1.0, -2.0, -0.5, -3.0])
 
 
@@ -40,8 +41,7 @@ def test_the_numbers_are_those_of_their_setting_and_seed():
     assert found["settings"] == {} and (found["n_held_out"], found["n_val"], found["chosen"]) == (4, 5, "this")
     for name, seed in (("other", 1), (DEFAULT, 1), ("once", 1), (DEFAULT, 2), ("other", 2)):
         found = with_setting(found, name, seed, held_out[name][seed])
-    pairs = pd.DataFrame({"cluster": list("abcd"), "chosen_words": [3, 1, 3, 1], "rejected_words": 2})
-    found = with_group(found, val, some(3), pairs, {"probe": some(3)})
+    found = with_group(found, val, some(3), PAIRS, {"probe": some(3)})
     assert found["settings"][DEFAULT] == {"seeds": [1, 2], "last": [0.5, 0.75], "averaged": [0.25, 1.0]}
     assert found["settings"]["other"]["last"] == [1.0, 0.75] and found["settings"]["once"]["seeds"] == [1]
     change = found["settings"]["other"]["against_default"]
@@ -50,7 +50,7 @@ def test_the_numbers_are_those_of_their_setting_and_seed():
     assert found["settings"]["once"]["against_default"]["value"] == -0.25
     rights = found["val"].pop("right_to_judge")
     for right, seed in zip(rights, (1, 2, 3), strict=True):
-        scored = pairs.assign(chosen_reward=val[seed]["last"], rejected_reward=0.0)
+        scored = PAIRS.assign(chosen_reward=val[seed]["last"], rejected_reward=0.0)
         assert right == right_to_judge(scored, {"probe": some(3)}) and right["against"].keys() == {"longer", "probe"}
     assert [right["shorter_chosen"]["value"] for right in rights] == [1.0, 0.5, 0.5]
     found["val"]["right_to_judge"] = []
@@ -59,7 +59,7 @@ def test_the_numbers_are_those_of_their_setting_and_seed():
         "seeds": [1, 2, 3], "last": [1.0, 0.5, 0.5], "averaged": [0.25] * 3, "groups": [[1, 2, 3]], "mean_of_rewards": [0.5],
         "mean_of_weights": [0.75], "baselines": {"probe": proportion(3, 4)},
     }  # fmt: skip
-    found = with_group(found, {4: val[2], 6: val[1]}, some(2), pairs, {})
+    found = with_group(found, {4: val[2], 6: val[1]}, some(2), PAIRS, {})
     assert found["val"]["seeds"] == [1, 2, 3, 4, 6] and found["val"]["groups"] == [[1, 2, 3], [4, 6]]
     assert found["val"]["mean_of_weights"] == [0.75, 0.5] and found["val"]["last"] == [1.0, 0.5, 0.5, 0.5, 1.0]
 
@@ -68,7 +68,10 @@ def test_what_was_measured_of_the_same_is_gone_on_from_and_nothing_else():
     about = {"chosen": "this", "params": {"rate": 0.1}, "pairs": "ab"}
     before = with_setting(begun(about, 4, 5, {}), DEFAULT, 1, {"last": some(2), "averaged": some(1)})
     assert begun(about, 4, 5, {}, before) == before
-    for changed_ in ({"chosen": "that"}, {"params": {"rate": 0.2}}, {"pairs": "ac"}):
+    before = with_group(before, {1: {"last": some(2), "averaged": some(1)}}, some(3), PAIRS, {})
+    other = begun(about | {"chosen": "that"}, 4, 5, {}, before)
+    assert other["settings"] == before["settings"] and other["val"]["seeds"] == [] and other["chosen"] == "that"
+    for changed_ in ({"params": {"rate": 0.2}}, {"pairs": "ac"}, {"chosen": "that", "pairs": "ac"}):
         assert begun(about | changed_, 4, 5, {}, before)["settings"] == {}
 
 
