@@ -4,6 +4,7 @@
 python -m experiments.variants                                     every experiment of the current commit
 python -m experiments.variants NAME [NAME ...]                     these experiments, branches or commits
 python -m experiments.variants --output FILE [NAME ...]            into another file
+python -m experiments.variants --add [NAME ...]                    beside what the file already has
 """
 
 import argparse
@@ -12,9 +13,10 @@ import pandas as pd
 
 from experiments.rank import current
 from experiments.runs import collected, shared_parameters
+from preference_study.analysis.methods import bears_on_judge
 from preference_study.analysis.statistics import mean
 from preference_study.analysis.variants import STANDARD
-from preference_study.artifacts import write_json
+from preference_study.artifacts import read_json, write_json
 from preference_study.numbers import decimal, with_interval
 
 VARIED = {name: name for name in ("seed", "reward.flipped")}
@@ -38,27 +40,49 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
         goes too far from one that does nothing; lost, the standard model's minus its own, above zero where it loses less.
 
     Raises:
-        ValueError: they differ by more, two are the same, one compares no reward models, or a seed lacks a share or the run
-            without flips.
+        ValueError: they differ by more, one compares no reward models, or `summed_up` refuses them.
     """
     for name, _, metrics in runs:
         if not metrics:
             raise ValueError(f"{name} compares no reward models; name them in stress.variants")
     fixed = shared_parameters(runs, VARIED)
-    rows = pd.DataFrame(
-        [
-            {"flipped": params["reward.flipped"], "seed": params["seed"], "scorer": scorer}
-            | {name: row[key]["value"] for name, key in MEASURES.items()}
-            for _, params, metrics in runs
-            for scorer, row in metrics.items()
-        ]
-    ).sort_values(["scorer", "flipped", "seed"], ignore_index=True)
+    rows = [
+        {"flipped": params["reward.flipped"], "seed": params["seed"], "scorer": scorer}
+        | {name: row[key]["value"] for name, key in MEASURES.items()}
+        for _, params, metrics in runs
+        for scorer, row in metrics.items()
+    ]
+    return summed_up(fixed, rows)
+
+
+def added(before: dict, now: dict) -> dict:
+    """Both files' runs in one, as `collect` returns it.
+
+    Raises:
+        ValueError: they were measured with other parameters that bear on one of the reward models, or `summed_up` refuses them.
+    """
+    one, other, scorers = before["params"], now["params"], {row["scorer"] for row in before["rows"] + now["rows"]}
+    differing = [
+        key for key in one | other if one.get(key) != other.get(key) and any(bears_on_judge(key, scorer) for scorer in scorers)
+    ]
+    if differing:
+        raise ValueError(f"the file was measured with other parameters: {', '.join(differing)}; leave --add out to begin anew")
+    return summed_up(now["params"], before["rows"] + now["rows"])
+
+
+def summed_up(params: dict, rows: list[dict]) -> dict:
+    """The rows of all runs with what they come to, as `collect` returns it.
+
+    Raises:
+        ValueError: two runs of a scorer are the same, or a seed lacks a scorer, a share or the run without flips.
+    """
+    rows = pd.DataFrame(rows).sort_values(["scorer", "flipped", "seed"], ignore_index=True)
     if rows.duplicated(["flipped", "seed", "scorer"]).any():
         raise ValueError("the same seed and share twice; name the experiments to be taken")
     # A column per scorer and share, a row per seed.
     accuracy, length = (rows.pivot(index="seed", columns=["scorer", "flipped"], values=name) for name in MEASURES)
     if accuracy.isna().any(axis=None) or 0 not in set(rows["flipped"]):
-        raise ValueError("every seed needs the same shares of flipped labels, 0 among them")
+        raise ValueError("every seed needs the same reward models and shares of flipped labels, 0 among them")
     lost = {(scorer, share): accuracy[scorer, 0] - accuracy[scorer, share] for scorer, share in accuracy if share}
     scorers = {scorer: {} for scorer in rows["scorer"].unique()}
     for scorer, share in accuracy:
@@ -74,7 +98,7 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
             if against:
                 against["lost"] = mean(lost[standard] - lost[own])
         scorers[scorer][str(share)] = found | ({"against_standard": against} if against else {})
-    return {"params": fixed, "rows": rows.to_dict("records"), "scorers": scorers}
+    return {"params": params, "rows": rows.to_dict("records"), "scorers": scorers}
 
 
 def shown(found: dict) -> str:
@@ -102,11 +126,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="experiments, branches or commits; by default every experiment of this commit")
     parser.add_argument("--output", default="experiments/results/variants.json", help="%(default)s unless told")
+    parser.add_argument("--add", action="store_true", help="beside what the file has")
     arguments = parser.parse_args()
     names = arguments.names or current()
     if not names:
-        raise SystemExit("no experiments; the README's section on reward models that resist says how to make them")
+        raise SystemExit("no experiments; docs/results/reward_models.md says how to make them")
     found = collected(collect, names, "metrics/variants.json", "compare_variants")
+    if arguments.add:
+        try:
+            found = added(read_json(arguments.output), found)
+        except ValueError as error:
+            raise SystemExit(str(error)) from None
     write_json(arguments.output, found)
     print(shown(found))
 

@@ -1,7 +1,7 @@
 import pytest
 from scipy import stats
 
-from experiments.variants import collect, shown
+from experiments.variants import added, collect, shown
 
 
 def run(name: str, seed: int, flipped: float, standard: tuple, robust: tuple, rate: float = 0.2) -> tuple[str, dict, dict]:
@@ -61,7 +61,7 @@ def test_the_table_shows_every_seed_and_interval():
 @pytest.mark.parametrize(
     ("runs", "wanted"),
     [
-        (RUNS[:3], "every seed needs the same shares"),
+        (RUNS[:3], "every seed needs the same reward models and shares"),
         ([RUNS[1], RUNS[3]], "0 among them"),
         ([*RUNS, run("e", 2, 0.2, (0.5, 0), (0.5, 0))], "twice"),
         (
@@ -74,3 +74,20 @@ def test_the_table_shows_every_seed_and_interval():
 def test_what_cannot_be_compared_is_refused(runs, wanted):
     with pytest.raises(ValueError, match=wanted):
         collect(runs)
+
+
+def test_runs_are_added_to_those_of_before():
+    before, now = collect(RUNS[:2]), collect(RUNS[2:])
+    assert added(before, now) == collect(RUNS)
+    other = now | {"params": now["params"] | {"report.max_cases": 5}}
+    assert added(before, other) == collect(RUNS) | {"params": other["params"]}
+
+
+def test_runs_that_cannot_be_added_are_refused():
+    before, now = collect(RUNS[:2]), collect(RUNS[2:])
+    with pytest.raises(ValueError, match="twice"):
+        added(before, before)
+    with pytest.raises(ValueError, match=r"with other parameters: reward\.noise_robust\.flip_rate; leave --add out"):
+        added(before, now | {"params": {"reward.noise_robust.flip_rate": 0.3}})
+    with pytest.raises(ValueError, match="every seed needs the same reward models"):
+        added(before, now | {"rows": [row for row in now["rows"] if row["scorer"] == "standard"]})
