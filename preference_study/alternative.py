@@ -2,8 +2,9 @@
 
     python -m preference_study.alternative params/quick.yaml
 
-params.before.yaml keeps what was there: mv params.before.yaml params.yaml undoes it. A section in the alternative is merged,
-a list or a value takes the place of the old one.
+params.before.yaml keeps what was there: mv params.before.yaml params.yaml undoes it. Until then no other alternative is
+taken, as its study would be a mixture of both. A section in the alternative is merged, a list or a value takes the place of the
+old one.
 """
 
 import argparse
@@ -65,12 +66,19 @@ def apply(alternative: Path, params: Path = PARAMS) -> list[tuple[str, Any, Any]
     """Write an alternative into a parameter file, keep the old one beside it, and return what `merge` does.
 
     Raises:
-        SystemExit: as `with_alternative`; or what comes out is not right. The file stays as it was.
+        SystemExit: as `with_alternative`; or what comes out is not right; or there is an alternative in the file already. It
+            stays as it was.
     """
     text, changed = with_alternative(params, alternative)
     checked_params(text, f"{params} with {alternative}")
     if changed:
-        shutil.copyfile(params, params.with_stem(f"{params.stem}.before"))
+        before = params.with_stem(f"{params.stem}.before")
+        if before.exists() and before.read_bytes() != params.read_bytes():
+            raise SystemExit(
+                f"{params} has an alternative in it already, and {before} what was there before.\nTo go back to that first: "
+                f"mv {before} {params}. To put {alternative} on top of what is there now: rm {before}. Then again."
+            )
+        shutil.copyfile(params, before)
         with whole_file(params) as path:
             path.write_text(text, encoding="utf-8")
     return changed

@@ -75,7 +75,8 @@ def main() -> None:
     trained = {method: read_json(f"metrics/train_policy/{method}.json") for method in methods}
     measured = {method: read_json(f"metrics/train_cost/{method}.json") for method in methods}
     responses = responses_by_policy(scored, methods)
-    table = compare_methods(responses, policies, trained, read_json("experiments/results/stability.json"), params.model_dump())
+    given = params.model_dump(mode="json")  # as a file has them: lists, where Python may have tuples
+    table = compare_methods(responses, policies, trained, read_json("experiments/results/stability.json"), given)
     write_json("metrics/methods.json", table)
     write_json("metrics/methods_cost.json", training_costs(measured, {method: trained[method]["tokens"] for method in methods}))
     rows = figures.method_rows(policies, methods)

@@ -61,6 +61,19 @@ def test_one_that_is_not_there_is_named(params, tmp_path):
         apply(tmp_path / "nowhere.yaml", params)
 
 
+def test_a_second_one_is_no_mixture_of_both(params, tmp_path):
+    before, kept = params.read_text(), tmp_path / "params.before.yaml"
+    apply(alternative(tmp_path, "seed: 7\n"), params)
+    first = params.read_text()
+    with pytest.raises(SystemExit, match=r"an alternative in it already.*\n.*mv .*params\.before\.yaml .*params\.yaml"):
+        apply(alternative(tmp_path, "data: {max_val: 5}\n"), params)
+    assert params.read_text() == first and kept.read_text() == before
+    # As git brings it back: the old copy is of the same file then.
+    params.write_text(before)
+    apply(alternative(tmp_path, "data: {max_val: 5}\n"), params)
+    assert yaml.safe_load(params.read_text())["seed"] == 1 and kept.read_text() == before
+
+
 def test_it_says_what_it_changed(params, tmp_path, monkeypatch, capsys):
     made = alternative(tmp_path, "seed: 7\n")
     monkeypatch.chdir(tmp_path)

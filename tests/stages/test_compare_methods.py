@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import stages.compare_methods
-from preference_study.analysis.methods import compare_pairs
+from preference_study.analysis.methods import compare_pairs, flat
 from preference_study.artifacts import read_json, read_rows, write_json, write_rows
 from preference_study.report.figures import NOT_MEASURED, method_rows
 from stages.compare_methods import responses_by_policy, training
@@ -154,3 +155,14 @@ def test_what_no_method_logged_is_said_to_be_not_measured(folder):
     for name in ("reward", "kl", "length", "logps"):
         assert pd.read_csv(f"plots/methods/training_{name}.csv")["group"].tolist() == [NOT_MEASURED]
     assert set(pd.read_csv("plots/methods/plane_judge.csv")["kind"]) == {"policy"}
+
+
+def test_the_spread_over_seeds_is_found_where_it_was_measured_with_these_parameters(folder):
+    # As experiments.stability writes them: from the file, not from what the stage makes of it.
+    params = flat(yaml.safe_load((folder / "params.yaml").read_text()))
+    measured = {"params": params, "seeds": [1, 2], "methods": {"dpo": {"gold_rate": [0.25, 0.75]}}}
+    write_json("experiments/results/stability.json", measured)
+    stages.compare_methods.main()
+    spread = {method: row["spread"] for method, row in read_json("metrics/methods.json")["methods"].items()}
+    assert spread["dpo"]["gold_rate"]["mean"] == 0.5 and spread["dpo"]["gold_rate"]["seeds"] == 2
+    assert spread["rloo"] is None
