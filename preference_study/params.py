@@ -357,7 +357,7 @@ class Params(Section):
     @model_validator(mode="after")
     def batches_divide(self):
         sections = {"reward": self.reward, "policy": self.policy}
-        sections |= {f"policy.{method}": self.policy.own(method) for method in METHODS}
+        sections |= {f"policy.{method}": self.policy.own(method) for method in self.policy.methods}
         for name, section in sections.items():
             if getattr(section, "batch_size", 0) % self.launch.processes:
                 raise ValueError(
