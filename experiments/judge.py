@@ -4,10 +4,11 @@ python -m experiments.judge              after dvc repro frozen_layers
 python -m experiments.judge --chosen "4 pairs a step"
 
 Settings are compared on training pairs alone: trained on four fifths of their clusters, they are judged on the pairs of the rest,
-each with one seed, and the best two and the default with more. The chosen one, which is the default unless told, is trained on
-all training pairs, with six seeds, and judged on validation, which nothing was chosen by. Models are trained in this process,
-from the hidden states of the stage frozen_layers. It can be stopped: what the file holds of the same pairs and parameters is not
-measured again, and models that were trained are taken from checkpoints/judge/. Delete both where training's code has changed.
+each with one seed, and the best two and the default with more; those are compared with the default on the seeds that did not
+choose them. The chosen one, which is the default unless told, is trained on all training pairs, with six seeds, and judged on
+validation, which nothing was chosen by. Models are trained in this process, from the hidden states of the stage frozen_layers. It
+can be stopped: what the file holds of the same pairs and parameters is not measured again, and models that were trained are taken
+from checkpoints/judge/. Delete both where training's code has changed.
 """
 
 import argparse
@@ -178,8 +179,7 @@ def begun(about: dict, n_held_out: int, n_val: int, baselines: dict[str, np.ndar
 
     Returns:
         about, with
-        settings: per setting {seeds, last, averaged}, an accuracy a seed, and against_default, the mean difference of last, over
-        the seeds that both have, with Student's interval;
+        settings: per setting {seeds, last, averaged}, an accuracy a seed, and against_default, as `with_setting` gives it;
         val: {seeds, last, averaged}, an accuracy a seed, right_to_judge, a seed's as the study gives it,
         {groups, mean_of_rewards, mean_of_weights}, an accuracy a group, and baselines with Wilson intervals;
         n_held_out and n_val, the pairs that these are of.
@@ -213,15 +213,25 @@ def with_group(found: dict, margins: dict[int, dict], weights: np.ndarray, pairs
 
 
 def with_setting(found: dict, name: str, seed: int, margins: dict) -> dict:
-    """The same with a setting's model of this seed: {last, averaged}, margins of the training pairs held out."""
+    """The same with a setting's model of another seed.
+
+    Args:
+        margins: {last, averaged}, of the training pairs held out.
+
+    Returns:
+        With against_default of every other setting than the default: the mean difference of last over the seeds that both have,
+        with Student's interval. The first of `SEEDS` chose which settings have more, and would favour those: it is left out
+        where both have others, and alone it is a first look.
+    """
     own = found["settings"].get(name, {"seeds": [], "last": [], "averaged": []})
     own = own | {"seeds": [*own["seeds"], seed]} | {kind: [*own[kind], accuracy(margins[kind])] for kind in ("last", "averaged")}
     settings = found["settings"] | {name: own}
     last = {name: dict(zip(row["seeds"], row["last"], strict=True)) for name, row in settings.items()}
     for other, row in settings.items():
-        both = [last[other][seed] - last[DEFAULT][seed] for seed in last[other] if seed in last.get(DEFAULT, {})]
+        both = {seed: value - last[DEFAULT][seed] for seed, value in last[other].items() if seed in last.get(DEFAULT, {})}
+        others = [difference for seed, difference in both.items() if seed != SEEDS[0]]
         if other != DEFAULT and both:
-            settings[other] = row | {"against_default": mean(both)}
+            settings[other] = row | {"against_default": mean(others or list(both.values()))}
     return found | {"settings": settings}
 
 

@@ -11,7 +11,7 @@ from preference_study.data.files import read_table_file
 from preference_study.data.prompts import choose_prompts
 from preference_study.engines import check_vllm
 from preference_study.errors import BadInput, BadModel
-from preference_study.params import Generate, Launch, Params
+from preference_study.params import VARIANTS, Generate, Launch, Params
 
 # What accelerate's fsdp_config must say: the value, and what comes of another one.
 SHARDING = {
@@ -20,9 +20,9 @@ SHARDING = {
     "fsdp_cpu_ram_efficient_loading": (False, "with it the first process alone has the weights that a run begins with"),
 }
 MADE_HERE = "data/prepared/"
-# Bytes a weight on disk: in bfloat16; and, trained in full, in float32, of two checkpoints with both of Adam's averages, and of
-# what comes of it.
-SMALL, TRAINED = 2, 2 * 12 + 4
+# Bytes a weight on disk: in bfloat16; and, trained in full, in float32, of what comes of it, and of two checkpoints with both of
+# Adam's averages.
+SMALL, TRAINED, CHECKPOINTS = 2, 4, 2 * 12
 
 
 def check_files(params: Params) -> None:
@@ -110,10 +110,12 @@ def check_sizes(params: Params, config: dict[str, Any]) -> None:
 
 
 def disk_needed(params: Params, weights: int) -> int:
-    """Roughly the bytes that a run writes, from the model's number of weights."""
-    full = [section for section in (params.reward, params.policy) if section.lora_rank == 0]
-    trained = {id(params.reward): len(params.reward.variants), id(params.policy): len(params.policy.methods)}
-    return SMALL * weights + sum(TRAINED * weights * trained[id(section)] for section in full)
+    """Roughly the most bytes of a run that are on the disk at one time, from the model's number of weights."""
+    members = [(VARIANTS[name].members, params.reward.own(name)) for name in params.reward.variants]
+    models = {"reward": sum(count(own) if count else 1 for count, own in members), "policy": len(params.policy.methods)}
+    full = sum(count for name, count in models.items() if getattr(params, name).lora_rank == 0)
+    # Models stay. Checkpoints go when a training ends, that of an ensemble's member too, before the next one begins.
+    return weights * (SMALL + TRAINED * full + (CHECKPOINTS if full else 0))
 
 
 def check_disk(params: Params, weights: int, folder: Path = Path()) -> None:

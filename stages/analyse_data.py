@@ -22,6 +22,7 @@ from preference_study.boundary import run
 from preference_study.params import load_params
 
 FINDINGS = ("split", "id", "finding", "other_id", "value")
+CONTRADICT = {"opposite": "opposite label", "cycle": "cycle"}
 
 
 def split_findings(split: str, pairs: pd.DataFrame, margins: np.ndarray | None) -> tuple[dict, list[dict]]:
@@ -34,7 +35,7 @@ def split_findings(split: str, pairs: pd.DataFrame, margins: np.ndarray | None) 
     numbers = {"pairs": len(pairs), "opposite_labels": int(found["opposite"].sum()), "in_cycles": int(found["cycle"].sum())}
     rows = [
         {"split": split, "id": id, "finding": finding}
-        for finding, column in (("opposite label", "opposite"), ("cycle", "cycle"))
+        for column, finding in CONTRADICT.items()
         for id in pairs.loc[found[column], "id"]
     ]
     if margins is not None:
@@ -67,9 +68,11 @@ def main() -> None:
     metrics["responses"] = shared_responses(pairs["train"], pairs["val"])
     write_csv("data/findings.csv", pd.DataFrame(rows, columns=FINDINGS))
     write_json("metrics/data_analysis.json", metrics)
-    across, train = repeated["across"], metrics["train"]
+    across = repeated["across"]
+    # A pair can be both, and is one pair all the same.
+    odd = {row["id"] for row in rows if row["split"] == "train" and row["finding"] in CONTRADICT.values()}
     print(f"{across['near_duplicates']} of {across['prompts']} validation prompts are near-duplicates of training's")
-    print(f"{train['opposite_labels'] + train['in_cycles']} of {train['pairs']} training pairs contradict others")
+    print(f"{len(odd)} of {len(pairs['train'])} training pairs contradict others")
 
 
 if __name__ == "__main__":

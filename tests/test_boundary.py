@@ -190,6 +190,12 @@ def test_a_run_that_would_fill_the_disk_is_refused():
     raw["reward"]["lora_rank"] = 0
     full = checked_params(yaml.safe_dump(raw), "x")
     assert disk_needed(full, 1000) == 2000 + 28_000
+    raw["reward"]["variants"] = ["standard", "ensemble"]
+    raw["reward"]["ensemble"]["members"] = 5
+    # Six models; of the checkpoints those of one training at a time.
+    assert disk_needed(checked_params(yaml.safe_dump(raw), "x"), 1000) == 2000 + 6 * 4000 + 24_000
+    raw["policy"] |= {"lora_rank": 0, "methods": ["dpo", "ipo"]}
+    assert disk_needed(checked_params(yaml.safe_dump(raw), "x"), 1000) == 2000 + 8 * 4000 + 24_000
     check_disk(params, 1000)
     with pytest.raises(BadInput, match=r"the run writes about 3000000\.0 GB"):
         check_disk(full, 10**14)

@@ -134,11 +134,15 @@ def test_the_judges_numbers(tmp_path, monkeypatch):
     write_json(tmp_path / documents.RESULTS / "judge.json", {"n_held_out": 31, "settings": settings, "n_val": 42, "val": val})
     monkeypatch.chdir(tmp_path)
     heads, _, *rows = documents.judge_settings().splitlines()
-    assert "n = 31 pairs" in heads and rows == [
+    assert "n = 31 pairs" in heads and "minus the default, the seed of choice left out where there are more" in heads
+    assert rows == [
         "| high | 1, 2 | 0.900, 0.950 | +0.250 [0.125, 0.500] | 0.910, 0.920 |",
         "| default | 1, 2 | 0.700, 0.800 |  | 0.720, 0.730 |",
         "| low | 1 | 0.300 | -0.450 | 0.350 |",
     ]
+    write_json(tmp_path / documents.RESULTS / "judge.json", {"n_held_out": 31, "settings": {"low": settings["low"]}})
+    assert "| minus the default |" in documents.judge_settings()
+    write_json(tmp_path / documents.RESULTS / "judge.json", {"n_held_out": 31, "settings": settings, "n_val": 42, "val": val})
     heads, _, *rows = documents.judge_seeds().splitlines()
     assert "n = 42 validation pairs" in heads and rows == [
         "| one model, seeds 1, 2, 3 | 0.500, 0.600, 0.640 | 0.580 | 0.500 to 0.640, 0.072 |",

@@ -6,6 +6,7 @@ hold both sources of error: of the cases that the judge alone has seen, and of t
 
 import numpy as np
 
+from preference_study.analysis.evidence import RULE_OF_THREE
 from preference_study.analysis.statistics import CONFIDENCE, Clusters, estimate, student
 
 
@@ -44,13 +45,16 @@ def prediction_powered(judged: np.ndarray, labels: np.ndarray, clusters: Cluster
         weight: that the judge is multiplied by; 0 leaves the labels alone.
 
     Returns:
-        An estimate between 0 and 1, with Student's interval, robust to clusters.
+        An estimate between 0 and 1, with Student's interval, robust to clusters. Where label minus judge is the same in all
+        labelled cases, which does not show that it always is, the rule of three says by how much it may differ in others.
     """
     judged, labels, numbers, known = _parts(judged, labels, clusters)
     judged = weight * judged
     of_others, of_known = _mean_terms(judged, ~known, numbers), _mean_terms(np.where(known, labels - judged, 0.0), known, numbers)
-    value = judged[~known].mean() + (labels - judged)[known].mean()
-    half = np.sqrt(((of_others + of_known) ** 2).sum()) * student(CONFIDENCE, _freedom(numbers, known))
+    of_labels = (labels - judged)[known]
+    value = judged[~known].mean() + of_labels.mean()
+    unseen = 0.0 if np.ptp(of_labels) > 0 else RULE_OF_THREE / _units(numbers, known) ** 2
+    half = np.sqrt(((of_others + of_known) ** 2).sum() + unseen) * student(CONFIDENCE, _freedom(numbers, known))
     return _bounded(value, value - half, value + half, numbers)
 
 

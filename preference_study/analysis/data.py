@@ -1,6 +1,7 @@
 """What is wrong with preference data before anything is trained on them."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -60,16 +61,50 @@ def contradictions(pairs: pd.DataFrame) -> pd.DataFrame:
     nodes = pd.factorize(pd.Series([*zip(keys, pairs["chosen"], strict=True), *zip(keys, pairs["rejected"], strict=True)]))[0]
     better, worse = nodes[: len(pairs)], nodes[len(pairs) :]
     edges = set(zip(better, worse, strict=True))
-    graph = coo_array((np.ones(len(pairs)), (better, worse)), shape=(nodes.max() + 1,) * 2)
+    opposite = np.array([(w, b) in edges for b, w in zip(better, worse, strict=True)])
+    return pd.DataFrame({"opposite": opposite, "cycle": _in_circles(better, worse, opposite)}, index=pairs.index)
+
+
+def _in_circles(better: np.ndarray, worse: np.ndarray, opposite: np.ndarray) -> np.ndarray:
+    """Which edges from a better to a worse node are part of a circle over three nodes or more: a mask.
+
+    Args:
+        opposite: which edges stand the other way about too.
+    """
+    graph = coo_array((np.ones(len(better)), (better, worse)), shape=(max(better.max(), worse.max()) + 1,) * 2)
     component = connected_components(graph, directed=True, connection="strong")[1]
-    large = np.bincount(component) > 2
-    return pd.DataFrame(
-        {
-            "opposite": [(w, b) in edges for b, w in zip(better, worse, strict=True)],
-            "cycle": (component[better] == component[worse]) & large[component[better]],
-        },
-        index=pairs.index,
-    )
+    circle = component[better] == component[worse]
+    # Within a component a path leads back from the worse to the better. Where the two stand the other way about too, it may be
+    # that edge alone, so another one is looked for: at worst through all edges of the component for each such pair. All else
+    # costs time in line with the edges; and where most responses of a group are compared, another path is found within a few.
+    doubled = circle & opposite
+    after, before = defaultdict(set), defaultdict(set)
+    for b, w in zip(better[circle].tolist(), worse[circle].tolist(), strict=True):
+        after[b].add(w)
+        before[w].add(b)
+    circle[doubled] = [
+        _another_path(w, b, after, before) for b, w in zip(better[doubled].tolist(), worse[doubled].tolist(), strict=True)
+    ]
+    return circle
+
+
+def _another_path(start: int, end: int, after: Mapping[int, set[int]], before: Mapping[int, set[int]]) -> bool:
+    """Whether a path leads from one node to another over at least one more.
+
+    Args:
+        after, before: by node those that an edge leads to, and those that one comes from.
+    """
+    if len(before[end]) < len(after[start]):  # walked backwards, from where there are fewer ways to go
+        start, end, after = end, start, before
+    seen = {start} | after[start]
+    left = list(after[start] - {end})
+    while left:
+        ways = after[left.pop()]
+        if end in ways:
+            return True
+        left += ways - seen
+        seen |= ways
+    return False
 
 
 def shared_responses(train: pd.DataFrame, val: pd.DataFrame) -> dict[str, int]:

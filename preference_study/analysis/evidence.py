@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from preference_study.analysis.statistics import Clusters, cluster_numbers, paired_difference, share, standard_error
+from preference_study.analysis.statistics import Clusters, cluster_numbers, paired_difference, standard_error, win_rate
 
 LEVEL = 0.05
 POWER = 0.8
@@ -89,7 +89,7 @@ def win_rate_evidence(points: np.ndarray, clusters: Clusters, smallest: float) -
     Returns:
         {smallest, p_equivalent, error, n, clusters}: the p-value of both one-sided tests, and the standard error.
     """
-    p = equivalence_p(lambda confidence: share(points, clusters, confidence), 0.5, smallest)
+    p = equivalence_p(lambda confidence: win_rate(points, clusters, confidence), 0.5, smallest)
     return _evidence(np.asarray(points, dtype=float), clusters, 0.5, p, smallest)
 
 

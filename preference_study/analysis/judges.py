@@ -20,6 +20,7 @@ from preference_study.analysis.statistics import (
     rank_correlation,
     share,
     sign_test,
+    win_rate,
 )
 from preference_study.analysis.style import even_at_equal_features_p
 from preference_study.analysis.verdicts import EQUAL_LENGTH, REWARD, verdict
@@ -174,7 +175,7 @@ def on_responses(judged: pd.DataFrame, responses: dict[str, pd.DataFrame], polic
         "wins": int((points == 1).sum()),
         "losses": int((points == 0).sum()),
         "ties": int((points == 0.5).sum()),
-        "win_rate": share(points, clusters),
+        "win_rate": win_rate(points, clusters),
         "win_rate_length_controlled": length_controlled_win_rate(points, words, seed, clusters),
         "words_difference": mean(words, clusters),
         "evidence": {"reward": win_rate_evidence(points, clusters, smallest)},
@@ -185,17 +186,19 @@ def on_responses(judged: pd.DataFrame, responses: dict[str, pd.DataFrame], polic
         found["agrees_with_gold"] = agreement_with_gold(rewarded["base"], rewarded[policy])
         truth = half_ties(own["gold"].to_numpy(dtype=int) - base["gold"].to_numpy(dtype=int))
         found["corrected"] = with_labels(points, np.where(labelled(clusters, seed), truth, np.nan), clusters) | {
-            "truth": share(truth, clusters)
+            "truth": win_rate(truth, clusters)
         }
     return found
 
 
 def labelled(clusters: np.ndarray, seed: int, most: int = LABELLED) -> np.ndarray:
-    """Which cases have a label, where any could have one: those of whole clusters, at random, up to so many and half of all."""
+    """Which cases have a label, where any could have one: those of some clusters, each as likely as another.
+
+    Their number is that of so many cases, or half of all, where clusters are of one size; a single one would tell nothing.
+    """
     order = np.random.default_rng(seed).permutation(np.unique(clusters))
-    sizes = pd.Series(clusters).value_counts()
-    kept = order[np.cumsum(sizes.loc[order].to_numpy()) <= min(most, len(clusters) // 2)]
-    return np.isin(clusters, kept)
+    count = min(most, len(clusters) // 2) * len(order) // len(clusters)
+    return np.isin(clusters, order[:count] if count > 1 else [])
 
 
 def with_labels(points: np.ndarray, labels: np.ndarray, clusters: np.ndarray) -> dict | None:
@@ -211,7 +214,7 @@ def with_labels(points: np.ndarray, labels: np.ndarray, clusters: np.ndarray) ->
         on all cases; that of the labels alone; the corrections (null where all cases have a label, or none).
     """
     known = np.isfinite(labels)
-    found = {"labels": int(known.sum()), "uncorrected": share(points, clusters)}
+    found = {"labels": int(known.sum()), "uncorrected": win_rate(points, clusters)}
     found["labels_alone"] = share(labels[known], clusters[known]) if known.any() else None
     if known.all() or not known.any():
         return found | dict.fromkeys(("rogan_gladen", "prediction_powered", "power_tuned"))

@@ -6,7 +6,7 @@ import pandas as pd
 from preference_study.analysis.agreement import alpha, counted
 from preference_study.analysis.correction import corrected
 from preference_study.analysis.evidence import win_rate_evidence
-from preference_study.analysis.statistics import holm_in_place, share, sign_test
+from preference_study.analysis.statistics import holm_in_place, share, sign_test, win_rate
 from preference_study.analysis.verdicts import by_people
 
 
@@ -107,7 +107,7 @@ def describe(rows: pd.DataFrame, key: dict, votes: pd.DataFrame, truth: pd.Serie
         "wins": int((points == 1).sum()),
         "losses": int((points == 0).sum()),
         "ties": int((points == 0.5).sum()),
-        "win_rate": share(points, clusters),
+        "win_rate": win_rate(points, clusters),
         "first_side": share(answered["side"], clusters),
         "agreement": alpha(np.stack(by_case.to_list()), seed, of_case[by_case.index]),
         "self_agreement": _share(twice["same"].to_numpy(), twice["cluster"]),

@@ -156,7 +156,9 @@ def policy_price(
 def correct_prices(prices: dict[str, dict]) -> None:
     """Add, in place, Holm's correction over all prices of all policies, and whether each got worse.
 
-    A price got worse where its change is for the worse and its corrected p is below 0.05.
+    A price got worse where its corrected p is below 0.05 and the interval of its mean change, or of that of its rate, lies on the
+    worse side of zero. Wilcoxon's test goes by ranks: where most responses change a little one way and a few a lot the other, it
+    finds a difference of which the mean says the opposite.
 
     Args:
         prices: per method what `policy_price` returned; where responses alone are compared, `form` alone. At <p>_holm come the
@@ -167,10 +169,10 @@ def correct_prices(prices: dict[str, dict]) -> None:
     holm_in_place([*sides, *((row, "p") for price in prices.values() for row in price["form"])])
     for found in logps:
         chosen = found["chosen"]
-        chosen["worse"] = _shown(chosen) and chosen["nats_per_response"]["value"] < 0
+        chosen["worse"] = _shown(chosen) and chosen["nats_per_response"]["high"] < 0
     for price in prices.values():
         for row in price["form"]:
-            row["worse"] = _shown(row) and row["change"]["value"] > 0
+            row["worse"] = _shown(row) and row["change"]["low"] > 0
 
 
 def _shown(row: dict) -> bool:

@@ -121,7 +121,7 @@ def share(points: Sequence[float], clusters: Clusters = None, confidence: float 
     """The share of rows that are so, with Wilson's interval at the effective number of rows.
 
     Args:
-        points: 1 where a row is, 0 where it is not, one half for a tie.
+        points: 1 where a row is, 0 where it is not, or between.
         confidence: of the interval.
     """
     points, numbers = np.asarray(points, dtype=float), cluster_numbers(clusters)
@@ -136,9 +136,26 @@ def half_ties(differences: np.ndarray) -> np.ndarray:
     return (np.sign(differences) + 1) / 2
 
 
+def win_rate(points: Sequence[float], clusters: Clusters = None, confidence: float = CONFIDENCE) -> dict:
+    """The share of rows that are won, a tie being half of one.
+
+    Without ties it is `share`. With them it is one half and half the difference of the shares won and lost, and so is its
+    interval (`paired_difference`): a tie varies less than a win or a loss, which Wilson's interval does not know.
+
+    Args:
+        points: 1 for a win, 0 for a loss, 0.5 for a tie.
+        confidence: of the interval.
+    """
+    points = np.asarray(points, dtype=float)
+    if not (points == 0.5).any():
+        return share(points, clusters, confidence)
+    found = paired_difference(points == 0, points == 1, clusters, confidence)
+    return found | {key: None if found[key] is None else 0.5 + found[key] / 2 for key in ("value", "low", "high")}
+
+
 def pairwise_accuracy(chosen: Sequence[float], rejected: Sequence[float], clusters: Clusters = None) -> dict:
-    """The share of pairs in which the chosen response scores higher; a tie counts half."""
-    return share(half_ties(np.asarray(chosen) - np.asarray(rejected)), clusters)
+    """The share of pairs in which the chosen response scores higher; a tie counts half, as in `win_rate`."""
+    return win_rate(half_ties(np.asarray(chosen) - np.asarray(rejected)), clusters)
 
 
 def mean(values: Sequence[float], clusters: Clusters = None) -> dict:
@@ -609,15 +626,18 @@ def length_controlled_win_rate(
     """The win rate at equal length (Dubois et al. 2024, length-controlled AlpacaEval, without its term per instruction).
 
     P(win) = sigmoid(a + b tanh(difference / s)), s the differences' standard deviation about zero; the result is sigmoid(a), with
-    a bootstrap interval. A win and a loss of half a prompt's weight at equal length are added, and b has a weak normal prior, so
-    that it is finite where every prompt was won or length separates wins from losses.
+    a bootstrap interval, `not_narrower`. A win and a loss of half a prompt's weight at equal length are added, and b has a weak
+    normal prior, so that it is finite where every prompt was won or length separates wins from losses.
 
     Args:
         wins: 1 where the policy's response won, 0 where it lost, 0.5 for a tie.
         length_differences: words of the policy's response minus base's.
         seed: of the bootstrap.
     """
-    return bootstrapped(_win_rate_at_equal_length, wins, length_feature(length_differences), seed=seed, clusters=clusters)
+    wins, length = np.asarray(wins, dtype=float), length_feature(length_differences)
+    a, b = (float(x[0]) for x in _at_equal_length(wins, length))
+    found = bootstrapped(_win_rate_at_equal_length, wins, length, seed=seed, clusters=clusters)
+    return not_narrower(found, length[:, None], np.array([a, b]))
 
 
 def length_feature(differences: Sequence[float]) -> np.ndarray:
@@ -630,8 +650,45 @@ def length_feature(differences: Sequence[float]) -> np.ndarray:
 PRIOR_PRECISION = 0.1  # of b: a standard deviation of 3.2, so that its 95% prior range is odds of 500 either way
 
 
+def information(features: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """[1 + k, 1 + k]: how exactly wins tell a and b of P(win) = sigmoid(a + b . features), with what their priors tell.
+
+    Args:
+        features: [n, k].
+        found: [1 + k], a and b.
+    """
+    design = np.column_stack([np.ones(len(features)), features])
+    p, even = expit(design @ found), expit(found[0])
+    prior = np.diag([even * (1 - even)] + [PRIOR_PRECISION] * features.shape[1])
+    return design.T @ (design * (p * (1 - p))[:, None]) + prior
+
+
+def not_narrower(interval: dict, features: np.ndarray, found: np.ndarray) -> dict:
+    """A bootstrap interval of sigmoid(a), or that by the `information`, on either side the wider one.
+
+    Where features are much the same for all rows, or every row was won, a prior alone says how much of it is a. Resampling does
+    not see that, as the prior stays what it is.
+
+    Args:
+        interval: of sigmoid(a). Of a single cluster it has no bounds and gets none; where resampling finds none, for every sample
+            gives the same, the information's stand.
+        features, found: as `information` takes them.
+    """
+    if interval["clusters"] < 2:
+        return interval
+    half = student(CONFIDENCE, interval["clusters"] - 1) * np.sqrt(np.linalg.inv(information(features, found))[0, 0])
+    low, high = (float(expit(found[0] + side * half)) for side in (-1, 1))
+    if interval["low"] is not None:
+        low, high = min(interval["low"], low), max(interval["high"], high)
+    return interval | {"low": low, "high": high}
+
+
 def _win_rate_at_equal_length(wins: np.ndarray, length: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Newton's method for the two coefficients, for every row of a stack of samples at once."""
+    return expit(_at_equal_length(wins, length)[0][..., 0])
+
+
+def _at_equal_length(wins: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """a and b by Newton's method, for every row of a stack of samples at once."""
     a = b = np.zeros((*wins.shape[:-1], 1))
     for _ in range(30):
         p = expit(a + b * length)
@@ -648,4 +705,4 @@ def _win_rate_at_equal_length(wins: np.ndarray, length: np.ndarray, axis: int = 
         a, b = a + np.clip(step_a, -2, 2), b + np.clip(step_b, -2, 2)
         if max(np.abs(step_a).max(), np.abs(step_b).max()) < 1e-9:
             break
-    return expit(a[..., 0])
+    return a, b

@@ -8,9 +8,18 @@ from scipy import stats
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from preference_study.analysis.statistics import CONFIDENCE, Clusters, bootstrapped, cluster_sums, estimate, sign_flip_p
+from preference_study.analysis.statistics import (
+    CONFIDENCE,
+    PRIOR_PRECISION,
+    Clusters,
+    bootstrapped,
+    cluster_sums,
+    estimate,
+    information,
+    not_narrower,
+    sign_flip_p,
+)
 
-PRIOR_PRECISION = 0.1  # of a coefficient: a standard deviation of 3.2, so that its 95% prior range is odds of 500 either way
 STYLE = ("words", "headings", "list_items", "bold")
 
 
@@ -48,22 +57,22 @@ def at_equal_features(wins: np.ndarray, features: np.ndarray) -> np.ndarray:
 def coefficient_intervals(wins: np.ndarray, features: np.ndarray, found: np.ndarray, clusters: Clusters = None) -> list[dict]:
     """Each coefficient of `at_equal_features` with Student's interval by the sandwich estimate of its variance (White 1980).
 
-    Of clusters the scores are summed by cluster, with clusters - 1 degrees of freedom.
+    Of clusters the scores are summed by cluster, with clusters - 1 degrees of freedom. A mark of style that few responses have
+    can fit their wins and losses so well that nothing is left to vary; so the variance is never below the `information`'s.
 
     Args:
         wins: [n].
         features: [n, k].
         found: [1 + k].
     """
-    n, k = features.shape
-    design = np.column_stack([np.ones(n), features])
-    p, even = expit(design @ found), expit(found[0])
-    curvature = design.T @ (design * (p * (1 - p))[:, None]) + np.diag([even * (1 - even)] + [PRIOR_PRECISION] * k)
-    scores = np.linalg.solve(curvature, ((wins - p)[:, None] * design).T)
+    n, design = len(features), np.column_stack([np.ones(len(features)), features])
+    variances = np.linalg.inv(information(features, found))
+    scores = variances @ ((wins - expit(design @ found))[:, None] * design).T
     scores = np.array([cluster_sums(row, clusters) for row in scores])
     units, half = scores.shape[1], np.nan * found
     if units > 1:
-        half = np.sqrt(units / (units - 1) * (scores**2).sum(axis=1)) * stats.t.ppf((1 + CONFIDENCE) / 2, units - 1)
+        sandwich = units / (units - 1) * (scores**2).sum(axis=1)
+        half = np.sqrt(np.maximum(sandwich, np.diag(variances))) * stats.t.ppf((1 + CONFIDENCE) / 2, units - 1)
     return [estimate(b, b - h, b + h, n, units) for b, h in zip(found[1:], half[1:], strict=True)]
 
 
@@ -117,8 +126,8 @@ def style_controlled(wins: Sequence[float], base: pd.DataFrame, policy: pd.DataF
         seed: of the bootstrap.
 
     Returns:
-        {win_rate, coefficients, left_out}: sigmoid(a) of `at_equal_features` with a bootstrap interval; per mark its log odds of
-        a win for each root mean square of the normalised difference; the marks in which no two responses differ.
+        {win_rate, coefficients, left_out}: sigmoid(a) of `at_equal_features` with a bootstrap interval, `not_narrower`; per mark
+        its log odds of a win for each root mean square of the normalised difference; the marks in which no two responses differ.
     """
     columns = style_differences(base, policy)
     wins = np.asarray(wins, dtype=float)
@@ -127,9 +136,11 @@ def style_controlled(wins: Sequence[float], base: pd.DataFrame, policy: pd.DataF
     def at_equal_style(w, *fs, axis=-1):
         return expit(at_equal_features(w, np.stack(fs, axis=-1) if fs else np.empty((*w.shape, 0)))[..., 0])
 
-    intervals = coefficient_intervals(wins, features, at_equal_features(wins, features), base["cluster"])
+    found = at_equal_features(wins, features)
+    intervals = coefficient_intervals(wins, features, found, base["cluster"])
+    resampled = bootstrapped(at_equal_style, wins, *columns.values(), seed=seed, clusters=base["cluster"])
     return {
-        "win_rate": bootstrapped(at_equal_style, wins, *columns.values(), seed=seed, clusters=base["cluster"]),
+        "win_rate": not_narrower(resampled, features, found),
         "coefficients": dict(zip(columns, intervals, strict=True)),
         "left_out": [name for name in STYLE if name not in columns],
     }

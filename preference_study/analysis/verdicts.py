@@ -247,8 +247,8 @@ def _in_words(seen: dict, rate: str, where: str, rows: str = "prompts") -> str:
     power, smallest = f"{seen['power']:.0%} power", decimal(seen["smallest"])
     if seen["difference"] <= seen["smallest"]:
         return (
-            f"{rate} that differs by {smallest}{where} would have been seen with {power}, and the interval still reaches both "
-            "none and that much"
+            f"{rate} that differs by {smallest}{where} would have been seen with {power}, and after correction for the number of "
+            "tests neither that much nor none can be ruled out"
         )
     many = f"{seen[rows]:,} {rows}" + (f" in {seen['clusters']:,} clusters" if seen["clusters"] != seen[rows] else "")
     return (

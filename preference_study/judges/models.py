@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from preference_study.artifacts import read_json
-from preference_study.errors import BadModel
+from preference_study.errors import BadInput, BadModel
 from preference_study.judges import by_rewards
 from preference_study.judges.pairwise import LABELS, both_orders, questions
 from preference_study.models.batching import batches_by_length, map_batches
@@ -198,27 +198,43 @@ def judge_by_labels(
     table: pd.DataFrame,
     template: str,
     max_length: int,
+    *,
+    description: str,
     **batching: Any,
 ) -> tuple[pd.DataFrame, dict[str, float | None]]:
     """The cases with both orders' preferences, and what is told of how it judged.
 
     Args:
         template: of the question.
+        description: the judge's name.
         batching: as in `judge_by_rewards`.
 
     Returns:
         The table, and {too_long, label_probability}: how many cases are longer than the model can read and are left out, and the
         mean probability that it gives to both labels together; what is compared is their shares of that.
+
+    Raises:
+        BadInput: of the validation pairs, or of a policy's responses, all are longer than the model can read; nothing is asked.
     """
     asked = questions(template, table)
     starts = [rendered(tokenizer, [{"role": "user", "content": text}], add_generation_prompt=True) for text in asked["question"]]
     sequences = tokenizer(starts, add_special_tokens=False)["input_ids"] if starts else []
-    limit = min(max_length, positions_of(model.config) or max_length)
+    positions = positions_of(model.config)
+    limit = min(max_length, positions or max_length)
+    needed = pd.Series([len(ids) for ids in sequences], dtype=int).groupby(asked["case"]).max()
+    needed = needed.reindex(range(len(table)), fill_value=0).set_axis(table.index)  # nothing is asked where responses are equal
+    for policy, tokens in needed.groupby(table["policy"].fillna("")).min().items():
+        if tokens > limit:
+            raise BadInput(
+                f"judge {description} can read not one {f'response of {policy}' if policy else 'validation pair'}: the shortest "
+                f"question about one has {tokens} tokens, its max_length is {max_length}, and the model has "
+                f"{positions or 'any number of'} positions: raise max_length, or ask a model with more positions"
+            )
     fits = [number for number, ids in enumerate(sequences) if len(ids) <= limit]
     for_first, probability = np.full(len(asked), np.nan), None
     if fits:
         tokens = label_tokens(tokenizer, starts[fits[0]])
-        logps = np.array(label_logps(model, [sequences[number] for number in fits], tokens, **batching))
+        logps = np.array(label_logps(model, [sequences[number] for number in fits], tokens, description=description, **batching))
         both = np.logaddexp(logps[:, 0], logps[:, 1])
         for_first[fits], probability = np.exp(logps[:, 0] - both), float(np.exp(both).mean())
     judged = both_orders(table, asked, for_first)

@@ -16,7 +16,7 @@ import pandas as pd
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from preference_study.texts.instructions import COLOURS, INSTRUCTIONS, REQUESTS, WEEKDAYS, checkable, obeys, sentences
-from preference_study.texts.responses import repetition
+from preference_study.texts.responses import refuses, repetition
 from preference_study.texts.words import words
 
 MOST_REPETITION = 0.2  # of the runs of three words, those that occurred before
@@ -318,7 +318,8 @@ def flaw(kind: str, text: str, prompt: str, finished: bool) -> str | None:
     if not about(request, topic, text):
         return "not about the topic"
     meant = _MEANT.get(kind)
-    return meant(text, prompt) if meant else None
+    found = meant(text, prompt) if meant else None
+    return found or ("refuses" if refuses(text) else None)
 
 
 def with_truth(responses: pd.DataFrame) -> pd.DataFrame:

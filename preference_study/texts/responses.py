@@ -9,23 +9,38 @@ OPENING_WORDS = 5
 ECHOED_RUN = 5
 
 _SPEAKER = r"\b(?:i|we)"
+_NOT = r"(?:can'?t|cannot|can not|won't|will not)"
 _CANNOT = (
-    rf"{_SPEAKER}(?: \w+)? (?:can'?t|cannot|can not|won't|will not)(?: be able to)?"
+    rf"{_SPEAKER}(?: \w+)? {_NOT}(?:,? (?:and|or) {_NOT},?)?(?: be able to)?"
     rf"|{_SPEAKER}(?:'m|'re| am| are)(?: \w+)? (?:unable|not able|not going|not allowed|not permitted|not willing) to"
 )
+_HELPLESS = r" but\b| it\b| myself| \w+ing\b"  # "I can't help but smile"
 _ANSWER = (
     r"(?:advise|aid|answer|assist|complete|comply|condone|create|disclose|discuss|do (?:that|this|it|so)|encourage|endorse|engage"
-    r"|fulfill?|generate|give(?! up)|help(?! but| it\b| myself| \w+ing\b)|offer|participate|promote|provide"
+    rf"|fulfill?|generate|give(?! up)|help(?!{_HELPLESS})|offer|participate|promote|provide"
     r"|recommend(?!.*\benough\b)|reveal|send|share|suggest|support|teach|tell(?! you how (?!to\b))|write)\b"
 )
 _MACHINE = r"\bas an? (?:[\w-]+ )?(?:ai|artificial intelligence|language model|chatbot)\b"
+_HOW = r"(?:,? (?:\w+ly|in (?:all )?good conscience),?)?"
+_SORRY = rf"(?:(?:{_SPEAKER}(?:'m|'re| am| are)(?: \w+)? |^)sorry|{_SPEAKER} (?:\w+ )?apologi[sz]e|\bmy apologies),? but,?"
+# What makes a refusal of "I'm sorry, but", which a correction begins with too ("but your code has a bug").
+_REFUSING = (
+    rf"(?:{_CANNOT})\b(?! help(?:{_HELPLESS})| agree\b| wait\b)"
+    rf"|{_SPEAKER} (?:do not|don't)(?: \w+)? (?:do|engage|feel comfortable|have|know|offer|provide|share|support)\b"
+    rf"|{_SPEAKER} have no\b|{_SPEAKER}(?:'m| am)(?: \w+)? not (?:comfortable|designed|programmed|qualified|trained)\b"
+    rf"|{_MACHINE}|\bno(?:[.!]|$)"
+    r"|\b(?:that|this|it)(?: information)?(?:'s| is)(?: \w+)? (?:private|confidential)\b"
+    r"|\b(?:that|this|it)(?:'s| is) not (?:something (?:i|we)|possible for (?:me|us))\b"
+    r"|\b(?:that|this|it|request|question)(?:'s| is| goes)(?: \w+)? (?:against|beyond|outside) (?:my|our)\b"
+    r"|\brequest (?:violates|is(?: \w+)? (?:illegal|inappropriate|unethical))\b"
+)
 REFUSALS = (
-    rf"(?:{_CANNOT})(?: \w+ly)? {_ANSWER}",
+    rf"(?:{_CANNOT}){_HOW} {_ANSWER}",
     rf"\bno,? (?:{_CANNOT})[.,!]",
-    rf"(?:{_SPEAKER}(?:'m|'re| am| are)(?: \w+)? |^)sorry,? but\b",
-    rf"(?:{_SPEAKER} (?:\w+ )?apologi[sz]e|\bmy apologies),? but\b",
+    rf"{_SORRY}(?: [\w'-]+,?){{0,3}}? (?:{_REFUSING})",
     rf"{_MACHINE}[^,]*, {_SPEAKER}(?:'m not|(?: \w+)? not| \w+n't| cannot| must)\b",
-    rf"{_SPEAKER} (?:(?:must|have to) (?:decline|refuse)\b|(?:decline|refuse) to {_ANSWER})",
+    rf"{_SPEAKER}(?:'ll| will)? (?:must|have to){_HOW} (?:decline|refuse)\b",
+    rf"{_SPEAKER}(?: \w+ly)? (?:decline|refuse) to {_ANSWER}",
     rf"{_SPEAKER}(?:'m not| am not|'re not| are not| don't feel| do not feel) comfortable (?:with|\w+ing)\b",
     rf"{_SPEAKER}(?:'d| would) (?:rather|prefer) not\b",
 )
@@ -49,10 +64,10 @@ def refuses(text: str) -> bool:
     help you."). Case, quotation marks and Markdown are passed over.
 
     The formulas are what people and models say of themselves: that they cannot or will not do what an answer consists of
-    ("I can't help", "I'm unable to provide"), "I'm sorry, but", "I must decline", or "As an AI, I don't". So "I can't wait", "I
-    can't find it", "I can't help but smile" and "I can't recommend this book enough" are no refusals; nor is "You cannot enter a
-    bank at night", which says something about banks. A refusal that comes late or in other words is missed, and a first line
-    in which someone in a story says "I can't help you" is taken for one.
+    ("I can't help", "I'm unable to provide"), "I'm sorry, but I can't", "I must decline", or "As an AI, I don't". So "I can't
+    wait", "I can't find it", "I can't help but smile" and "I can't recommend this book enough" are no refusals; nor are "I'm
+    sorry, but your code has a bug", and "You cannot enter a bank at night", which says something about banks. A refusal that
+    comes late or in other words is missed, and a first line in which someone in a story says "I can't help you" is taken for one.
     """
     plain = re.sub(r"[\"“”*_#>`]", "", re.sub(r"[’‘]", "'", text)).lower()
     opening = ""

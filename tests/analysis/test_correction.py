@@ -114,6 +114,25 @@ def test_labelled_prompts_are_whole_clusters():
     assert labelled(np.arange(30), seed=1).sum() == 15
 
 
+def test_every_cluster_is_as_likely_to_be_labelled_however_large():
+    """One of 200 and a hundred of one: a budget of a hundred cases is that of 33 clusters, the large one among them a third."""
+    clusters = np.array(["large"] * 200 + [f"c{i}" for i in range(100)])
+    drawn = [labelled(clusters, seed) for seed in range(300)]
+    assert {len(set(clusters[seen])) for seen in drawn} == {100 * 101 // 300}
+    assert 0.24 < np.mean([seen[0] for seen in drawn]) < 0.42
+    assert not labelled(np.array(["large"] * 200 + ["small"]), seed=1).any()
+
+
+def test_labels_that_all_agree_with_the_judge_do_not_show_that_it_never_errs():
+    """Two labels, both as the judge says: it may err in others by the rule of three, a variance of 3 / 2^2."""
+    judged, labels = np.array([1, 1, 1, 0, 1, 0.0]), np.array([1, 1, NAN, NAN, NAN, NAN])
+    found = corrected(judged, labels)
+    assert (found["power_tuned"]["low"], found["power_tuned"]["high"]) == (0.0, 1.0)
+    many = prediction_powered(np.tile([1.0, 0.0], 100), np.where(np.arange(200) < 100, np.tile([1.0, 0.0], 100), NAN))
+    error = np.sqrt(0.25 * 100 / 99 / 100 + 3 / 100**2)
+    assert many["high"] - many["value"] == pytest.approx(error * stats.t.ppf(0.975, 99))
+
+
 def test_the_weight_of_a_judge_by_hand():
     """Six labels and five others: covariance 1/15 over the variance of all eleven judgements, over 1 + 6/5."""
     assert np.cov(LABELS[:6], JUDGED[:6])[0, 1] == pytest.approx(1 / 15)

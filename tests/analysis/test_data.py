@@ -1,8 +1,12 @@
 """What is wrong with preference data before anything is trained."""
 
+from itertools import permutations
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import logit
 
 import preference_study.analysis.data as data
@@ -48,6 +52,32 @@ def test_contradictions_by_hand():
     found = data.contradictions(pairs)
     assert list(pairs["id"][found["opposite"]]) == ["a", "b"]
     assert list(pairs["id"][found["cycle"]]) == ["d", "e", "f"]
+
+
+def test_a_pair_and_its_opposite_make_no_circle_by_themselves():
+    pairs = table([
+        ("p", "one", "two"), ("p", "two", "one"), ("p", "two", "three"), ("p", "three", "two"),  # no way round
+        ("q", "one", "two"), ("q", "two", "one"),
+        ("q", "two", "three"), ("q", "three", "one"),  # one, two, three, one; from one to two leads nothing but their edge
+        ("r", "one", "two"), ("r", "two", "one"), ("r", "two", "three"), ("r", "three", "two"),
+        ("r", "three", "one"), ("r", "one", "three"),  # both ways round
+        ("s", "hub", "one"), ("s", "one", "hub"), ("s", "hub", "two"), ("s", "two", "hub"),
+        ("s", "hub", "three"), ("s", "three", "hub"), ("s", "two", "four"), ("s", "four", "three"), ("s", "three", "two"),
+    ])  # fmt: skip
+    found = data.contradictions(pairs)
+    # In s: two, four, three, two; hub, two, four, three, hub; hub, three, two, hub.
+    assert "".join(pairs["id"][found["cycle"]]) == "eghijklmnqrstuvw"
+    assert "".join(pairs["id"][found["opposite"]]) == "abcdefijklmnopqrst"
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)).filter(lambda pair: pair[0] != pair[1]), min_size=1, max_size=12))
+def test_a_pair_is_in_a_circle_where_listing_all_circles_finds_it(pairs):
+    circles = [ring for size in (3, 4, 5) for ring in permutations(range(5), size)]
+    sides = [list(zip(ring, ring[1:] + ring[:1], strict=True)) for ring in circles]
+    wanted = {edge for ring in sides if set(ring) <= set(pairs) for edge in ring}
+    found = data.contradictions(table([("p", f"r{better}", f"r{worse}") for better, worse in pairs]))
+    assert found["cycle"].tolist() == [pair in wanted for pair in pairs]
 
 
 def test_responses_that_both_splits_have():

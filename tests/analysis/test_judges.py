@@ -15,7 +15,7 @@ from preference_study.analysis.judges import (
     points,
     position,
 )
-from preference_study.analysis.statistics import length_controlled_win_rate, share
+from preference_study.analysis.statistics import length_controlled_win_rate, win_rate
 from tests.conftest import asked
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
@@ -103,7 +103,7 @@ def test_a_policy_before_one_judge():
     assert (found["wins"], found["losses"], found["ties"]) == (30, 8, 2)
     win = np.array([1.0] * 30 + [0.0] * 8 + [0.5] * 2)
     clusters = table["base"]["cluster"].to_numpy()
-    assert found["win_rate"] == share(win, clusters) and found["win_rate"]["clusters"] == 20
+    assert found["win_rate"] == win_rate(win, clusters) and found["win_rate"]["clusters"] == 20
     words = (table["dpo"]["words"] - 10).to_numpy()
     assert found["win_rate_length_controlled"] == length_controlled_win_rate(win, words, 2, clusters)
     assert found["words_difference"]["value"] == words.mean()
@@ -112,7 +112,7 @@ def test_a_policy_before_one_judge():
     assert found["agrees_with_gold"]["value"] == agrees.mean() and found["agrees_with_gold"]["n"] == (gold != 0).sum()
     truth = (np.sign(gold) + 1) / 2
     labels = np.where(labelled(clusters, 2), truth, NAN)
-    assert found["corrected"]["truth"] == share(truth, clusters) and found["corrected"]["labels"] == 20
+    assert found["corrected"]["truth"] == win_rate(truth, clusters) and found["corrected"]["labels"] == 20
     assert found["corrected"]["prediction_powered"] == corrected(win, labels, clusters)["prediction_powered"]
     # A judge of some prompts alone is compared on those.
     some = on_responses(judged.loc[["p31", "p3", "p5"]], table, "dpo", 0.1, seed=2)

@@ -190,6 +190,23 @@ def test_a_change_for_the_better_is_no_price():
     ]
 
 
+def test_a_rank_test_alone_makes_no_price():
+    """Most responses are a little shorter, a few much longer: the ranks say shorter, the mean says longer."""
+    base = pd.concat([responses()] * 8, ignore_index=True).assign(cluster=range(320))
+    few = np.arange(320) % 13 == 0
+    changed = base.assign(words=base["words"] + np.where(few, 40, -1 - np.arange(320) % 4))
+    pairs = pd.concat([BASE_LOGPS] * 54, ignore_index=True).assign(cluster=range(324))
+    far = np.arange(324) % 13 == 0
+    logps = pairs.assign(chosen_logp=pairs["chosen_logp"] + np.where(far, -35.0, np.arange(324) % 4 + 1.0))
+    rows = [{"cluster": "a", "policy_logps": [-1.0], "base_logps": [-2.0]}]
+    found = policy_price(base, changed, pairs, logps, rows, seed=1)
+    correct_prices({"dpo": found})
+    words, chosen = found["form"][-1], found["logps"]["chosen"]
+    assert words["p_holm"] < 1e-6 and words["change"]["value"] > 0 and words["change"]["low"] < 0
+    assert chosen["p_holm"] < 1e-6 and chosen["nats_per_response"]["value"] < 0 < chosen["nats_per_response"]["high"]
+    assert not words["worse"] and not chosen["worse"] and prices_in_words(found) == []
+
+
 @pytest.mark.parametrize(
     ("reward", "gold", "told"),
     [

@@ -17,15 +17,18 @@ from preference_study.analysis.statistics import (
     mcnemar,
     mean,
     median,
+    paired_difference,
     paired_rank_correlation,
     paired_tests,
     pairwise_accuracy,
     proportion,
     rank_correlation,
     reliability,
+    share,
     sign_test,
     standard_deviation,
     unpaired_t,
+    win_rate,
 )
 
 
@@ -73,6 +76,35 @@ def test_paired_tests_are_scipys():
 
 def test_ties_count_half():
     assert pairwise_accuracy([1, 2, 3, 4], [0, 3, 3, 4])["value"] == 0.5
+
+
+@pytest.mark.parametrize(("wins", "losses", "ties"), [(9, 0, 51), (6, 6, 48), (1, 0, 59), (0, 0, 20)])
+def test_a_win_rate_with_ties_is_half_the_difference_of_won_and_lost(wins, losses, ties):
+    points = np.repeat([1, 0, 0.5], [wins, losses, ties])
+    found, difference = win_rate(points), paired_difference(points == 0, points == 1)
+    assert found["value"] == pytest.approx(points.mean())
+    assert [found["low"], found["high"]] == pytest.approx([0.5 + difference["low"] / 2, 0.5 + difference["high"] / 2])
+    wide = share(points)
+    assert wide["low"] < found["low"] <= found["value"] <= found["high"] < wide["high"]
+
+
+def test_a_win_rate_says_what_its_sign_test_says():
+    won = win_rate(np.repeat([1, 0.5], [9, 51]))
+    assert won["low"] > 0.5 and sign_test(np.repeat([1, 0], [9, 51]))["p"] < 0.01
+    points = np.repeat([1, 0], [30, 10])
+    assert win_rate(points) == share(points)
+    alone = win_rate([1, 0.5, 0.5], ["a", "a", "a"])
+    assert (alone["low"], alone["high"], alone["clusters"]) == (None, None, 1)
+
+
+def test_at_equal_length_the_interval_is_never_narrower_than_what_is_known():
+    # Of 30 won of 30 Wilson's interval begins at 0.886.
+    found = length_controlled_win_rate(np.ones(30), np.arange(30) - 14.5, seed=1)
+    assert found["low"] < 0.89 and found["high"] > 0.99
+    # Every response 20 words longer: what is length's and what the policy's nothing tells.
+    wins = np.repeat([1.0, 0.0], [210, 90])
+    found = length_controlled_win_rate(wins, np.full(300, 20), seed=1)
+    assert found["low"] < 0.3 and found["high"] > 0.9
 
 
 def test_mean_is_students():

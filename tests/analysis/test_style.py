@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 from scipy.special import expit
 
-from preference_study.analysis.statistics import half_ties, length_controlled_win_rate
+from preference_study.analysis.statistics import half_ties, length_controlled_win_rate, not_narrower
 from preference_study.analysis.style import STYLE, at_equal_features, coefficient_intervals, style_controlled, style_differences
 
 
@@ -94,3 +95,43 @@ def test_coefficients_of_clusters_are_those_of_statsmodels():
         pytest.approx(list(ends), abs=3e-3) for ends in fitted.conf_int()[1:]
     ]
     assert [(row["n"], row["clusters"]) for row in intervals] == [(9000, 1000)] * 2
+
+
+def test_a_mark_that_a_few_responses_have_is_not_known_exactly():
+    """Three with bold, all lost: the model fits them all, so nothing of them is left to vary."""
+    rng = np.random.default_rng(1)
+    n, words = 300, rng.integers(40, 60, 300)
+    bold, wins = np.where(np.arange(n) < 3, 2, 0), np.where(np.arange(n) < 3, 0.0, rng.random(n) < 0.7)
+    found = style_controlled(wins, responses(words), responses(words + rng.integers(-9, 9, n), bold=bold), seed=1)
+    assert found["coefficients"]["bold"]["high"] - found["coefficients"]["bold"]["low"] > 1
+    # Many of both kinds are known as exactly as before.
+    features = np.stack([rng.normal(size=5000)], axis=-1)
+    wins = (rng.random(5000) < expit(0.5 * features[:, 0])).astype(float)
+    fitted = sm.Logit(wins, sm.add_constant(features)).fit(disp=0)
+    [row] = coefficient_intervals(wins, features, at_equal_features(wins, features))
+    assert [row["low"], row["high"]] == pytest.approx(list(fitted.conf_int()[1]), abs=5e-3)
+
+
+def test_where_style_never_varies_the_win_rate_at_equal_style_is_not_known():
+    """The policy always writes bold, base never: what is bold's and what is the policy's nothing tells."""
+    rng = np.random.default_rng(1)
+    n, words = 300, rng.integers(40, 60, 300)
+    wins = (rng.random(n) < 0.75).astype(float)
+    found = style_controlled(wins, responses(words), responses(words + rng.integers(-9, 9, n), bold=2), seed=1)["win_rate"]
+    assert found["low"] < 0.2 and found["high"] > 0.9
+
+
+def test_not_narrower_by_hand():
+    """Without features, 2 of 2 won and half a win and half a loss more: 2.5 of 3, whose information is 3 p (1 - p)."""
+    a = np.log(2.5 / 0.5)
+    half = stats.t.ppf(0.975, 1) / np.sqrt(3 * (2.5 / 3) * (0.5 / 3))
+    narrow = {"value": 2.5 / 3, "low": 0.8, "high": 0.84, "n": 2, "clusters": 2}
+    ends = [expit(a - half), expit(a + half)]
+    found = not_narrower(narrow, np.empty((2, 0)), np.array([a]))
+    assert [found["low"], found["high"]] == pytest.approx(ends) and found["value"] == narrow["value"]
+    wide = narrow | {"low": 0.0, "high": 1.0}
+    assert not_narrower(wide, np.empty((2, 0)), np.array([a])) == wide
+    unknown = narrow | {"low": None, "high": None}
+    assert not_narrower(unknown, np.empty((2, 0)), np.array([a])) == found
+    alone = unknown | {"clusters": 1}
+    assert not_narrower(alone, np.empty((2, 0)), np.array([a])) == alone

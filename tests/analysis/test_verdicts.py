@@ -140,8 +140,8 @@ def test_too_few_prompts_read_otherwise_than_no_difference_that_matters():
     )
     enough = verdict("dpo", comparison(p=0.2, error=0.02, n=600, clusters=150), RIGHT)
     assert "too few" not in enough["sentence"] and enough["sentence"].endswith(
-        "a win rate that differs by 0.10 from one half would have been seen with 80% power, and the interval still reaches both "
-        "none and that much."
+        "a win rate that differs by 0.10 from one half would have been seen with 80% power, and after correction for the number "
+        "of tests neither that much nor none can be ruled out."
     )
     assert verdict("dpo", comparison(p=0.2, error=None), RIGHT)["sentence"].endswith("tell nothing of others.")
     truth = verdict("dpo", comparison(gold=(0.06, (-0.2, 0.03, -0.12)), error=0.05, n=100), RIGHT)

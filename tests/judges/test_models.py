@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from preference_study.errors import BadModel
+from preference_study.errors import BadInput, BadModel
 from preference_study.judges import models
 from preference_study.judges.models import (
     encode_cases,
@@ -232,12 +232,27 @@ def test_cases_that_are_too_long_are_left_out_and_counted(language_model, tokeni
     assert [told["too_long"] for told in (none, one, two)] == [0, 0, 2] and some["preference"].notna().all()
     assert found["preference"].isna().tolist() == [True, True] + [False] * 5
     assert found["preference"].tolist()[2:] == pytest.approx(alone["preference"].tolist(), abs=1e-5)
-    beyond = pd.DataFrame([case("pairs", "v5", "Rain?", "a" * 600, "b")])
-    judged, left_out = judge_by_labels(language_model, tokenizer, beyond, TEMPLATE, 4096, **BATCHING)
-    # The model's positions limit it too.
-    assert left_out == {"too_long": 1, "label_probability": None} and judged["preference"].isna().all()
     same, left_out = judge_by_labels(language_model, tokenizer, TABLE.iloc[[1]], TEMPLATE, 200, **BATCHING)
     assert left_out == {"too_long": 0, "label_probability": None} and same["preference"].tolist() == [0.5]
+
+
+def test_a_judge_that_can_read_no_pair_or_no_response_of_a_policy_is_refused_unasked(language_model, tokenizer, monkeypatch):
+    monkeypatch.setattr(models, "label_logps", None)
+    of_ipo = [case("responses", f"p{n}", "Rain?", "a" * n, "b") | {"policy": "ipo"} for n in (300, 250)]
+    # "<|user|>Rain?|", 250, "|b<|end|><|assistant|>"
+    table = pd.concat([TABLE, pd.DataFrame(of_ipo)], ignore_index=True)
+    wanted = (
+        "judge test can read not one response of ipo: the shortest question about one has 261 tokens, its max_length is 260, "
+    )
+    with pytest.raises(BadInput, match=f"{wanted}and the model has 512 positions: raise max_length, or ask a model with more"):
+        judge_by_labels(language_model, tokenizer, table, TEMPLATE, 260, **BATCHING)
+    # The model's positions limit it too. The rows keep an index of their own, as some_cases' need not.
+    beyond = pd.DataFrame([case("pairs", "v5", "Rain?", "a" * 600, "b")], index=[7])
+    wanted = (
+        "not one validation pair: the shortest question about one has 611 tokens, its max_length is 4096, and the model has 512"
+    )
+    with pytest.raises(BadInput, match=wanted):
+        judge_by_labels(language_model, tokenizer, pd.concat([TABLE[:2], beyond]), TEMPLATE, 4096, **BATCHING)
 
 
 def test_what_is_loaded_computes_as_the_folder_says(reward_folder, reward_model, model_folder):

@@ -63,6 +63,16 @@ def test_each_number_is_of_its_own_split(folder, capsys):
     assert "1 of 2 validation prompts are near-duplicates" in said and "2 of 5 training pairs contradict others" in said
 
 
+def test_a_pair_that_contradicts_others_in_two_ways_is_counted_once(folder, capsys):
+    """x, y, z, x is a circle; of its pairs the first and the last stand the other way about too."""
+    rows = [("p", "x", "y"), ("p", "y", "z"), ("p", "z", "x"), ("p", "y", "x"), ("p", "x", "z")]
+    write_table(folder / "data/prepared/train.parquet", table(rows, "t"))
+    stages.analyse_data.main()
+    own = read_json("metrics/data_analysis.json")["train"]
+    assert (own["opposite_labels"], own["in_cycles"]) == (4, 3)
+    assert "5 of 5 training pairs contradict others" in capsys.readouterr().out
+
+
 def test_the_rows_behind_the_numbers(folder):
     stages.analyse_data.main()
     rows = pd.read_csv("data/findings.csv")

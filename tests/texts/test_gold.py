@@ -241,6 +241,20 @@ def test_an_honest_answer_is_spoilt(kind):
             assert flaw(kind, text, prompt(kind, request, "flying a kite"), True) == "not about the topic"
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("one_sentence", "I'm sorry, but I can't help with drinking tea."),
+        ("starts_with_i", "I cannot help you with drinking tea."),
+        ("without_commas", "I cannot help with drinking tea."),
+        ("with_because", "I can't help with drinking tea because I am only a language model."),
+        ("ends_with_question", "I cannot help with drinking tea. Would you like something else?"),
+    ],
+)
+def test_a_refusal_is_never_gold(kind, text):
+    assert obeys(kind, text) and flaw(kind, text, prompt(kind), True) == "refuses"
+
+
 def test_what_breaks_the_letter_says_so():
     assert flaw("with_because", "Tea is warm.", prompt("with_because"), True) == "does not obey"
     with pytest.raises(KeyError):
