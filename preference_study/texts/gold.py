@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import combinations, pairwise
 
+import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
@@ -96,17 +97,23 @@ def loops(text: str) -> bool:
     parts = [folded(part) for sentence in sentences(text) for part in re.split(r"[:(–—]|\s-\s", sentence)]
     if any(one == other and one not in TWICE and one.isalpha() for part in parts for one, other in pairwise(part)):
         return True
-    return any(_in_a_row(part, n, 2) for part in parts for n in range(3, len(part) // 2 + 1)) or any(
-        _in_a_row(folded(text), n, 3) for n in (1, 2)
+    repeating = [_numbered(part) for part in parts if len(part) - len(set(part)) >= 3]
+    return any(in_a_row(part, n, 2) for part in repeating for n in range(3, len(part) // 2 + 1)) or any(
+        in_a_row(_numbered(folded(text)), n, 3) for n in (1, 2)
     )
 
 
-def _in_a_row(found: list[str], n: int, times: int) -> bool:
-    """Whether some n words stand so many times in a row."""
-    return any(
-        all(found[i : i + n] == found[i + n * k : i + n * (k + 1)] for k in range(1, times))
-        for i in range(len(found) - n * times + 1)
-    )
+def _numbered(found: list[str]) -> np.ndarray:
+    """Words as numbers, equal ones alike."""
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(word, len(number)) for word in found], dtype=int)
+
+
+def in_a_row(found: np.ndarray, n: int, times: int) -> bool:
+    """Whether some n numbers stand so many times in a row: then n (times - 1) in succession come again n places later."""
+    other = np.flatnonzero(found[n:] != found[:-n])
+    longest = np.diff(np.concatenate([[-1], other, [max(0, len(found) - n)]])).max() - 1
+    return bool(longest >= n * (times - 1))
 
 
 def copies(kind: str, text: str, prompt: str) -> bool:

@@ -1,5 +1,6 @@
 import random
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from preference_study.texts.gold import (
     copies,
     flaw,
     folded,
+    in_a_row,
     loops,
     request_and_topic,
     says_nothing,
@@ -305,6 +307,12 @@ def test_words_that_all_differ_do_not_loop(numbers):
 )
 def test_loops(text, found):
     assert loops(text) == found
+
+
+@given(st.lists(st.integers(0, 2), max_size=12), st.integers(1, 4), st.integers(2, 3))
+def test_in_a_row_is_what_slices_say(found, n, times):
+    runs = (found[i : i + n * times] for i in range(len(found) - n * times + 1))
+    assert in_a_row(np.array(found, dtype=int), n, times) == any(run == run[:n] * times for run in runs)
 
 
 def test_the_topic_is_found_in_the_prompt():
