@@ -196,25 +196,20 @@ def sft_weight() -> str:
 
 
 def length_cures() -> str:
-    """What the cures of length bias do over seeds, from experiments/results/length*.json."""
+    """What the cures of length bias do over seeds, from experiments/results/length.json."""
     rows = []
-    for file, note in (
-        ("length", ""),
-        ("length_bias_weight_1", ", `bias_weight: 1.0`"),
-        ("length_difference", ", `loss: difference`"),
-    ):
-        for scorer, by_share in read_json(RESULTS / f"{file}.json")["scorers"].items():
-            numbers = by_share["0.0"]
-            if scorer == "standard" and file != "length":
-                continue
-            against = numbers.get("against_standard")
-            cells = [with_interval(numbers["accuracy"]), with_interval(numbers["length"])]
-            cells += [with_interval(against[k], signed=True) if against else "" for k in ("accuracy", "length_shift", "length")]
-            rows.append([f"`{scorer}`{note}", str(numbers["accuracy"]["n"]), *cells])
+    found = read_json(RESULTS / "length.json")
+    seeds = pd.DataFrame(found["rows"])
+    for scorer, by_share in found["scorers"].items():
+        numbers, own = by_share["0.0"], seeds[seeds["scorer"] == scorer]
+        against = numbers.get("against_standard")
+        cells = [", ".join(decimal(value) for value in own[name]) for name in ("accuracy", "length")]
+        cells += [with_interval(against[k], signed=True) if against else "" for k in ("accuracy", "length_shift", "length")]
+        rows.append([f"`{scorer}`", *cells])
+    told = ", ".join(map(str, sorted(seeds["seed"].unique())))
     heads = [
         "variant",
-        "seeds",
-        "accuracy",
+        f"accuracy, seeds {told}",
         "length correlation",
         "accuracy minus `standard`",
         "correlation minus",
