@@ -77,12 +77,12 @@ def test_what_it_prints(folder, capsys):
 def test_the_documented_commands(folder, capsys):
     (folder / "params").mkdir(exist_ok=True)
     shutil.copy(ROOT / "params/align_anything.yaml", folder / "params")
-    plain, other, usage = [line for line in commands("docs/full_size.md") if "preference_study.plan" in line]
+    plain, other, usage, of_table = [line for line in commands("docs/full_size.md") if "preference_study.plan" in line]
     assert usage == "python -m preference_study.plan --help"
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "8xH100" in capsys.readouterr().out
-    for line in (plain, other):
+    for line in (of_table, plain, other):
         main(line.split()[3:])
         printed = capsys.readouterr().out
         assert "train_policy@dpo" in printed and printed.endswith("Everything fits.\n")

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from preference_study.analysis.statistics import half_ties, holm_in_place, mcnemar, pairwise_accuracy, share, sign_test
+from preference_study.analysis.statistics import half_ties, holm_in_place, mcnemar, pairwise_accuracy, share, sign_test, win_rate
 from preference_study.analysis.verdicts import BETTER, NO_EVIDENCE, WORSE, direction
 from preference_study.methods import METHODS
 from preference_study.variants import VARIANTS
@@ -161,12 +161,13 @@ def ranking(estimates: dict[str, dict], pairs: list[dict], outcome: str) -> list
 def mean_win_rate(responses: dict[str, pd.DataFrame], policy: str) -> dict:
     """The mean of a policy's win rates by reward over each other policy, a tie half a win; n counts prompts.
 
-    The interval is Wilson's for that many prompts, or as many as their clusters tell of; a cautious one for a mean over several
-    policies.
+    The interval is that of `win_rate`; over several policies Wilson's for that many prompts, or as many as their clusters tell
+    of, which is a cautious one.
     """
     own = responses[policy]["reward"].to_numpy()
     others = np.array([rows["reward"] for other, rows in responses.items() if other != policy])
-    return share(half_ties(own - others).mean(axis=0), responses[policy]["cluster"])
+    points, clusters = half_ties(own - others).mean(axis=0), responses[policy]["cluster"]
+    return win_rate(points, clusters) if len(others) == 1 else share(points, clusters)
 
 
 def compare_methods(

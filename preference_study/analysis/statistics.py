@@ -150,7 +150,8 @@ def win_rate(points: Sequence[float], clusters: Clusters = None, confidence: flo
     if not (points == 0.5).any():
         return share(points, clusters, confidence)
     found = paired_difference(points == 0, points == 1, clusters, confidence)
-    return found | {key: None if found[key] is None else 0.5 + found[key] / 2 for key in ("value", "low", "high")}
+    ends = {end: None if found[end] is None else 0.5 + found[end] / 2 for end in ("low", "high")}
+    return found | {"value": float(points.sum() / len(points))} | ends
 
 
 def pairwise_accuracy(chosen: Sequence[float], rejected: Sequence[float], clusters: Clusters = None) -> dict:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from preference_study.analysis.people import analyse_people, answers_of, corrected_rate, describe, self_agreement
-from preference_study.analysis.statistics import share
+from preference_study.analysis.statistics import win_rate
 from preference_study.analysis.verdicts import against_reward, by_people
 from preference_study.annotations import COLUMNS
 
@@ -69,7 +69,7 @@ def test_each_number_is_of_its_rows(rows):
     assert (found["cases"], found["repeats"], found["people"], found["prompts"]) == (4, 2, 2, 4)
     assert (found["wins"], found["losses"], found["ties"]) == (3, 2, 1)
     points, clusters = [1, 0, 0.5, 1, 0, 1], ["k1", "k1", "k2", "k3", "k1", "k2"]
-    assert found["win_rate"] == share(points, clusters) and found["win_rate"]["value"] == 3.5 / 6
+    assert found["win_rate"] == win_rate(points, clusters) and found["win_rate"]["value"] == 3.5 / 6
     assert (found["win_rate"]["n"], found["win_rate"]["clusters"]) == (6, 3)
     assert found["first_side"]["value"] == 2.5 / 6
     # p1 was given 1 and 0, p3 one half and 1. Observed: (2 * 1 + 2 * 0.25) / 4. Of all twelve ordered pairs of 1, 0, 0.5, 1,

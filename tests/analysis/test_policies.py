@@ -24,6 +24,7 @@ from preference_study.analysis.statistics import (
     sign_test,
     standard_deviation,
     unpaired_t,
+    win_rate,
 )
 from preference_study.analysis.style import even_at_equal_features_p, style_controlled
 from preference_study.analysis.verdicts import VERDICT_TESTS
@@ -266,7 +267,7 @@ def test_every_number_against_base_comes_from_its_own_column():
         "wins": 4,
         "losses": 1,
         "ties": 1,
-        "win_rate": share([1, 0.5, 1, 1, 0, 1], CLUSTERS),
+        "win_rate": win_rate([1, 0.5, 1, 1, 0, 1], CLUSTERS),
         "win_rate_length_controlled": length_controlled_win_rate([1, 0.5, 1, 1, 0, 1], words, SEED, CLUSTERS),
         "win_rate_style_controlled": style["win_rate"],
         "style_coefficients": style["coefficients"],

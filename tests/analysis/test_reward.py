@@ -27,6 +27,7 @@ from preference_study.analysis.statistics import (
     reliability,
     share,
     unpaired_t,
+    win_rate,
 )
 from tests.conftest import asked
 
@@ -133,7 +134,7 @@ def test_every_number_of_the_reward_model_comes_from_its_own_column():
     words, other = BY_HAND["chosen_words"], BY_HAND["rejected_words"]
     longer, shorter = words > other, words < other
     assert reward_metrics(BY_HAND, BASELINES, SEED) == {
-        "accuracy": share([1, 0, 0.5, 1, 1, 0, 1, 0], CLUSTERS),
+        "accuracy": win_rate([1, 0, 0.5, 1, 1, 0, 1, 0], CLUSTERS),
         "accuracy_longer_chosen": pairwise_accuracy(chosen[longer], rejected[longer], CLUSTERS[longer]),
         "accuracy_shorter_chosen": pairwise_accuracy(chosen[shorter], rejected[shorter], CLUSTERS[shorter]),
         "reward_mean": mean((chosen + rejected) / 2, CLUSTERS),
@@ -141,9 +142,9 @@ def test_every_number_of_the_reward_model_comes_from_its_own_column():
         "reward_std": paired_standard_deviation((chosen, rejected), SEED, CLUSTERS),
         "length_correlation": paired_rank_correlation((chosen, rejected), (words, other), SEED, CLUSTERS),
         "baselines": {
-            "longer": share([0, 1, 0.5, 1, 0, 1, 1, 0], CLUSTERS),
-            "tfidf": share([1, 0, 1, 0.5, 1, 0, 0, 1], CLUSTERS),
-            "probe": share(half_ties(BASELINES["probe"]), CLUSTERS),
+            "longer": win_rate([0, 1, 0.5, 1, 0, 1, 1, 0], CLUSTERS),
+            "tfidf": win_rate([1, 0, 1, 0.5, 1, 0, 0, 1], CLUSTERS),
+            "probe": win_rate(half_ties(BASELINES["probe"]), CLUSTERS),
         },
     }
     assert (longer.sum(), shorter.sum()) == (4, 3)
@@ -210,7 +211,7 @@ def test_every_number_of_the_analysis_comes_from_its_own_column():
             "ece": calibration_error(margins, SEED, CLUSTERS),
             "bins": reliability(margins, CLUSTERS),
         },
-        "by_group": {"topic": {"x": share([1, 0.5, 1, 1], list("prpp")), "y": share([0, 1, 0, 0], list("qsqt"))}},
+        "by_group": {"topic": {"x": win_rate([1, 0.5, 1, 1], list("prpp")), "y": share([0, 1, 0, 0], list("qsqt"))}},
         "length": {
             "favoured_words": mean(SIDES["favoured_words"], list("pqspqpt")),
             "favoured_words_median": median(SIDES["favoured_words"], list("pqspqpt")),

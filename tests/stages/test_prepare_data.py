@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import stages.prepare_data
-from preference_study.analysis.statistics import mean, median, share
+from preference_study.analysis.statistics import mean, median, share, win_rate
 from preference_study.artifacts import read_json, read_table
 from preference_study.data import files
 from preference_study.data.conversations import prompt_key
@@ -77,7 +77,7 @@ def test_what_became_of_a_split_is_counted_in_its_own_place():
         "dropped": {"duplicate": 2, "empty_text": 0}, "not_sampled": 3, "rows_out": 4, "clusters": 2,
         "chosen_words": mean([3, 5, 9, 4], list("aaab")), "rejected_words": mean([2, 5, 4, 8], list("aaab")),
         "chosen_words_median": median([3, 5, 9, 4], list("aaab")), "rejected_words_median": median([2, 5, 4, 8], list("aaab")),
-        "longer_wins": share([1, 0.5, 1, 0], list("aaab")), "first_wins": share([1, 0, 1, 1, 1], list("ppqqr")),
+        "longer_wins": win_rate([1, 0.5, 1, 0], list("aaab")), "first_wins": share([1, 0, 1, 1, 1], list("ppqqr")),
     }  # fmt: skip
     assert split_summary(split._replace(first=first[:0]), pairs)["first_wins"] is None
 
