@@ -54,6 +54,10 @@ def test_an_alternative_holds_what_differs_and_is_right(name):
         ({"reward": {"flipped": 0.5}}, "reward.flipped: .* less than 0.5, but it is 0.5"),
         ({"reward": {"batch_size": 9}, "launch": {"processes": 2}}, "reward.batch_size 9 cannot be shared"),
         (
+            {"reward": {"batch_size": 8}, "policy": {"batch_size": 8, "methods": ["rloo"]}, "launch": {"processes": 8}},
+            r"policy.rloo.batch_size 4 cannot be shared",
+        ),
+        (
             {"policy": {"methods": ["rloo"], "save_steps": 10}},
             "policy: .*save_steps 10 is no multiple of rloo.steps_per_generation 4",
         ),
@@ -78,6 +82,15 @@ def test_a_wrong_parameter_is_named_with_what_is_allowed(tmp_path, change, wante
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     with pytest.raises(SystemExit, match=wanted):
         load_params(tmp_path / "params.yaml")
+
+
+def test_the_batch_of_a_method_that_is_not_trained_need_not_be_shared(tmp_path):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section in ("reward", "policy"):
+        params[section]["batch_size"] = 8
+    params["launch"]["processes"] = 8
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    assert load_params(tmp_path / "params.yaml").policy.rloo.batch_size == 4
 
 
 def test_a_missing_parameter_is_named(tmp_path):

@@ -61,3 +61,9 @@ def test_what_it_takes_is_the_smallest_number_that_sees_it():
     deviation = 0.03 * np.sqrt(200)
     assert detectable(deviation / np.sqrt(count), count, 3) <= 0.05 < detectable(deviation / np.sqrt(count - 1), count - 1, 3)
     assert needed(1e-9, 200, 0.5) >= 2
+
+
+def test_ties_make_a_win_rate_surer_to_be_one_half():
+    points = np.repeat([1, 0, 0.5], [6, 6, 48])
+    assert win_rate_evidence(points, None, 0.1)["p_equivalent"] < 0.05
+    assert win_rate_evidence(np.repeat([1, 0], 30), None, 0.1)["p_equivalent"] > 0.05

@@ -309,6 +309,11 @@ def test_loops(text, found):
     assert loops(text) == found
 
 
+def test_a_phrase_of_three_words_twice_in_a_row_loops_in_a_long_sentence():
+    many = " ".join("abcdefghijklmnopqrstuvwxyz"[i] * 3 for i in range(26))
+    assert not loops(f"{many}.") and loops(f"{many} warm green tea warm green tea.")
+
+
 @given(st.lists(st.integers(0, 2), max_size=12), st.integers(1, 4), st.integers(2, 3))
 def test_in_a_row_is_what_slices_say(found, n, times):
     runs = (found[i : i + n * times] for i in range(len(found) - n * times + 1))
