@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from peft.tuners.lora.layer import LoraLayer, ParamWrapper
 from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoModelForCausalLM,
@@ -27,6 +28,7 @@ from preference_study.models.token_pairs import BothSides, lengths, some
 from preference_study.models.tokens import TokenPair
 
 ADAPTER = "adapter_config.json"
+KEPT = 0.95  # of what an adapter learned, the least that merging it may leave
 T = TypeVar("T")
 # A model's: None for `compute_dtype()`.
 Dtype = torch.dtype | str | None
@@ -128,7 +130,11 @@ def load_causal(
 ) -> PreTrainedModel:
     """A language model for use: `base` itself, with the LoRA adapter in `adapter` merged into it, or the full model there.
 
-    An adapter that stays apart takes more than half of the time of generation on a CPU.
+    An adapter that stays apart takes more than half of the time of generation on a CPU. Where merging would round away what it
+    learned (`rounded_away`), the model is in float32.
+
+    Args:
+        dtype: None takes `compute_dtype`, and float32 where that would lose the adapter.
 
     Raises:
         BadModel: weights are missing, of another shape, or others than the model's.
@@ -136,8 +142,46 @@ def load_causal(
     folder = base if adapter is None or (Path(adapter) / ADAPTER).exists() else adapter
     model = _load(AutoModelForCausalLM, folder, dtype, revision=revision)
     if adapter is not None and folder is base:
-        model = with_adapter(model, adapter).merge_and_unload(safe_merge=True)
+        model = with_adapter(model, adapter)
+        if dtype is None and rounded_away(model, adapter):
+            return load_causal(base, adapter, revision=revision, dtype=torch.float32)
+        model = model.merge_and_unload(safe_merge=True)
     return model.to(device()).eval()
+
+
+def rounded_away(model: PeftModel, folder: str | Path) -> bool:
+    """Whether merging an adapter into weights of the model's precision would lose more of it than `KEPT` allows; it is said.
+
+    In bfloat16 a weight moves in steps of 1/256 to 1/128 of itself: one that training changed by less than half of a step is
+    where it was, and a policy that was trained for a few steps or at a low rate is base again. Training does not see that, for
+    its adapter stands beside the weights.
+    """
+    kept = kept_by_merging(model)
+    if kept >= KEPT:
+        return False
+    print(
+        f"{folder}: merged into {str(model.dtype).removeprefix('torch.')} weights, {kept:.0%} of what it learned would be left; "
+        "the model computes in float32, which takes longer"
+    )
+    return True
+
+
+@torch.no_grad()
+def kept_by_merging(model: PeftModel) -> float:
+    """What is left of a LoRA adapter's update where it is merged into weights of the model's precision.
+
+    Returns:
+        The projection of the weights' change on the update, over all layers: 1 where nothing is lost, 0 where no weight moves.
+    """
+    kept = whole = 0.0
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer) and layer.lora_A:
+            weight = layer.get_param() if isinstance(layer, ParamWrapper) else layer.get_base_layer().weight
+            update = layer.get_delta_weight(model.active_adapter)
+            change = (weight + update.to(weight.dtype)).float() - weight.float()
+            kept += (change * update.float()).sum().item()
+            whole += update.float().square().sum().item()
+    return kept / whole if whole else 1.0
 
 
 def with_adapter(model: PreTrainedModel | PeftModel, folder: str | Path, name: str = "default") -> PeftModel:
@@ -191,6 +235,9 @@ def new_reward_model(base: str | Path, seed: int, dtype: Dtype = None) -> PreTra
 def load_reward(base: str | Path, folder: str | Path, dtype: Dtype = None) -> PreTrainedModel:
     """A trained reward model for use: a full model in `folder`, or its adapter, merged into `base`, and its head.
 
+    Args:
+        dtype: as `load_causal` takes it.
+
     Raises:
         BadModel: the folder's weights hold no head, so that one would be made up at random, or lack others.
     """
@@ -202,7 +249,10 @@ def load_reward(base: str | Path, folder: str | Path, dtype: Dtype = None) -> Pr
     if not any(f"{HEAD}." in name for name in names):
         raise BadModel(f"{folder}: the weights hold no reward head (score.weight); scoring with a random one would be nonsense")
     if (folder / ADAPTER).exists():
-        model = with_adapter(new_reward_model(base, 0, dtype), folder).merge_and_unload(safe_merge=True)
+        model = with_adapter(new_reward_model(base, 0, dtype), folder)
+        if dtype is None and rounded_away(model, folder):
+            return load_reward(base, folder, torch.float32)
+        model = model.merge_and_unload(safe_merge=True)
     else:
         model = _exact_head(_load(AutoModelForSequenceClassification, folder, dtype, num_labels=1))
     return model.to(device()).eval()

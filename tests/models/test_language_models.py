@@ -1,11 +1,13 @@
 import pandas as pd
 import pytest
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from preference_study.errors import BadModel
 from preference_study.models import language_models
 from preference_study.models.language_models import (
+    kept_by_merging,
     load_causal,
     load_reward,
     new_reward_model,
@@ -130,3 +132,56 @@ def test_models_are_loaded_in_what_the_machine_computes_in_or_as_asked(model_fol
     assert {model.get_input_embeddings().weight.dtype for model in (base, new, trained)} == {dtype}
     assert {model.score.weight.dtype for model in (new, trained)} == {torch.float32}
     assert load_causal(model_folder, dtype=torch.float64).dtype == torch.float64
+
+
+def adapter(model, folder, size: float, **kind) -> None:
+    """A LoRA adapter of random weights, whose update is so many times as large as PEFT draws it."""
+    torch.manual_seed(0)
+    made = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, **kind))
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            if "lora_B" in name:
+                weight.mul_(size)
+    made.save_pretrained(folder)
+
+
+@pytest.mark.parametrize(("size", "wanted"), [(1.0, torch.bfloat16), (1e-5, torch.float32)])
+def test_what_an_adapter_learned_is_not_rounded_away(model_folder, tmp_path, monkeypatch, capsys, size, wanted):
+    monkeypatch.setattr(language_models, "compute_dtype", lambda: torch.bfloat16)
+    adapter(load_causal(model_folder), tmp_path / "policy", size, task_type="CAUSAL_LM")
+    adapter(new_reward_model(model_folder, 1), tmp_path / "reward", size, task_type="SEQ_CLS", modules_to_save=["score"])
+    for load, place in ((load_causal, tmp_path / "policy"), (load_reward, tmp_path / "reward")):
+        model = load(model_folder, place)
+        told = capsys.readouterr().out
+        assert model.get_input_embeddings().weight.dtype == wanted and not isinstance(model, PeftModel)
+        if wanted == torch.bfloat16:
+            assert told == ""
+            continue
+        assert told.startswith(f"{place}: merged into bfloat16 weights, ") and "computes in float32" in told
+        # Merged in bfloat16, nearly every weight would be base's.
+        base, exact, lost = (
+            torch.cat([w.flatten().float() for name, w in one.named_parameters() if "proj" in name])
+            for one in (load_causal(model_folder), model, load(model_folder, place, dtype=torch.bfloat16))
+        )
+        assert (lost == base).float().mean() > 0.9 > 0.1 > (exact == base).float().mean()
+
+
+def test_what_merging_keeps_of_an_adapter():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1, bias=False)
+            self.layer.weight.data = torch.ones(1, 2)
+
+    def kept(dtype: torch.dtype, update: tuple[float, float]) -> float:
+        model = get_peft_model(Model().to(dtype), LoraConfig(r=1, lora_alpha=2, target_modules=["layer"]))
+        layer = model.base_model.model.layer
+        layer.lora_A["default"].weight.data = torch.tensor([update]) / 2
+        layer.lora_B["default"].weight.data = torch.ones(1, 1)
+        return kept_by_merging(model)
+
+    # Above 1, a number in bfloat16 goes on in steps of 1/128: 1.003 is 1, and 1.006 is 1 + 1/128.
+    assert kept(torch.bfloat16, (0.003, 0.003)) == 0
+    assert kept(torch.bfloat16, (0.003, 0.006)) == pytest.approx(0.006 / 128 / (0.003**2 + 0.006**2), rel=1e-5)
+    assert kept(torch.float32, (0.003, 0.006)) == pytest.approx(1, abs=1e-4)
+    assert kept(torch.bfloat16, (0.0, 0.0)) == 1
