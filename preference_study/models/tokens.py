@@ -1,6 +1,7 @@
 """Writing conversations as the tokens a model reads, the same ones for training, scoring and generating."""
 
 from dataclasses import dataclass
+from itertools import repeat
 
 import pandas as pd
 from jinja2 import TemplateError
@@ -9,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from preference_study.errors import BadInput
 
 Turns = list[dict[str, str]]
+WORDS = ["Hello", "The", "I", "1"]  # that a response may begin with
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_le
     starts = [prompt_text(tokenizer, prompt) for prompt in pairs["prompt"]]
     prompt_ids = _ids(tokenizer, starts)
     response_ids = [
-        _ids(tokenizer, [_response(tokenizer, *item) for item in zip(pairs["prompt"], starts, pairs[side], strict=True)])
+        _after(tokenizer, starts, prompt_ids, list(map(_response, repeat(tokenizer), pairs["prompt"], starts, pairs[side])))
         for side in ("chosen", "rejected")
     ]
     return [fit(tokenizer, *texts, max_length) for texts in zip(pairs["prompt"], prompt_ids, *response_ids, strict=True)]
@@ -137,6 +139,25 @@ def _response(tokenizer: PreTrainedTokenizerBase, prompt: Turns, start: str, tex
     response = whole[len(start) :]
     end = response.rfind(tokenizer.eos_token)
     return response[: end + len(tokenizer.eos_token)] if end >= 0 else response + tokenizer.eos_token
+
+
+def _after(
+    tokenizer: PreTrainedTokenizerBase, starts: list[str], prompt_ids: list[list[int]], texts: list[str]
+) -> list[list[int]]:
+    """The tokens of texts that follow others: as those of both together end, where they begin with the first one's.
+
+    By itself a text may be written otherwise: some tokenizers put a space before whatever they are given. Where a tokenizer
+    writes a few words the same both ways, it is asked once.
+    """
+    alone = _ids(tokenizer, texts)
+    together, words = _ids(tokenizer, [start + word for start in starts[:1] for word in WORDS]), _ids(tokenizer, WORDS)
+    if together == [before + word for before in prompt_ids[:1] for word in words]:
+        return alone
+    whole = _ids(tokenizer, [start + text for start, text in zip(starts, texts, strict=True)])
+    return [
+        ids[len(before) :] if ids[: len(before)] == before else own
+        for ids, before, own in zip(whole, prompt_ids, alone, strict=True)
+    ]
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:

@@ -2,6 +2,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from preference_study.errors import BadInput
 from preference_study.models.tokens import encode_pairs, encode_prompts, fit, prompt_text, shortened
@@ -111,3 +113,24 @@ def test_too_long_pairs_lose_the_prompts_start_then_the_responses_end(tokenizer,
     whole = (prompt, chosen, rejected) == (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids)
     assert pair.truncated == (not whole)
     assert whole == (len(prompt) + max(len(chosen), len(rejected)) <= limit)
+
+
+def test_a_response_is_written_as_after_its_prompt_where_a_tokenizer_begins_texts_with_a_space():
+    """As Llama 2's do: by itself "Hello" would be " Hello", which generation from the same prompt never writes."""
+    made = Tokenizer(models.BPE(unk_token="<unk>"))
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    learned = trainers.BpeTrainer(vocab_size=400, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False)
+    made.train_from_iterator(["Hello there how are you\n<|user|>\n<|assistant|>\nHello Sure Hello the city park"] * 50, learned)
+    spaced = PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>", bos_token="<s>", unk_token="<unk>")
+    spaced.chat_template = (
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+    )
+    table = pd.concat([pairs(asked("how are you"), "Hello there", "Sure"), pairs(asked("you"), "the park", "Hello")])
+    for pair, row in zip(encode_pairs(spaced, table, 100), table.itertuples(), strict=True):
+        for ids, text in ((pair.chosen_ids, row.chosen), (pair.rejected_ids, row.rejected)):
+            turns = [*row.prompt, {"role": "assistant", "content": text}]
+            whole = spaced.apply_chat_template(turns, tokenize=True, return_dict=False)
+            assert spaced.decode(pair.prompt_ids + ids).endswith(f"<|assistant|>\n{text}</s>")
+            assert whole[: len(pair.prompt_ids + ids)] == pair.prompt_ids + ids
