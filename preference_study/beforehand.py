@@ -59,6 +59,14 @@ def check_launch(launch: Launch, environment: dict[str, str]) -> None:
         raise BadInput(
             f"launch.processes {launch.processes} cannot be shared by launch.machines {launch.machines}: make it a multiple"
         )
+    if (of_each := launch.processes // launch.machines) > 1:
+        import torch  # takes a second, and most studies run in one process
+
+        if of_each > (there := torch.cuda.device_count()) > 0:
+            raise BadInput(
+                f"launch.processes is {launch.processes}, {of_each} of them on this machine, which has {there} GPUs, and "
+                f"each takes one: set it to {there * launch.machines}"
+            )
     if launch.accelerate_config and not Path(launch.accelerate_config).is_file():
         raise BadInput(f"launch.accelerate_config: there is no file {launch.accelerate_config}; params/fsdp.yaml is one")
     if launch.accelerate_config:

@@ -63,7 +63,7 @@ class Training(Section):
     epochs: Positive
     batch_size: Count
     gradient_accumulation_steps: Count
-    warmup: Share
+    warmup: Annotated[float, Field(ge=0, lt=1)]  # a share of the steps; transformers takes 1 for a single one
     max_length: Annotated[int, Field(ge=8)]
     lora_rank: Annotated[int, Field(ge=0)]
     lora_layers: Limit

@@ -37,7 +37,7 @@ def training_rows(
     made = recipe.rows(pairs, section, seed)
     if method.given_reference:
         logps = {row["id"]: (row["chosen_logp"], row["rejected_logp"]) for row in read_json(f"data/logps/base/{split}.json")}
-        of_each = np.array([logps[id] for id, _ in zip(ids, pairs, strict=True)])
+        of_each = np.array([logps[id] for id in ids])
         for side, column in zip(("chosen", "rejected"), of_each.T, strict=True):
             made = made.add_column(f"ref_{side}_logps", column)
     return made
@@ -83,9 +83,8 @@ def train_policy(
     """
     section, method, own = params.policy, METHODS[name], params.policy.own(name)
     recipe = method.recipe()
-    datasets = {
-        split: training_rows(method, recipe, section, params.seed, pairs, ids[split], split) for split, pairs in encoded.items()
-    }
+    splits = ["train", *(["val"] if section.evaluations and not method.needs_reward_model else [])]
+    datasets = {split: training_rows(method, recipe, section, params.seed, encoded[split], ids[split], split) for split in splits}
     start = time.perf_counter()
     # Weights that are trained are kept in float32; what LoRA leaves frozen may as well be small.
     model = load_causal("models/base", dtype="float32" if section.lora_rank == 0 else None)
@@ -96,7 +95,8 @@ def train_policy(
     if method.needs_reward_model:
         models.append(load_judge("models/base", f"models/judge_for/{name}"))
         judged = getattr(models[-1], "settings", {})
-        rewarded["reward_funcs"] = judging(models[-1], eos_token_ids(model, tokenizer.eos_token_id), own.missing_eos_penalty)
+        ends, limits = eos_token_ids(model, tokenizer.eos_token_id), params.scoring.model_dump()
+        rewarded["reward_funcs"] = judging(models[-1], ends, own.missing_eos_penalty, **limits)
     checkpoints, target = Path("checkpoints/train_policy") / name, Path("models/policy") / name
     made_by = fingerprint(models, datasets["train"], section.shared() | own.model_dump() | judged, params.seed)
     configuration = arguments(section, own.learning_rate, params.seed, checkpoints)
@@ -104,7 +104,7 @@ def train_policy(
         model=model,
         args=recipe.config(**configuration | method.configure(section, own, processes)),
         train_dataset=datasets["train"],
-        eval_dataset=datasets["val"] if section.evaluations and not method.needs_reward_model else None,
+        eval_dataset=datasets.get("val"),
         processing_class=tokenizer,
         peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="CAUSAL_LM"),
         **rewarded,

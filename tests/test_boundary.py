@@ -201,6 +201,17 @@ def test_a_run_that_would_fill_the_disk_is_refused():
         check_disk(full, 10**14)
 
 
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    """Two of one GPU end in NCCL's error, which no remedy fits."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    check_launch(Launch(**ONE | {"processes": 4}), {})
+    check_launch(Launch(**ONE | {"processes": 8, "machines": 2}), {"MASTER_ADDR": "host"})
+    with pytest.raises(BadInput, match=r"launch\.processes is 8, 8 of them on this machine, which has 4 GPUs.*set it to 4"):
+        check_launch(Launch(**ONE | {"processes": 8}), {})
+    with pytest.raises(BadInput, match=r"launch\.processes is 12, 6 of them .*set it to 8"):
+        check_launch(Launch(**ONE | {"processes": 12, "machines": 2}), {"MASTER_ADDR": "host"})
+
+
 def test_a_launch_that_can_start_is_let_through():
     check_launch(Launch(**ONE | {"processes": 4, "machines": 2}), {"MASTER_ADDR": "host"})
     check_launch(Launch(**ONE | {"accelerate_config": str(ROOT / "params/fsdp.yaml")}), {})

@@ -1,7 +1,8 @@
 """DPO: -log sigmoid(beta (log-ratio of chosen - of rejected)), ratios to the reference (Rafailov et al. 2023, eq. 7).
 
 The loss looks at the difference alone, so both responses can become less likely. `sft_weight` times -log pi(chosen) a token is
-added where it is above 0, as in RPO (Pang et al. 2024, "Iterative Reasoning Preference Optimization", eq. 1, alpha there).
+added where it is above 0, as in RPO (Pang et al. 2024, "Iterative Reasoning Preference Optimization", eq. 1, alpha there). TRL
+takes the mean over all chosen tokens of a batch, the paper that of each response, so long ones weigh more here.
 """
 
 from typing import Annotated, Any

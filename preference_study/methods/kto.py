@@ -1,4 +1,7 @@
-"""KTO: single responses, desirable or not, by a value function of prospect theory (Ethayarajh et al. 2024, eq. 8)."""
+"""KTO: single responses, desirable or not, by a value function of prospect theory (Ethayarajh et al. 2024, eq. 8).
+
+Of several epochs each has the same batches in the same order: with a response go those that its z_0 is estimated from.
+"""
 
 from typing import Any
 

@@ -106,7 +106,8 @@ def arguments(section: Training, learning_rate: float, seed: int, checkpoints: P
         "data_seed": seed,
         "logging_steps": 1,
         "eval_strategy": "steps" if section.evaluations else "no",
-        "eval_steps": 1 / section.evaluations if section.evaluations else None,  # below 1 it is a share of the steps
+        # Below 1 it is a share of the steps; 1 would be a single step.
+        "eval_steps": min(1 / section.evaluations, 1 - 1e-6) if section.evaluations else None,
         "per_device_eval_batch_size": section.batch_size // processes,
         "prediction_loss_only": True,
         "save_strategy": "steps",
@@ -118,7 +119,11 @@ def arguments(section: Training, learning_rate: float, seed: int, checkpoints: P
 
 
 class EpochSampler(LengthGroupedSampler):
-    """Shuffles anew each epoch, by seed and epoch alone, so that a continued run and several processes see the same order."""
+    """Shuffles anew each epoch, by seed and epoch alone, so that a continued run and several processes see the same order.
+
+    As transformers does it: rows are shuffled, and in every 50 batches' worth of them sorted by falling length, so the length of
+    batches falls from the first to the fiftieth, and begins anew.
+    """
 
     def __init__(self, batch_size: int, lengths: list[int], seed: int):
         super().__init__(batch_size, lengths=lengths, generator=torch.Generator())

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from datasets import Dataset, Features, List, Value, concatenate_datasets
@@ -13,6 +14,7 @@ from trl.experimental.cpo import CPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from preference_study.models.batching import batches_by_length
 from preference_study.models.frozen import distinct
 from preference_study.models.head_rows import rows_together
 from preference_study.models.language_models import batch_rewards
@@ -154,9 +156,9 @@ def pair_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> Datas
 def unpaired_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> Dataset:
     """{prompt_ids, completion_ids, label, KL_completion_ids, tokens} per response; label: whether it was the chosen one.
 
-    The rows stand in the order they are trained in, batches of similar length in shuffled order. KTO's z_0 (Ethayarajh et al.
-    2024, section 4.1) is estimated from each prompt with the response to another one of its batch, `KL_completion_ids`; over the
-    whole batch, so that the number of processes does not change it.
+    The rows stand in the order they are trained in, batches of similar length as `EpochSampler` has them. KTO's z_0 (Ethayarajh
+    et al. 2024, section 4.1) is estimated from each prompt with the response to another one of its batch, `KL_completion_ids`;
+    over the whole batch, so that the number of processes does not change it.
     """
     pairs, batch = TokenPairs.of(pairs), 2 * section.batch_size
     order = tuple(EpochSampler(batch, BothSides(pairs).lengths, seed))
@@ -193,7 +195,9 @@ def eos_token_ids(model: PreTrainedModel, eos_token_id: int) -> list[int]:
     return [eos_token_id, *(token for token in others if token not in (None, eos_token_id))]
 
 
-def judging(model: PreTrainedModel, ends: Sequence[int], missing_eos_penalty: float) -> Callable[..., list[float]]:
+def judging(
+    model: PreTrainedModel, ends: Sequence[int], missing_eos_penalty: float, max_batch: int, max_padded: int
+) -> Callable[..., list[float]]:
     """A reward function as RLOO calls it: the reward model's reward of each sampled response.
 
     A response that was cut off is scored as if it had ended there, like every other one in this project, and then loses
@@ -202,12 +206,15 @@ def judging(model: PreTrainedModel, ends: Sequence[int], missing_eos_penalty: fl
 
     Args:
         ends: the tokens that end a response. Every response is scored with the first of them, the chat template's, at its end.
+        max_batch, max_padded: what a forward pass may take, as `batches_by_length` has them; each process scores its own.
     """
 
     def reward(prompts: list[list[int]], completion_ids: list[list[int]], **_: Any) -> list[float]:
         cut_off = [not ids or ids[-1] not in ends for ids in completion_ids]
         ended = [[*(ids if cut else ids[:-1]), ends[0]] for ids, cut in zip(completion_ids, cut_off, strict=True)]
-        scores = batch_rewards(model, [prompt + ids for prompt, ids in zip(prompts, ended, strict=True)])
-        return [score - missing_eos_penalty * cut for score, cut in zip(scores, cut_off, strict=True)]
+        texts, scores = [prompt + ids for prompt, ids in zip(prompts, ended, strict=True)], np.zeros(len(ended))
+        for batch in batches_by_length(list(map(len, texts)), max_batch, max_padded):
+            scores[batch] = batch_rewards(model, [texts[i] for i in batch])
+        return (scores - missing_eos_penalty * np.array(cut_off)).tolist()
 
     return reward

@@ -52,7 +52,7 @@ def test_each_pair_gets_the_references_numbers_of_its_own_id(referenced):
     assert rows == [row | own for row, own in zip(pair_rows(pairs, POLICY, 1), logps, strict=True)]
     with pytest.raises(KeyError, match="stranger"):
         training_rows(method, method.recipe(), POLICY, 1, pairs, [*ids[:-1], "stranger"], "train")
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="the same number of rows"):
         training_rows(method, method.recipe(), POLICY, 1, pairs, ids[:-1], "train")
 
 
@@ -149,15 +149,15 @@ def test_what_an_online_method_is_trained_with(folder, monkeypatch):
     judge.settings = {"means": {"a": 1.0}, "summed_up": None}
     monkeypatch.setattr(stages.train_policy, "load_judge", lambda *where: asked.append(where) or judge)
 
-    def judging(*given):
-        asked.append(given)
+    def judging(*given, **limits):
+        asked.append((*given, limits))
         return lambda **_: None
 
     monkeypatch.setattr(stages.train_policy, "judging", judging)
     stages.train_policy.main("rloo")
     [run] = runs
     section, eos = load_params().policy, load_tokenizer("models/base").eos_token_id
-    assert asked == [("models/base", "models/judge_for/rloo"), (judge, [eos, 9], 1.0)]
+    assert asked == [("models/base", "models/judge_for/rloo"), (judge, [eos, 9], 1.0, load_params().scoring.model_dump())]
     assert run.models[1] is judge and run.models[0].dtype == torch.float32
     assert run.settings == section.shared() | section.rloo.model_dump() | judge.settings
     assert list(run.trainer.train_dataset) == list(prompt_rows(encoded("train")[1], section, 1))
@@ -167,9 +167,10 @@ def test_what_an_online_method_is_trained_with(folder, monkeypatch):
 
 def test_without_evaluations_validation_stays_out_of_training(referenced, monkeypatch):
     change(referenced, policy={"evaluations": 0})
-    runs = without_training(monkeypatch, stages.train_policy)
+    runs, made, rows = without_training(monkeypatch, stages.train_policy), [], stages.train_policy.training_rows
+    monkeypatch.setattr(stages.train_policy, "training_rows", lambda *given: made.append(given[-1]) or rows(*given))
     stages.train_policy.main("ipo")
-    assert runs[0].trainer.eval_dataset is None and runs[0].trainer.args.loss_type == ["ipo"]
+    assert made == ["train"] and runs[0].trainer.eval_dataset is None and runs[0].trainer.args.loss_type == ["ipo"]
 
 
 @pytest.mark.parametrize("name", ["dpo", "ipo", "simpo", "orpo"])

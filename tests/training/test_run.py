@@ -14,6 +14,7 @@ import yaml
 from datasets import Dataset
 from peft import PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import TrainerState
 from trl import RewardConfig
 
 import preference_study.training.run
@@ -157,6 +158,15 @@ def test_a_training_computes_in_what_the_machine_does(monkeypatch, dtype):
 def test_each_option_changes_what_it_should_and_nothing_else(changed, wanted):
     before, after = trl_configuration(), trl_configuration(**changed)
     assert {name: after[name] for name in after if after[name] != before[name]} == wanted
+
+
+@pytest.mark.parametrize(("evaluations", "steps"), [(1, 20), (2, 10), (4, 5), (20, 1)])
+def test_training_is_evaluated_as_often_as_asked(evaluations, steps):
+    state = TrainerState()
+    state.compute_steps(
+        RewardConfig(**arguments(SECTION.model_copy(update={"evaluations": evaluations}), 0.02, 7, Path("x"))), 20
+    )
+    assert state.eval_steps == steps
 
 
 def test_processes_share_a_batch(monkeypatch):

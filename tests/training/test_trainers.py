@@ -12,9 +12,10 @@ from datasets import Dataset
 from transformers import GenerationConfig
 
 from preference_study.methods import METHODS
-from preference_study.models.language_models import load_causal, new_reward_model, pair_logps, rewards
+from preference_study.models.language_models import batch_rewards, load_causal, new_reward_model, pair_logps, rewards
 from preference_study.models.tokens import TokenPair
 from preference_study.params import MethodName
+from preference_study.training import trainers
 from preference_study.training.run import EpochSampler, arguments, lora
 from preference_study.training.trainers import (
     RLOO,
@@ -434,24 +435,35 @@ def test_rloo(model, tokenizer, tmp_path, monkeypatch):
 
 def test_the_judge_scores_sampled_responses_as_ended(model_folder):
     reward_model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
-    score = judging(reward_model, ends=[1], missing_eos_penalty=0.0)
+    score = judging(reward_model, ends=[1], missing_eos_penalty=0.0, max_batch=64, max_padded=8192)
     found = score(prompts=[[2, 10, 3], [2, 3]], completion_ids=[[20, 1], [21, 22]], trainer_state=None)
     wanted = rewards(reward_model, [[2, 10, 3, 20, 1], [2, 3, 21, 22, 1]], max_batch=1, max_padded=9)
     assert found == pytest.approx(wanted, abs=1e-5)
-    score = judging(reward_model, ends=[1], missing_eos_penalty=2.0)
+    score = judging(reward_model, ends=[1], missing_eos_penalty=2.0, max_batch=64, max_padded=8192)
     found = score(prompts=[[2, 10, 3], [2, 3]], completion_ids=[[20, 1], [21, 22]], trainer_state=None)
     assert found == pytest.approx([wanted[0], wanted[1] - 2.0], abs=1e-5)
     # The end of the turn is the one given, and the last token counts: an empty response, or one that goes on, is cut off.
-    other = judging(reward_model, ends=[7], missing_eos_penalty=2.0)
+    other = judging(reward_model, ends=[7], missing_eos_penalty=2.0, max_batch=64, max_padded=8192)
     found = other(prompts=[[2, 3]] * 4, completion_ids=[[20, 1], [7], [], [7, 20]])
     wanted = rewards(reward_model, [[2, 3, 20, 1, 7], [2, 3, 7], [2, 3, 7], [2, 3, 7, 20, 7]], max_batch=1, max_padded=9)
     assert found == pytest.approx([wanted[0] - 2.0, wanted[1], wanted[2] - 2.0, wanted[3] - 2.0], abs=1e-5)
 
 
+def test_the_judge_of_samples_keeps_to_what_a_pass_may_take(model_folder, monkeypatch):
+    reward_model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
+    prompts, answers = [[2] * n for n in (2, 20, 3, 9, 20)], [[20, 1], [21], [22, 23, 24], [], [25, 1]]
+    whole = judging(reward_model, ends=[1], missing_eos_penalty=1.5, max_batch=64, max_padded=8192)(prompts, answers)
+    passes = []
+    kept = lambda model, texts: passes.append(list(map(len, texts))) or batch_rewards(model, texts)  # noqa: E731
+    monkeypatch.setattr(trainers, "batch_rewards", kept)
+    found = judging(reward_model, ends=[1], missing_eos_penalty=1.5, max_batch=3, max_padded=44)(prompts, answers)
+    assert passes == [[22, 22], [10, 7, 4]] and found == pytest.approx(whole, abs=1e-5) and len(set(found)) == 5
+
+
 def test_an_response_that_ends_with_another_of_the_models_ends_is_not_cut_off(model_folder, rloo):
     """Many models name several: sampling stops at each, and so no response that stopped at one may be penalised."""
     reward_model = new_reward_model(model_folder, seed=1, dtype=torch.float32).eval()
-    score = judging(reward_model, ends=[1, 8], missing_eos_penalty=2.0)
+    score = judging(reward_model, ends=[1, 8], missing_eos_penalty=2.0, max_batch=64, max_padded=8192)
     wanted = rewards(reward_model, [[2, 3, 20, 1], [2, 3, 1], [2, 3, 8, 20, 1]], max_batch=1, max_padded=9)
     found = score(prompts=[[2, 3]] * 3, completion_ids=[[20, 8], [8], [8, 20]])
     assert found == pytest.approx([wanted[0], wanted[1], wanted[2] - 2.0], abs=1e-5)
