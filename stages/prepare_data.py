@@ -106,8 +106,22 @@ def usable(path: str, data: Data, aside: TableAside, guarded: Set[str] = frozens
             reasons.append(f"{len(numbers)} of {rows} rows: {reason} (rows {shown})")
             print(f"{path}: dropped {reasons[-1]}")
     if not any(map(len, kept)):
-        raise BadInput(f"{path}: no row can be used; dropped {'; '.join(reasons)}")
+        raise BadInput(f"{path}: no row can be used; dropped {'; '.join(reasons)}. {what_to_do(dropped)}")
     return Split(read.shape, read.left_out, rows, dropped, *(pd.concat(one, ignore_index=True) for one in (kept, first)))
+
+
+def what_to_do(dropped: dict[str, list[int]]) -> str:
+    """What the reason for which most rows were dropped means, and a remedy."""
+    reason = max(dropped, key=lambda name: len(dropped[name]))
+    remedy = {
+        "prompt_in_validation": "split the data by prompt, so that no prompt is in both files",
+        "prompt_near_validation": "split the data by prompt, or set data.drop_near_duplicates to false",
+        "not_a_conversation": "a cell must be a text (bytes are none) or a list of messages, {role, content} each",
+        "unknown_role": "a message's role must be system, user or assistant, or another word for one of them",
+        "turns_in_text": "write prompts as lists of turns, {role, content} each, and responses without marks of a template",
+        "bad_preference": "say under data.columns in params.yaml which value of the preference means what",
+    }.get(reason, "docs/data.md has what a row must be, and data.columns in params.yaml says which column holds what")
+    return f"{reason} is {REASONS[reason]}: {remedy}"
 
 
 def prompts(batches: Iterable[arrow.RecordBatch]) -> Iterator[Turns]:

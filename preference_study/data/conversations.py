@@ -24,14 +24,24 @@ _CLOSE_SPEAKER = re.compile(r"(?:^|\n)(Human|Assistant|System):", re.IGNORECASE)
 # A text that is meant to be a message or a list of them.
 _MESSAGES = re.compile(r"""\s*(?:\[\s*)?\{\s*['"]\w+['"]\s*:.*""", re.DOTALL)
 _ROLE = re.compile(r"""['"](?:role|from)['"]\s*:""")
-# What a text begins or ends with that holds turns: the marks of chat templates, the place of a response in other transcripts.
-_MARK = (
-    r"<\|(?:im_start|im_end|start_header_id|end_header_id|begin_of_text|eot_id|endoftext|user|assistant|system|end)\|>"
-    r"|<(?:start|end)_of_turn>|<s>\s*\[INST\]|\[/?INST\]|<<SYS>>"
+# Marks of chat templates: those that nobody writes in a text, which a model's tokenizer may take for the end of a turn wherever
+# they stand, and others that say so where a text begins or ends with them, as it also may with the place of a response.
+_CONTROL = re.compile(
+    r"<\|(?:im_start|im_end|start_header_id|end_header_id|begin_of_text|end_of_text|eot_id|eom_id|endoftext)\|>"
+    r"|<(?:start|end)_of_turn>|<\uff5c[^<>\n]{1,30}\uff5c>"
 )
-_BEGINS = re.compile(rf"\s*(?:{_MARK})")
-_ENDS = re.compile(rf"(?:{_MARK}|\n\s*(?i:(?:assistant|bot|ai|chatgpt)\s*:|\#+\s*response\s*:?))\s*\Z")
+_MARK = r"<\|(?:user|assistant|system|end|eot)\|>|<s>\s*\[INST\]|\[/?INST\]|<<SYS>>|<[be]os>"
+_BEGINS = re.compile(rf"\s*(?:{_MARK}|<s>)")
+_ENDS = re.compile(
+    rf"(?:{_MARK}|</s>|\sASSISTANT:|\n\s*\#*\s*(?i:(?:assistant|bot|ai|chatgpt)\s*:)|\n\s*\#+\s*(?i:response)\s*:?)\s*\Z"
+)
 _END = 60  # characters at a text's end that hold any of them
+# A transcript of another form than HH-RLHF's: a speaker's name at its beginning, and one who answers in a later line or, as
+# Vicuna has it, in capitals in the same.
+_OTHER_TRANSCRIPT = re.compile(
+    r"\s*\#*\s*(?i:user|human|prompter|h|question|q|instruction)\s*:"
+    r"(?s:.)*?(?:\n\s*\#*\s*(?i:assistant|bot|ai|gpt|chatgpt|a|answer|response)\s*:|\sASSISTANT:)"
+)
 
 
 class Unusable(ValueError):
@@ -53,6 +63,11 @@ def is_transcript(text: Any) -> bool:
         return False
     text = _unix(text)
     return _TRANSCRIPT.match(text) is not None or _STRIPPED_TRANSCRIPT.match(text) is not None
+
+
+def is_other_transcript(text: str) -> bool:
+    """Whether a text is a transcript that is not read: "User:" and "Assistant:", "Q:" and "A:" and so on."""
+    return not is_transcript(text) and _OTHER_TRANSCRIPT.match(_unix(text)) is not None
 
 
 def _unix(text: str) -> str:
@@ -92,8 +107,8 @@ def as_turns(value: Any, role: str) -> Turns:
         role: whose turn a bare text is.
 
     Returns:
-        Its turns, stripped of white space at both ends; none where the cell is missing. A last turn of a transcript that is the
-        assistant's and empty is no turn, but the place of the response.
+        Its turns, stripped of white space at both ends, lines ending as on Unix; none where the cell is missing. A last turn of a
+        transcript that is the assistant's and empty is no turn, but the place of the response.
 
     Raises:
         Unusable: not_a_conversation, unknown_role, not_text (pictures, sounds), tool_calls.
@@ -113,7 +128,7 @@ def as_turns(value: Any, role: str) -> Turns:
             return as_turns(messages, role)
         if looks_like_messages(value) and value.lstrip().startswith("["):
             raise Unusable("not_a_conversation")  # a list that was cut off, or is written in another way
-        return [{"role": role, "content": value.strip()}]
+        return [{"role": role, "content": _unix(value).strip()}]
     if isinstance(value, dict):
         return as_turns(value["messages"], role) if "messages" in value and "role" not in value else [_turn(value)]
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
@@ -132,7 +147,7 @@ def _turn(message: Any) -> dict[str, str]:
     if role not in ROLES:
         raise Unusable("unknown_role")
     content = message.get("value") if is_missing(message.get("content")) else message["content"]
-    return {"role": ROLES[role], "content": _text(content).strip()}
+    return {"role": ROLES[role], "content": _unix(_text(content)).strip()}
 
 
 def _holds(value: Any) -> bool:
@@ -224,7 +239,7 @@ def _whole_prompt(prompt: Turns, before: Turns) -> Turns:
 def _check_texts(texts: Sequence[str]) -> None:
     if any(map(_is_blank, texts)):
         raise Unusable("empty_text")
-    if any(_BEGINS.match(text) or _ENDS.search(text[-_END:]) for text in texts):
+    if any(_CONTROL.search(text) or _BEGINS.match(text) or _ENDS.search(text[-_END:]) for text in texts):
         raise Unusable("turns_in_text")
     if not all(map(is_whole, texts)):
         raise Unusable("broken_text")

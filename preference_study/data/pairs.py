@@ -19,6 +19,7 @@ OWN = ("id", "cluster", *TEXTS, "chosen_words", "rejected_words")
 TAKEN = {*OWN, "problem", "chosen_reward", "rejected_reward", "correct", "perturbation", "policy", "response", "reward"}
 # Columns that make a row unusable where they hold anything, by the reason.
 BESIDE = {"not_text": ("image", "images", "audio", "audios", "video", "videos"), "tool_calls": ("tools",)}
+NOTHING = {"", "[]", "{}", "null", "None", "False"}  # what such a column holds where there is none, written as a text
 # Why a row is dropped, with what a reader is told.
 REASONS = {
     "bad_preference": "no clear preference",
@@ -162,7 +163,7 @@ def beside_texts(raw: Table) -> Iterator[str | None]:
     there = [(reason, name) for reason, names in BESIDE.items() for name in names if name in raw]
     reasons = [reason for reason, _ in there]
     for cells in zip(*(raw[name] for _, name in there), strict=True) if there else repeat((), len(raw)):
-        filled = [not is_missing(cell) and str(cell) not in ("", "[]", "{}") for cell in cells]
+        filled = [not is_missing(cell) and str(cell).strip() not in NOTHING for cell in cells]
         yield next((reason for reason, here in zip(reversed(reasons), reversed(filled), strict=True) if here), None)
 
 

@@ -37,7 +37,7 @@ def choose_prompts(
     prompts = _prompts(table, source)
     found = table[["instruction"] if "instruction" in table else []].assign(prompt=pd.Series(prompts, table.index, dtype=object))
     if category in table:
-        cells = [None if is_missing(cell) else str(cell) for cell in table[category]]
+        cells = [None if is_missing(cell) or not str(cell).strip() else str(cell).strip() for cell in table[category]]
         found = found.assign(category=pd.Series(cells, table.index, dtype=object))
     found = found[found["prompt"].notna()]
     keys = found["prompt"].map(prompt_key)

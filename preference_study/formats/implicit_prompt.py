@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from preference_study.data.conversations import is_plain
+from preference_study.data.conversations import is_other_transcript, is_plain
 from preference_study.data.pairs import system_column
 from preference_study.errors import BadInput
 from preference_study.formats import Format
@@ -13,7 +13,7 @@ COLUMNS = ("chosen", "rejected")
 
 def rows(source: Source) -> Iterable[Row]:
     """The rows as they are; of texts that are no transcripts, with no other column, the prompt is what both begin with, as TRL
-    takes it."""
+    takes it; in transcripts that are not read that would be a part of the response too."""
     others = [name for name in source.table.columns if name not in (*COLUMNS, system_column(source.table))]
     for number, row in enumerate(two_sides(None, *COLUMNS)(source), start=1):
         both = (row.chosen, row.rejected)
@@ -26,6 +26,9 @@ def rows(source: Source) -> Iterable[Row]:
                 f"conversations; if {' or '.join(map(repr, others[:4]))} holds the prompt, say so under data in params.yaml:\n"
                 f"  columns: {{prompt: {others[0]}, chosen: chosen, rejected: rejected}}"
             )
+        if any(map(is_other_transcript, both)):
+            yield row._replace(problem="turns_in_text")
+            continue
         prompt = common_beginning(*both)
         if not prompt.strip() and all(text.strip() for text in both):
             raise BadInput(

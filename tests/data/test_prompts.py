@@ -81,5 +81,7 @@ def test_lists_written_as_text_are_not_asked_as_texts():
 def test_a_prompts_category_is_a_text_of_the_named_column():
     table = pd.DataFrame({"prompt": ["a", "b", "b", "c"], "topic": [1, None, 2, "tea"]}, dtype=object)
     assert choose_prompts(table, None, 0, "t", category="topic")["category"].tolist() == ["1", None, "tea"]
+    blank = table.assign(topic=[" tea", "", "x", "  "])
+    assert choose_prompts(blank, None, 0, "t", category="topic")["category"].tolist() == ["tea", None, None]
     assert "category" not in choose_prompts(table, None, 0, "t", category="other")
     assert "category" not in choose_prompts(table, None, 0, "t")

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pandas as pd
 import pytest
@@ -32,6 +33,18 @@ def prepared(folder, train: str, **data) -> tuple[pd.DataFrame, dict]:
     change(folder, data={"train": train} | data)
     stages.prepare_data.main()
     return read_table(TRAIN), read_json("metrics/data.json")["train"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("prompt_in_validation", "prompt_in_validation is a prompt that validation has too: split the data by prompt"),
+        ("not_a_conversation", "neither text nor messages: a cell must be a text \\(bytes are none\\)"),
+        ("tie", "tie is a tie: docs/data.md"),
+    ],
+)
+def test_where_nothing_is_left_the_commonest_reason_has_a_remedy(reason, told):
+    assert re.search(told, stages.prepare_data.what_to_do({"empty_text": [1, 2], reason: [3, 4, 5], "duplicate": []}))
 
 
 @pytest.mark.parametrize(("split", "limit"), [("train", 24), ("val", 12)])
