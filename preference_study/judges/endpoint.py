@@ -16,6 +16,7 @@ from preference_study.judges.pairwise import LABELS, answered_label
 
 HIDDEN = "(key)"
 LIKELIEST = 20  # tokens whose log-probabilities are asked for, where any are
+BLOCK = 1 << 16  # bytes looked at to find where the last line begins, and twice as many next
 Ask = Callable[[dict], dict]
 
 
@@ -65,10 +66,13 @@ def append(path: str | Path, rows: Iterable[dict], key: str | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         # Of a line that a killed run left unfinished the whole is taken out: in the middle of the file it would be refused.
-        file.seek(0)
-        rest = file.read().rpartition(b"\n")[2]
+        end, rest = file.seek(0, os.SEEK_END), b""
+        while len(rest) < end and b"\n" not in rest:
+            file.seek(max(0, end - 2 * len(rest) - BLOCK))
+            rest = file.read()
+        rest = rest.rpartition(b"\n")[2]
         if rest and not _whole(rest):
-            file.truncate(file.tell() - len(rest))
+            file.truncate(end - len(rest))
         elif rest:
             file.write(b"\n")
         for row in rows:
@@ -213,7 +217,7 @@ def _told(error: BaseException, settings: dict[str, Any], key: str | None) -> Ba
         openai.PermissionDeniedError: "it does not take the key: see the environment variable that judges names",
         openai.NotFoundError: "it knows no such model or address: see model and base_url, which mostly ends in /v1",
         openai.BadRequestError: "it refuses the request: where it has no log-probabilities set logprobs to false; where a "
-        "question is too long for it take another model",
+        "question is too long for it, or it takes no max_tokens or no temperature of 0, take another model",
         openai.RateLimitError: "it takes no more for now: lower parallel, raise retries, or wait and run dvc repro again",
         openai.APIConnectionError: "it cannot be reached: is it running, and base_url right?",
     }

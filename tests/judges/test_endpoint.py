@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import threading
+import tracemalloc
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import preference_study.judges.endpoint
 from preference_study.artifacts import read_json, write_json, write_rows
 from preference_study.errors import BadInput, BadParams
-from preference_study.judges.endpoint import Ask, ask_all, asker, for_first, read_asked, read_key, request, request_key
+from preference_study.judges.endpoint import Ask, append, ask_all, asker, for_first, read_asked, read_key, request, request_key
 from preference_study.judges.settings import resolved
 from preference_study.params import EndpointJudge, load_params
 from preference_study.serve_check import PACKAGE, Server
@@ -181,6 +183,30 @@ def test_a_line_that_a_killed_run_left_is_asked_again_once(endpoint, tmp_path, c
     assert len(read_asked(path)) == 3
     assert ask([*questions, "c"], settings, path) == {"asked": 0, "kept": 3}
     assert endpoint.questions == ["a", "二 b", *["二 b"] * again, "c"]
+
+
+def test_only_the_end_of_the_file_is_read_before_rows_are_added(tmp_path, monkeypatch):
+    path, row = tmp_path / "ada.jsonl", {"asked": {"text": "x" * 50}, "answer": {}}
+    for block in (1, 7, 60, 1 << 16):
+        monkeypatch.setattr(preference_study.judges.endpoint, "BLOCK", block)
+        path.unlink(missing_ok=True)
+        append(path, [{"key": "a"} | row], None)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-9])  # a line alone, and unfinished
+        append(path, [{"key": "b"} | row], None)
+        path.write_bytes(path.read_bytes()[:-1])  # only the line's end is missing
+        append(path, [{"key": "c"} | row], None)
+        path.write_bytes(path.read_bytes() + whole[:-30])
+        append(path, [{"key": "d"} | row], None)
+        assert [json.loads(line)["key"] for line in path.read_bytes().splitlines()] == ["b", "c", "d"]
+    size = 20_000_000
+    with path.open("ab") as file:
+        file.truncate(size)
+        file.write(b"\n")
+    tracemalloc.start()
+    append(path, [{"key": "e"} | row], None)
+    assert tracemalloc.get_traced_memory()[1] < size / 10
+    tracemalloc.stop()
 
 
 def test_a_broken_line_is_refused_by_its_number(endpoint, tmp_path):
