@@ -2,7 +2,7 @@
 
 python -m stages.compare_groups
 
-Empty where the prompts have no categories.
+Empty where the prompts have no categories, or the default one holds instructions that are no kinds.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.gold import with_truth
+from preference_study.texts.instructions import checkable
 
 PLOTS = Path("plots/groups")
 
@@ -23,7 +24,8 @@ def main() -> None:
     scored = with_truth(read_rows("data/responses/scored.parquet"))
     pairs = read_rows("data/scores/pairs.parquet")
     metrics = {}
-    if "category" in scored:
+    # The default category names kinds that can be checked; an instruction of one's own is the prompt, and each a group by itself.
+    if "category" in scored and (params.generate.category != "instruction" or checkable(scored)):
         by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", *methods)}
         responses = {policy: rows.loc[by_policy["base"].index] for policy, rows in by_policy.items()}
         column = params.generate.category

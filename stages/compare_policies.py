@@ -11,8 +11,10 @@ import pandas as pd
 
 from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.price import add_to_verdict, correct_prices, policy_price
-from preference_study.artifacts import open_table, read_json, read_pieces, write_csv, write_json, write_png
+from preference_study.artifacts import PIECE, open_table, read_json, read_pieces, write_csv, write_json, write_png
 from preference_study.boundary import run
+from preference_study.data.conversations import prompt_key
+from preference_study.data.pairs import pair_id
 from preference_study.methods import display_name
 from preference_study.params import load_params
 from preference_study.report import figures
@@ -104,6 +106,14 @@ def measured_responses(
     return {policy: table.loc[ids] for policy, table in tables.items()}, {policy: dict(own) for policy, own in left_out.items()}
 
 
+def in_training(ids: Iterable[str]) -> int:
+    """How many of the prompts that were answered, by their ids, stand in the training pairs too."""
+    wanted, found = set(ids), set()
+    for batch in open_table("data/prepared/train.parquet").iter_batches(PIECE, columns=["prompt"]):
+        found |= wanted.intersection(pair_id(prompt_key(prompt)) for prompt in batch["prompt"].to_pylist())
+    return len(found)
+
+
 def main() -> None:
     params = load_params()
     methods = params.policy.methods
@@ -127,6 +137,7 @@ def main() -> None:
     for policy, reasons in left_out.items():
         metrics[policy]["reading_grade_left_out"] = reasons
         metrics[policy]["prompts_truncated"] = int(responses[policy]["prompt_truncated"].sum())
+    metrics["base"]["prompts_in_training"] = in_training(responses["base"].index)
     train = open_table("data/prepared/train.parquet").read(["chosen", "rejected"])
     train = train.take(standing_for(len(train)))
     draw_policies(responses, metrics, methods)

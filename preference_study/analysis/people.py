@@ -89,9 +89,7 @@ def describe(rows: pd.DataFrame, key: dict, votes: pd.DataFrame, truth: pd.Serie
     found = {
         "study": key["study"], "which": key["which"], "cases": len(asked), "repeats": len(key["cases"]) - len(asked),
         "annotators": [_annotator(name, theirs, twice) for name, theirs in first.groupby("annotator")],
-        "comments": noted.assign(prompt=votes.index.get_indexer(noted["id"]) + 1)[
-            ["annotator", "id", "prompt", "answer", "flag", "comment"]
-        ].to_dict("records"),
+        "comments": noted[["annotator", "id", "answer", "flag", "comment"]].to_dict("records"),
     }  # fmt: skip
     answered = first.dropna(subset="point")
     if answered.empty:

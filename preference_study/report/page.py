@@ -15,12 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from preference_study.analysis.methods import flat, pair_matrix
-from preference_study.analysis.statistics import proportion
+from preference_study.analysis.statistics import ENOUGH, proportion
 from preference_study.data.pairs import REASONS
 from preference_study.methods import display_name
 from preference_study.numbers import decimal
 from preference_study.report.figures import colour
 from preference_study.texts.gold import loops, with_truth
+from preference_study.texts.instructions import checkable
 from preference_study.texts.responses import echoes, repetition
 from preference_study.texts.words import words
 
@@ -210,11 +211,13 @@ def cases(rows: list[dict]) -> list[dict]:
         rows: the scored responses; with an `instruction` that can be checked, each response also says letter, gold and flaw.
 
     Returns:
-        Per prompt {prompt, category, responses}: its turns, {role, content} each, its category or else its instruction as a text,
+        Per prompt {prompt, category, responses}: its turns, {role, content} each, its category or else its kind of instruction,
         None where it has neither, and by policy the response with what is shown beside it.
     """
     responses: dict[str, dict[str, dict]] = defaultdict(dict)
-    for row in with_truth(pd.DataFrame(rows)).to_dict("records"):
+    table = with_truth(pd.DataFrame(rows))
+    kinds = checkable(table)
+    for row in table.to_dict("records"):
         text = row["response"]
         response = {"text": text, "words": len(words(text)), "repetition": round(repetition(text), 4), "loops": loops(text)}
         response["echoes"] = echoes(text, "\n".join(turn["content"] for turn in row["prompt"]))
@@ -222,15 +225,18 @@ def cases(rows: list[dict]) -> list[dict]:
             key: row[key] for key in ("reward", "finished", "letter", "gold", "flaw") if key in row
         }
     return [
-        {"prompt": row["prompt"], "category": _category(row), "responses": responses[row["id"]]}
+        {"prompt": row["prompt"], "category": _category(row, kinds), "responses": responses[row["id"]]}
         for row in rows
         if row["policy"] == "base"
     ]
 
 
-def _category(row: dict) -> str | None:
-    found = row.get("category", row.get("instruction"))
-    return None if found is None or found != found else str(found)
+def _category(row: dict, kinds: bool) -> str | None:
+    """Its category; an instruction that is of no kind that can be checked is none, for each would be another."""
+    instruction = row.get("instruction")
+    found = row.get("category", instruction)
+    none = found is None or found != found or (found == instruction and not kinds)
+    return None if none else str(found)
 
 
 def check_one_run(study: dict) -> None:
@@ -279,6 +285,7 @@ def fill(template: str, study: dict, **values: Any) -> str:
     )
     filters = (number, p_value, decimals, statistic, asides, scale, lookup)
     environment.filters |= {function.__name__: function for function in filters}
+    environment.globals["enough_clusters"] = ENOUGH
     script = environment.get_template("report.js").render()
     # A browser runs the script with this digest and no other, whatever a response holds.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -312,6 +319,7 @@ def render(study: dict, params: dict, made_on: dict[str, str], run_of: dict) -> 
         spelling={policy: display_name(policy) for policy in policies},
         matrices={outcome: pair_matrix(pairs, policies, outcome) for outcome in outcomes},
         cases=cases(study["responses"]),
+        case_of={row["id"]: n for n, row in enumerate((r for r in study["responses"] if r["policy"] == "base"), start=1)},
         reasons=REASONS,
         original=beside_original(original, metrics | {"params": params}),
     )

@@ -5,13 +5,14 @@ import html
 import io
 import re
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import read_dicts, read_json, write_json
 from preference_study.numbers import with_interval
 from preference_study.report.page import (
     asides,
@@ -128,6 +129,11 @@ def test_cases_pair_the_responses_by_prompt():
     assert case["category"] == "ends_with_question"
     (case,) = cases([row | {"category": float("nan"), "instruction": "x"} for row in rows])
     assert case["category"] is None
+    for own in ({"instruction": "Name a fruit."}, {"instruction": "Name a fruit.", "category": "Name a fruit."}):
+        (case,) = cases([row | own for row in rows])
+        assert case["category"] is None
+    (case,) = cases([row | {"instruction": "Name a fruit.", "category": "food"} for row in rows])
+    assert case["category"] == "food"
     (case,) = cases([row | {"category": 3, "instruction": "ends_with_question"} for row in rows])
     assert case["category"] == "3"
     truth = [[case["responses"][policy][name] for name in ("letter", "gold", "flaw")] for policy in ("base", "dpo")]
@@ -161,6 +167,47 @@ def test_a_page_of_some_prompts_says_so(tmp_path):
     assert "Every prompt with base’s response" in page_of(tmp_path, ["dpo"])
 
 
+@pytest.mark.usefixtures("few_resamples")
+def test_what_people_noted_leads_to_the_case_that_is_shown(tmp_path):
+    """A page of some prompts numbers those alone, and has none for the others."""
+    write_example(tmp_path, ["dpo"], whole=False)
+    people_outputs(tmp_path, "dpo")
+    study = gather(tmp_path, ["dpo"], "standard", people=["dpo"], max_cases=12, seed=1)
+    shown = [row["id"] for row in study["responses"] if row["policy"] == "base"]
+    others = [row["id"] for row in read_dicts(tmp_path / "data/responses/scored.parquet") if row["id"] not in shown]
+    note = study["people"]["dpo"]["comments"][0]
+    study["people"]["dpo"]["comments"] = [note | {"id": id} for id in (shown[4], others[0], shown[11])]
+    page = render(study, PARAMS.model_dump(), MADE_ON, RUN_OF)
+    _, *noted = starting(tables(page, "people"), "Flags and comments on DPO")
+    assert [row[1] for row in noted] == ["Prompt 5", "not among the cases below", "Prompt 12"]
+    assert 'href="#case-5"' in page and 'href="#case-12"' in page
+
+
+def test_few_clusters_and_prompts_of_training_are_said_on_the_first_screen(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    study = gather(tmp_path, ["dpo"], "standard")
+
+    def told(**base) -> str:
+        changed = study["policies"] | {"base": study["policies"]["base"] | base}
+        page = render(study | {"policies": changed}, PARAMS.model_dump(), MADE_ON, RUN_OF)
+        return " ".join(re.sub(r"<[^>]*>", "", page.split('<section id="summary"')[1].split("</section>")[0]).split())
+
+    mean = study["policies"]["base"]["words_mean"]
+    few = "They come in 20 clusters: with fewer than 25, intervals may be too narrow. The judge"
+    seen = "stand in the training pairs too"
+    assert mean["clusters"] == 20 and few in told() and seen not in told() and seen not in told(prompts_in_training=0)
+    assert f"3 of these prompts {seen}: what was learned by heart" in told(prompts_in_training=3)
+    for clusters in (mean["n"], 25):
+        assert "They come in" not in told(words_mean=mean | {"clusters": clusters})
+
+
+@pytest.mark.parametrize("methods", [["dpo"], ["dpo", "simpo"]])
+def test_sentences_are_apart(tmp_path, methods):
+    write_example(tmp_path, methods)
+    for paragraph in re.findall(r"<p[ >].*?</p>", page_of(tmp_path, methods), flags=re.DOTALL):
+        assert not re.search(r"[a-z’)\d]\.[A-Z]", re.sub(r"<code>.*?</code>|<[^>]*>", "", paragraph)), paragraph
+
+
 def test_cases_say_what_loops_and_what_echoes():
     shared = {"id": "1", "policy": "base", "finished": True, "reward": 1.0}
     asked_for = asked("Tell me all about the old town hall of Sheffield")
@@ -181,7 +228,8 @@ def test_the_stage_writes_the_page(tmp_path, monkeypatch):
     main()
     page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
     verdict = read_json("metrics/policies.json")["dpo"]["against_base"]["verdict"]
-    assert f"Reward: {verdict['reward']}" in page and "A new picture" in page and "transformers" in page
+    assert f"Reward: {verdict['reward']}" in page and "A new picture" in page
+    assert f"<dt>transformers</dt><dd>{version('transformers')}</dd>" in page
     assert "from code of an unknown commit: this folder is not a git repository" in page
     assert page.count("<img ") == 14 and "density" not in page and "<img src=x" not in page
     assert not re.search(r"(?:src|href|url)\W{1,2}(?:https?:)?//", page)
@@ -510,8 +558,10 @@ def test_what_people_say(tmp_path):
     assert people[0][0].startswith("&lt;img src=x") and people[1][0] == "Bob" and people[1][5] == "1 of 3"
     _, *noted = starting(sections, "Flags and comments on IPO")
     assert len(noted) == 2 and [row[2] for row in noted] == ["flagged"] * 2
-    assert {row[1] for row in noted} == {f"Prompt {row['prompt']}" for row in found["comments"]}
-    assert f'href="#case-{found["comments"][0]["prompt"]}-ipo"' in page
+    ids = [row["id"] for row in read_dicts(tmp_path / "data/responses/scored.parquet") if row["policy"] == "base"]
+    numbers = [ids.index(row["id"]) + 1 for row in found["comments"]]
+    assert [row[1] for row in noted] == [f"Prompt {number}" for number in numbers]
+    assert f'href="#case-{numbers[0]}-ipo"' in page
     assert not any(text in page for text in HOSTILE if "<" in text)
     summary = page.split('<section id="summary"')[1].split("</section>")[0]
     ipo, dpo = summary.split("DPO against base")

@@ -11,11 +11,12 @@ import stages.compare_policies
 from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.price import correct_prices, policy_price, prices_in_words
 from preference_study.artifacts import read_json, read_rows, write_json, write_rows, write_table
+from preference_study.data.pairs import pair_id
 from preference_study.report import figures
 from preference_study.texts import keywords
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
 from preference_study.texts.measures import measured
-from stages.compare_policies import measured_responses, policies_row, write_keywords
+from stages.compare_policies import in_training, measured_responses, policies_row, write_keywords
 from tests.conftest import asked
 from tests.workspace import change, tiny_params
 
@@ -58,9 +59,8 @@ def folder(tmp_path, monkeypatch):
         write_json(tmp_path / f"data/kl/{method}.json", kl)
     for method, beta in (("dpo", 0.3), ("simpo", None)):
         write_json(tmp_path / f"metrics/train_policy/{method}.json", {"implicit_beta": beta})
-    write_table(
-        tmp_path / "data/prepared/train.parquet", pd.DataFrame({"chosen": ["good words here"], "rejected": ["bad words"]})
-    )
+    train = {"prompt": [asked("another")], "chosen": ["good words here"], "rejected": ["bad words"]}
+    write_table(tmp_path / "data/prepared/train.parquet", pd.DataFrame(train))
     write_table(tmp_path / "data/prepared/val.parquet", VAL.sample(frac=1, random_state=1))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -228,11 +228,27 @@ def test_keywords_of_each_policy_and_what_it_says_more_than_base(drawn):
 
 def test_the_words_of_a_large_training_set_are_of_some_pairs_of_it(folder, monkeypatch):
     monkeypatch.setattr(keywords, "MOST_PAIRS", 2)
-    train = {"chosen": ["good cats", "good tea", "good sand"], "rejected": ["bad dogs", "bad birds", "bad fish"]}
+    train = {
+        "prompt": [asked("x")] * 3,
+        "chosen": ["good cats", "good tea", "good sand"],
+        "rejected": ["bad dogs", "bad birds", "bad fish"],
+    }
     write_table("data/prepared/train.parquet", pd.DataFrame(train))
     stages.compare_policies.main()
     found = plotted("keywords").query("group == 'training set'")["word"]
     assert set(found) == {"good", "bad", "cats", "dogs", "sand", "fish"}
+
+
+def test_prompts_that_were_trained_on_are_counted(folder, monkeypatch):
+    monkeypatch.setattr(stages.compare_policies, "PIECE", 2)
+    asked_in_training = [asked("prompt 3"), asked("x"), asked("prompt 7"), asked("prompt 3"), asked("prompt 11")]
+    texts = [str(number) for number in range(5)]
+    write_table(
+        "data/prepared/train.parquet", pd.DataFrame({"prompt": asked_in_training, "chosen": texts, "rejected": texts[::-1]})
+    )
+    assert in_training(pair_id(f"prompt {number}") for number in range(10)) == 2
+    stages.compare_policies.main()
+    assert read_json("metrics/policies.json")["base"]["prompts_in_training"] == 0  # the ids here are others
 
 
 def test_the_truth_is_known_where_it_is_of_all_pieces():

@@ -89,9 +89,12 @@ const spreadsheet = (() => {
   const value = (c, whose, measure) =>
     whose === "difference" ? difference(c, measure) : given(c, whose === "base" ? "base" : state.method)[measure];
 
-  const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\\/]/g, "\\$&");
-  // A phrase is also found across a line's end.
-  const pattern = (terms, flags) => new RegExp(terms.map((term) => escaped(term).replace(/\s+/g, "\\s+")).join("|"), flags);
+  // An apostrophe is found however it is written.
+  const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\\/]/g, "\\$&").replace(/['’‘]/g, "['’‘]");
+  // A phrase is also found across a line's end, and a letter with an accent as one character or as two.
+  const forms = (term) => [...new Set([term.normalize("NFC"), term.normalize("NFD")])];
+  const pattern = (terms, flags) =>
+    new RegExp(terms.flatMap(forms).map((term) => escaped(term).replace(/\s+/g, "\\s+")).join("|"), flags);
   // Words, and phrases in quotation marks, straight or curly; one that is not closed yet ends with the text.
   const termsOf = (text) => [...text.matchAll(/["“”„]([^"“”„]*)(?:["“”„]|$)|(\S+)/gu)]
     .map(([, phrase, word]) => (word ?? phrase).trim()).filter(Boolean);
