@@ -13,11 +13,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ruamel.yaml import YAML
 
 from preference_study.artifacts import whole_file
-from preference_study.params import checked_params
+from preference_study.params import checked_params, load_params, read_yaml
 
 PARAMS = Path("params.yaml")
 
@@ -42,11 +41,11 @@ def with_alternative(params: Path, alternative: Path) -> tuple[str, list[tuple[s
     """A parameter file's text with an alternative merged into it, comments kept, and what `merge` returns.
 
     Raises:
-        SystemExit: the alternative is not there or no mapping.
+        SystemExit: the alternative is not there, no YAML or no mapping, or the parameter file is not right.
     """
     if not alternative.is_file():
         raise SystemExit(f"{alternative}: there is no such file; params/ has some")
-    wanted = yaml.safe_load(alternative.read_text(encoding="utf-8"))
+    wanted = read_yaml(alternative.read_text(encoding="utf-8"), str(alternative))
     if not isinstance(wanted, dict):
         raise SystemExit(f"{alternative}: no parameters in it; it must look like params.yaml, with the parameters that differ")
     round_trip = YAML()
@@ -55,6 +54,7 @@ def with_alternative(params: Path, alternative: Path) -> tuple[str, list[tuple[s
     round_trip.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
+    load_params(params)  # what is wrong there already is said first
     values = round_trip.load(params.read_text(encoding="utf-8"))
     changed = merge(values, wanted)
     text = io.StringIO()

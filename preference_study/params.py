@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -35,11 +35,13 @@ VariantNames = Annotated[list[VariantName], AfterValidator(_each_once)]
 
 
 class HubSource(Section):
+    """A split of the hub; `file` is the parquet file that it becomes."""
+
     name: str
     config: str | None = None
     split: str
     revision: str | None = None
-    file: str
+    file: Annotated[str, Field(pattern=r"\.parquet$")]
 
 
 class Data(Section):
@@ -382,15 +384,25 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     """Read and check a parameter file.
 
     Raises:
-        BadParams: a parameter is missing, unknown or out of range; the message names it, its value and what is allowed.
+        BadParams: there is no such file, or none that is text in UTF-8; or as `checked_params`.
     """
-    return checked_params(Path(path).read_text(encoding="utf-8"), str(path))
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadParams(f"{path}: there is no such file in {Path.cwd()}; run this in the study's folder") from None
+    except UnicodeDecodeError:
+        raise BadParams(f"{path} is not UTF-8; save it so") from None
+    return checked_params(text, str(path))
 
 
 def checked_params(text: str, source: str) -> Params:
-    """The parameters in a text, checked as by `load_params`; `source` is what an error calls it."""
+    """The parameters in a text, checked; `source` is what an error calls it.
+
+    Raises:
+        BadParams: a parameter is missing, unknown or out of range; the message names it, its value and what is allowed.
+    """
     try:
-        return Params.model_validate(yaml.load(text, UniqueKeys))
+        return Params.model_validate(read_yaml(text, source))
     except ValidationError as error:
         lines = [
             f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
@@ -398,5 +410,11 @@ def checked_params(text: str, source: str) -> Params:
             for e in error.errors()
         ]
         raise BadParams(f"{source} is not right; nothing was run:\n" + "\n".join(lines)) from None
+
+
+def read_yaml(text: str, source: str) -> Any:
+    """What a text in YAML holds; raises `BadParams` where it is none, or names a key twice."""
+    try:
+        return yaml.load(text, UniqueKeys)
     except yaml.YAMLError as error:
         raise BadParams(f"{source} is not valid YAML; nothing was run: {error}") from None

@@ -13,9 +13,10 @@ Times rest on assumed utilisations, which the options change; docs/full_size.md 
 import argparse
 import dataclasses
 import json
+import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -213,7 +214,10 @@ def params_of(given: argparse.Namespace) -> Params:
         name, equals, value = setting.partition("=")
         if not equals:
             raise BadParams(f"--set {setting}: it must be name=value, such as --set policy.batch_size=4")
-        changes[name] = yaml.safe_load(value)
+        try:
+            changes[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise BadParams(f"--set {setting}: what follows = is not YAML; a list is written as '[dpo, ipo]'") from None
     try:
         return changed(params, changes)
     except (KeyError, TypeError):
@@ -296,6 +300,18 @@ def other_way(params: Params, shape: Shape, lengths: Lengths, where: Device, ass
     return lines
 
 
+def above(kind: type, most: float = math.inf) -> Callable[[str], float]:
+    """A kind of number for the command line: above 0, and `most` at most."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not (0 < value <= most and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"{text} is not above 0" + (f" and at most {most:g}" if most < math.inf else ""))
+        return value
+
+    return number
+
+
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--params", type=Path, help="what differs from params.yaml, such as params/align_anything.yaml")
@@ -304,15 +320,19 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--gpus", type=gpus, help=f"such as 8xH100, with a process each; known are {', '.join(GPUS)}")
     where.add_argument("--device", choices=[MEASURED], default=MEASURED, help="this machine, measured (the default)")
     made.add_argument("--shape", help="plan with this model's shape in place of model.name's, which need not be here")
-    made.add_argument("--pairs", type=int, help=f"training pairs (the file's rows, or {PAIRS:,})")
-    made.add_argument("--val-pairs", type=int, help=f"validation pairs (the file's rows, or {VAL_PAIRS:,})")
-    made.add_argument("--prompt-tokens", type=float, help=f"mean of a prompt, where it is not measured ({PROMPT})")
-    made.add_argument("--response-tokens", type=float, help=f"mean of a response, where it is not measured ({RESPONSE})")
-    made.add_argument("--generated-tokens", type=int, help="mean of an answer that is written (as the data's responses)")
-    made.add_argument("--characters-per-token", type=float, default=CHARACTERS, help="where there is no tokenizer (%(default)s)")
-    made.add_argument("--sample", type=int, default=SAMPLE, help="pairs whose tokens are measured (%(default)s)")
-    made.add_argument("--host-memory", type=float, help="GiB of the machine's memory (this machine's; unknown with --gpus)")
-    made.add_argument("--disk", type=float, help="GB of free disk (this machine's; unknown with --gpus)")
+    made.add_argument("--pairs", type=above(int), help=f"training pairs (the file's rows, or {PAIRS:,})")
+    made.add_argument("--val-pairs", type=above(int), help=f"validation pairs (the file's rows, or {VAL_PAIRS:,})")
+    made.add_argument("--prompt-tokens", type=above(float), help=f"mean of a prompt, where it is not measured ({PROMPT})")
+    made.add_argument("--response-tokens", type=above(float), help=f"mean of a response, where it is not measured ({RESPONSE})")
+    made.add_argument("--generated-tokens", type=above(int), help="mean of an answer that is written (as the data's responses)")
+    made.add_argument(
+        "--characters-per-token", type=above(float), default=CHARACTERS, help="where there is no tokenizer (%(default)s)"
+    )
+    made.add_argument("--sample", type=above(int), default=SAMPLE, help="pairs whose tokens are measured (%(default)s)")
+    made.add_argument(
+        "--host-memory", type=above(float), help="GiB of the machine's memory (this machine's; unknown with --gpus)"
+    )
+    made.add_argument("--disk", type=above(float), help="GB of free disk (this machine's; unknown with --gpus)")
     for field, told in (
         ("forward", "share of the rate that a forward pass reaches"),
         ("training", "the same in training"),
@@ -322,10 +342,9 @@ def parser() -> argparse.ArgumentParser:
         ("start_seconds", "seconds until a stage has loaded its model"),
         ("usable", "share of memory that tensors can have"),
     ):
-        option = f"--{field.replace('_', '-')}"
-        made.add_argument(
-            option, type=float, help=f"{told} ({getattr(ON_GPU, field):g} on GPUs, {getattr(ON_CPU, field):g} on a CPU)"
-        )
+        kind = above(float, math.inf if field.endswith("seconds") else 1)
+        told = f"{told} ({getattr(ON_GPU, field):g} on GPUs, {getattr(ON_CPU, field):g} on a CPU)"
+        made.add_argument(f"--{field.replace('_', '-')}", type=kind, help=told)
     made.add_argument("--json", action="store_true", help="all of it as JSON")
     return made
 

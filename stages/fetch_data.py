@@ -9,12 +9,15 @@ from datasets import load_dataset
 
 from preference_study.artifacts import write_table
 from preference_study.boundary import run
+from preference_study.errors import BadInput
 from preference_study.params import load_params
 
 
 def main(file: str) -> None:
     params = load_params()
-    source = next(source for source in params.data.hub if source.file == file)
+    source = next((source for source in params.data.hub if source.file == file), None)
+    if source is None:
+        raise BadInput(f"{file}: no entry of data.hub in params.yaml has it as its file")
     try:
         # Only data formats are read: this version of datasets runs no loading script.
         data = load_dataset(source.name, source.config, split=source.split, revision=source.revision)

@@ -7,6 +7,7 @@ import yaml
 
 import preference_study.alternative
 from preference_study.alternative import apply
+from preference_study.errors import BadParams
 from tests.conftest import ROOT
 
 
@@ -47,6 +48,8 @@ def test_what_it_names_changes_and_the_rest_stays(params, tmp_path):
         ("policy: {dpo: {betta: 0.3}}", "policy.dpo.betta"),
         ("policy: {dpo: {beta: -1}}", "policy.dpo.beta: .*greater than 0"),
         ("- 1", "no parameters in it"),
+        ("seed: [", r"mine\.yaml is not valid YAML"),
+        ("seed: 2\nseed: 3", r"mine\.yaml is not valid YAML.*\n*.*the key 'seed' is there twice"),
     ],
 )
 def test_a_wrong_one_changes_nothing(params, tmp_path, text, wanted):
@@ -54,6 +57,12 @@ def test_a_wrong_one_changes_nothing(params, tmp_path, text, wanted):
     with pytest.raises(SystemExit, match=wanted):
         apply(alternative(tmp_path, text), params)
     assert params.read_text() == before and sorted(path.name for path in tmp_path.iterdir()) == ["mine.yaml", "params.yaml"]
+
+
+def test_what_is_wrong_in_the_parameters_themselves_is_said(params, tmp_path):
+    params.write_text(params.read_text() + "\nseed: 3\n")
+    with pytest.raises(BadParams, match=r"params\.yaml is not valid YAML; nothing was run: the key 'seed' is there twice"):
+        apply(alternative(tmp_path, "data: {seed: 4}"), params)
 
 
 def test_one_that_is_not_there_is_named(params, tmp_path):

@@ -6,6 +6,7 @@ import yaml
 
 from preference_study.alternative import with_alternative
 from preference_study.analysis.methods import flat
+from preference_study.errors import BadParams
 from preference_study.launch import command, of_stage
 from preference_study.params import Launch, load_params
 from tests.conftest import ROOT
@@ -52,6 +53,8 @@ def test_an_alternative_holds_what_differs_and_is_right(name):
         ({"people": {"cases": 20, "repeats": 7}}, "people: .*repeats 7 of 20 cases: a third of them, 6, at most"),
         ({"people": {"which": "some"}}, "people.which: .*'random' or 'disagreement', but it is 'some'"),
         ({"reward": {"flipped": 0.5}}, "reward.flipped: .* less than 0.5, but it is 0.5"),
+        ({"data": {"hub": [{"name": "x/y", "split": "train", "file": "data/x.jsonl"}]}}, r"data.hub.0.file: .*'data/x.jsonl'"),
+        ({"reward": {"warmup": 1.0}}, "reward.warmup: .* less than 1, but it is 1.0"),
         ({"reward": {"batch_size": 9}, "launch": {"processes": 2}}, "reward.batch_size 9 cannot be shared"),
         (
             {"reward": {"batch_size": 8}, "policy": {"batch_size": 8, "methods": ["rloo"]}, "launch": {"processes": 8}},
@@ -91,6 +94,14 @@ def test_the_batch_of_a_method_that_is_not_trained_need_not_be_shared(tmp_path):
     params["launch"]["processes"] = 8
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     assert load_params(tmp_path / "params.yaml").policy.rloo.batch_size == 4
+
+
+def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path):
+    with pytest.raises(BadParams, match=r"params\.yaml: there is no such file in .*; run this in the study's folder"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("seed: 1", encoding="utf-16")
+    with pytest.raises(BadParams, match=r"params\.yaml is not UTF-8"):
+        load_params(tmp_path / "params.yaml")
 
 
 def test_a_missing_parameter_is_named(tmp_path):

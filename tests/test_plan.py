@@ -23,6 +23,7 @@ from preference_study.plan import (
     assumed_lengths,
     gpus,
     main,
+    parser,
     planned,
     table,
     token_lengths,
@@ -142,11 +143,24 @@ def test_mistakes_are_told_in_a_sentence(folder):
         planned(["--set", "policy.batch_size=0"])
     with pytest.raises(BadParams, match=r"batch_size 8 cannot be shared by launch.processes 3"):
         planned(["--gpus", "3xA100"])
+    with pytest.raises(BadParams, match=r"--set a=\[: what follows = is not YAML"):
+        planned(["--set", "a=["])
     with pytest.raises(BadModel, match="one that is known: embedded"):
         planned(["--shape", "nobody/knows"])
     (folder / "tiny/train.parquet").write_bytes(b"PAR1")
     with pytest.raises(BadInput, match=r"tiny/train.parquet"):
         planned(["--gpus", "H100"])
+
+
+@pytest.mark.parametrize("option", [
+    "--pairs=0", "--pairs=-5", "--val-pairs=-1", "--prompt-tokens=0", "--response-tokens=nan", "--generated-tokens=0",
+    "--characters-per-token=0", "--sample=0", "--host-memory=-1", "--disk=0", "--forward=0", "--training=1.5", "--usable=2",
+    "--decoding=inf", "--reading=-0.1", "--start-seconds=inf", "--layer-seconds=nan",
+])  # fmt: skip
+def test_numbers_that_cannot_be_are_refused(option, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args([option])
+    assert f"argument {option.split('=')[0]}: {option.split('=')[1]} is not above 0" in capsys.readouterr().err
 
 
 def test_a_folder_is_read_before_a_name_that_is_known(folder):
