@@ -82,7 +82,7 @@ def main() -> None:
         del model
         own: list[Response] = [response for [response] in responses]
         sampling = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "max_tokens": settings.max_new_tokens}
-        with by_vllm.whole_model(BASE, adapter) as (folder, _):
+        with by_vllm.whole_model(BASE, adapter) as folder:
             answers = by_vllm.written(
                 folder, [response.prompt_ids for response in own], ends, settings.vllm,
                 sampling=sampling, seed=params.seed, batch_size=settings.batch_size, dtype=precision,

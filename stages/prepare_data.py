@@ -121,7 +121,7 @@ def what_to_do(dropped: dict[str, list[int]]) -> str:
         "turns_in_text": "write prompts as lists of turns, {role, content} each, and responses without marks of a template",
         "bad_preference": "say under data.columns in params.yaml which value of the preference means what",
     }.get(reason, "docs/data.md has what a row must be, and data.columns in params.yaml says which column holds what")
-    return f"{reason} is {REASONS[reason]}: {remedy}"
+    return f"{reason}: {REASONS[reason]}; {remedy}"
 
 
 def prompts(batches: Iterable[arrow.RecordBatch]) -> Iterator[Turns]:

@@ -33,15 +33,13 @@ _CONTROL = re.compile(
 _MARK = r"<\|(?:user|assistant|system|end|eot)\|>|<s>\s*\[INST\]|\[/?INST\]|<<SYS>>|<[be]os>"
 _BEGINS = re.compile(rf"\s*(?:{_MARK}|<s>)")
 _ENDS = re.compile(
-    rf"(?:{_MARK}|</s>|\sASSISTANT:|\n\s*\#*\s*(?i:(?:assistant|bot|ai|chatgpt)\s*:)|\n\s*\#+\s*(?i:response)\s*:?)\s*\Z"
+    rf"(?:{_MARK}|</s>|\sASSISTANT:|\n\s*(?:\#+\s*)?(?i:assistant|bot|ai|chatgpt)\s*:|\n\s*\#+\s*(?i:response)\s*:?)\s*\Z"
 )
 _END = 60  # characters at a text's end that hold any of them
 # A transcript of another form than HH-RLHF's: a speaker's name at its beginning, and one who answers in a later line or, as
-# Vicuna has it, in capitals in the same.
-_OTHER_TRANSCRIPT = re.compile(
-    r"\s*\#*\s*(?i:user|human|prompter|h|question|q|instruction)\s*:"
-    r"(?s:.)*?(?:\n\s*\#*\s*(?i:assistant|bot|ai|gpt|chatgpt|a|answer|response)\s*:|\sASSISTANT:)"
-)
+# Vicuna has it, in capitals in the same. No two parts of it take the same spaces, or long runs of them would take for ever.
+_ASKS = re.compile(r"\s*(?:\#+\s*)?(?i:user|human|prompter|h|question|q|instruction)\s*:")
+_ANSWERS = re.compile(r"\n[ \t]*(?:\#+[ \t]*)?(?i:assistant|bot|ai|gpt|chatgpt|a|answer|response)[ \t]*:|\sASSISTANT:")
 
 
 class Unusable(ValueError):
@@ -67,7 +65,8 @@ def is_transcript(text: Any) -> bool:
 
 def is_other_transcript(text: str) -> bool:
     """Whether a text is a transcript that is not read: "User:" and "Assistant:", "Q:" and "A:" and so on."""
-    return not is_transcript(text) and _OTHER_TRANSCRIPT.match(_unix(text)) is not None
+    text = _unix(text)
+    return not is_transcript(text) and _ASKS.match(text) is not None and _ANSWERS.search(text) is not None
 
 
 def _unix(text: str) -> str:

@@ -73,7 +73,7 @@ def respond(
     """
     check_samples(samples, temperature)
     check_vllm(vllm.python)
-    with whole_model(base, adapter) as (folder, dtype):
+    with whole_model(base, adapter) as folder:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         positions = positions_of(config)
         encoded = encode_prompts(tokenizer, prompts, None if positions is None else positions - max_new_tokens)
@@ -82,7 +82,7 @@ def respond(
         sampling = {"temperature": temperature, "top_p": top_p, "top_k": 0, "max_tokens": max_new_tokens}
         answers = written(
             folder, [ids for ids, _ in asked], ends, vllm,
-            sampling=sampling, seed=seed, batch_size=batch_size, dtype=dtype,
+            sampling=sampling, seed=seed, batch_size=batch_size, dtype=compute_dtype(),
         )  # fmt: skip
     print(f"vllm: {len(asked)} responses in {answers.writing:.0f} s, after {answers.start:.0f} s until it had started")
     responses = [
@@ -92,25 +92,21 @@ def respond(
 
 
 @contextmanager
-def whole_model(base: str | Path, adapter: str | Path | None) -> Iterator[tuple[Path, torch.dtype]]:
-    """A folder with all of a model's weights, and the precision to compute in.
+def whole_model(base: str | Path, adapter: str | Path | None) -> Iterator[Path]:
+    """A folder with all of a model's weights: its own, or, where LoRA trained it, one in which the adapter is merged.
 
-    It is the model's own or, where LoRA trained it, one in which the adapter is merged; that one holds the numbers that the study
-    computes with, and is removed afterwards.
+    That one holds the numbers that the study computes with, and is removed afterwards.
     """
     if adapter is None or not (Path(adapter) / ADAPTER).exists():
-        yield Path(adapter or base), compute_dtype()
+        yield Path(adapter or base)
         return
     merged = SCRATCH / "merged"
     try:
         with whole_folder(merged) as made:
-            model = load_causal(base, adapter)
-            dtype = model.dtype
-            model.save_pretrained(made)
-            del model
+            load_causal(base, adapter).save_pretrained(made)
         if torch.accelerator.is_available():
             torch.accelerator.empty_cache()  # for vLLM
-        yield merged, dtype
+        yield merged
     finally:
         shutil.rmtree(merged, ignore_errors=True)
 

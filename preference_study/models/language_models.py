@@ -130,11 +130,8 @@ def load_causal(
 ) -> PreTrainedModel:
     """A language model for use: `base` itself, with the LoRA adapter in `adapter` merged into it, or the full model there.
 
-    An adapter that stays apart takes more than half of the time of generation on a CPU. Where merging would round away what it
-    learned (`rounded_away`), the model is in float32.
-
-    Args:
-        dtype: None takes `compute_dtype`, and float32 where that would lose the adapter.
+    An adapter that stays apart takes more than half of the time of generation on a CPU. Where merging rounds away what it
+    learned (`rounded_away`), that is said: in float32 the policy would be held against a base that rounds otherwise.
 
     Raises:
         BadModel: weights are missing, of another shape, or others than the model's.
@@ -143,14 +140,13 @@ def load_causal(
     model = _load(AutoModelForCausalLM, folder, dtype, revision=revision)
     if adapter is not None and folder is base:
         model = with_adapter(model, adapter)
-        if dtype is None and rounded_away(model, adapter):
-            return load_causal(base, adapter, revision=revision, dtype=torch.float32)
+        rounded_away(model, adapter, "what is studied and exported is that: train it longer, or at a higher rate")
         model = model.merge_and_unload(safe_merge=True)
     return model.to(device()).eval()
 
 
-def rounded_away(model: PeftModel, folder: str | Path) -> bool:
-    """Whether merging an adapter into weights of the model's precision would lose more of it than `KEPT` allows; it is said.
+def rounded_away(model: PeftModel, folder: str | Path, so: str) -> bool:
+    """Whether merging an adapter into weights of the model's precision loses more of it than `KEPT` allows; it is said.
 
     In bfloat16 a weight moves in steps of 1/256 to 1/128 of itself: one that training changed by less than half of a step is
     where it was, and a policy that was trained for a few steps or at a low rate is base again. Training does not see that, for
@@ -159,10 +155,8 @@ def rounded_away(model: PeftModel, folder: str | Path) -> bool:
     kept = kept_by_merging(model)
     if kept >= KEPT:
         return False
-    print(
-        f"{folder}: merged into {str(model.dtype).removeprefix('torch.')} weights, {kept:.0%} of what it learned would be left; "
-        "the model computes in float32, which takes longer"
-    )
+    precision = str(model.dtype).removeprefix("torch.")
+    print(f"{folder}: merged into {precision} weights, {kept:.0%} of what the adapter learned is left; {so}")
     return True
 
 
@@ -236,7 +230,7 @@ def load_reward(base: str | Path, folder: str | Path, dtype: Dtype = None) -> Pr
     """A trained reward model for use: a full model in `folder`, or its adapter, merged into `base`, and its head.
 
     Args:
-        dtype: as `load_causal` takes it.
+        dtype: None takes `compute_dtype`, and float32 where that would lose the adapter.
 
     Raises:
         BadModel: the folder's weights hold no head, so that one would be made up at random, or lack others.
@@ -250,7 +244,7 @@ def load_reward(base: str | Path, folder: str | Path, dtype: Dtype = None) -> Pr
         raise BadModel(f"{folder}: the weights hold no reward head (score.weight); scoring with a random one would be nonsense")
     if (folder / ADAPTER).exists():
         model = with_adapter(new_reward_model(base, 0, dtype), folder)
-        if dtype is None and rounded_away(model, folder):
+        if dtype is None and rounded_away(model, folder, "it computes in float32, which takes longer"):
             return load_reward(base, folder, torch.float32)
         model = model.merge_and_unload(safe_merge=True)
     else:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl.data_utils import is_conversational, maybe_extract_prompt
 
-from preference_study.data.conversations import Unusable, as_turns, is_transcript, pair_of, prompt_key
+from preference_study.data.conversations import Unusable, as_turns, is_other_transcript, is_transcript, pair_of, prompt_key
 from preference_study.formats import to_pairs
 from tests.corpus.files import THREE, A, B, Q, assistant, say, user
 
@@ -52,6 +52,14 @@ def test_transcripts_become_turns_and_other_texts_do_not():
     assert as_turns(text, "user") == [user("hi"), assistant("hello\n\nAnd more: x"), user("q")]
     for plain in ("Who is Human: a film?", "Human: what?", "A\n\nHuman: b\n\nAssistant: c", ""):
         assert not is_transcript(plain) and as_turns(plain, "user") == [user(plain)]
+
+
+@pytest.mark.parametrize("filler", ["\n", " ", "\t", "#", "\n#", "\n \n", "# "])
+def test_long_runs_of_spaces_are_looked_through_once(filler):
+    """Where two parts of an expression take the same ones, 800 of them took twelve seconds, and ten thousand would take hours."""
+    for before in ("", "User: q"):
+        assert not is_other_transcript(before + 10_000 * filler + "x")
+    assert is_other_transcript("User: q" + 10_000 * filler + "\nAssistant: a")
 
 
 TEXT = st.text(alphabet="ab .", min_size=1).filter(str.strip).map(str.strip)

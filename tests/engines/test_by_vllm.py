@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file, save_file
 
 from preference_study.artifacts import read_dicts, write_table
 from preference_study.engines import by_vllm, check_vllm
@@ -189,19 +188,6 @@ def test_both_engines_write_the_same_greedy_responses(study, folder):
     assert program["given"]["max_model_len"] == 60 and program["given"]["skip_tokenizer_init"]
     assert not Path(program["given"]["model"]).exists() and not any(Path("build/vllm").iterdir())
     assert {tuple(one["stop_token_ids"]) for one in program["sampling"]} == {(END,)}
-
-
-@pytest.mark.parametrize(("size", "wanted"), [(1.0, torch.bfloat16), (1e-5, torch.float32)])
-def test_vllm_computes_in_what_the_study_does(study, monkeypatch, size, wanted):
-    """An adapter that merging in bfloat16 would round away comes in float32."""
-    for module in (by_vllm, language_models):
-        monkeypatch.setattr(module, "compute_dtype", lambda: torch.bfloat16)
-    file = Path("models/policy/dpo/adapter_model.safetensors")
-    save_file({name: weight * size if "lora_B" in name else weight for name, weight in load_file(file).items()}, file)
-    with by_vllm.whole_model("models/base", "models/policy/dpo") as (folder, dtype):
-        assert dtype == wanted and {weight.dtype for weight in load_file(folder / "model.safetensors").values()} == {wanted}
-    with by_vllm.whole_model("models/base", None) as (folder, dtype):
-        assert (folder, dtype) == (Path("models/base"), torch.bfloat16)
 
 
 def test_samples_are_drawn_each_from_its_own_seed(study, folder, tokenizer):

@@ -145,25 +145,30 @@ def adapter(model, folder, size: float, **kind) -> None:
     made.save_pretrained(folder)
 
 
-@pytest.mark.parametrize(("size", "wanted"), [(1.0, torch.bfloat16), (1e-5, torch.float32)])
-def test_what_an_adapter_learned_is_not_rounded_away(model_folder, tmp_path, monkeypatch, capsys, size, wanted):
-    monkeypatch.setattr(language_models, "compute_dtype", lambda: torch.bfloat16)
-    adapter(load_causal(model_folder), tmp_path / "policy", size, task_type="CAUSAL_LM")
-    adapter(new_reward_model(model_folder, 1), tmp_path / "reward", size, task_type="SEQ_CLS", modules_to_save=["score"])
-    for load, place in ((load_causal, tmp_path / "policy"), (load_reward, tmp_path / "reward")):
-        model = load(model_folder, place)
-        told = capsys.readouterr().out
-        assert model.get_input_embeddings().weight.dtype == wanted and not isinstance(model, PeftModel)
-        if wanted == torch.bfloat16:
-            assert told == ""
-            continue
-        assert told.startswith(f"{place}: merged into bfloat16 weights, ") and "computes in float32" in told
-        # Merged in bfloat16, nearly every weight would be base's.
-        base, exact, lost = (
-            torch.cat([w.flatten().float() for name, w in one.named_parameters() if "proj" in name])
-            for one in (load_causal(model_folder), model, load(model_folder, place, dtype=torch.bfloat16))
-        )
-        assert (lost == base).float().mean() > 0.9 > 0.1 > (exact == base).float().mean()
+def moved(model, model_folder) -> float:
+    """The share of its weights that are not base's."""
+    own, base = (
+        torch.cat([weight.flatten().float() for name, weight in one.named_parameters() if "proj" in name])
+        for one in (model, load_causal(model_folder))
+    )
+    return (own != base).float().mean().item()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_where_merging_rounds_away_what_an_adapter_learned_that_is_said(model_folder, tmp_path, monkeypatch, capsys, dtype):
+    """A reward model is in float32 then; a policy in the precision of the base that it is held against."""
+    monkeypatch.setattr(language_models, "compute_dtype", lambda: dtype)
+    for size in (1.0, 1e-5):
+        adapter(load_causal(model_folder), tmp_path / "policy", size, task_type="CAUSAL_LM")
+        adapter(new_reward_model(model_folder, 1), tmp_path / "reward", size, task_type="SEQ_CLS", modules_to_save=["score"])
+        lost = size < 1 and dtype == torch.bfloat16
+        policy, said = load_causal(model_folder, tmp_path / "policy"), capsys.readouterr().out
+        assert said.startswith(f"{tmp_path / 'policy'}: merged into bfloat16 weights, ") == lost == ("train it longer" in said)
+        assert policy.dtype == dtype and (moved(policy, model_folder) < 0.1) == lost and bool(said) == lost
+        reward, said = load_reward(model_folder, tmp_path / "reward"), capsys.readouterr().out
+        assert said.startswith(f"{tmp_path / 'reward'}: merged into bfloat16 weights, ") == lost == ("in float32" in said)
+        assert reward.model.dtype == (torch.float32 if lost else dtype) and moved(reward, model_folder) > 0.9
+        assert not isinstance(policy, PeftModel) and not isinstance(reward, PeftModel)
 
 
 def test_what_merging_keeps_of_an_adapter():

@@ -46,6 +46,16 @@ def test_policies_and_judge_by_the_named_column(folder):
     assert (folder / "plots/groups/groups.png").stat().st_size > 1000
 
 
+def test_instructions_of_ones_own_are_no_categories(folder):
+    """Where the instruction is the prompt each would be a group by itself."""
+    path, scored = "data/responses/scored.parquet", read_rows("data/responses/scored.parquet")
+    change(folder, generate={"category": "instruction"})
+    for kind, wanted in (("Name a fruit.", []), ("ends_with_question", ["ends_with_question"])):
+        write_rows(path, scored.assign(category=kind, instruction=kind).to_dict("records"))
+        stages.compare_groups.main()
+        assert list(read_json("metrics/groups.json")) == wanted
+
+
 def test_without_categories_that_is_said(folder):
     path = "data/responses/scored.parquet"
     write_rows(path, read_rows(path).drop(columns="category").to_dict("records"))

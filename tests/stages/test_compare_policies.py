@@ -12,6 +12,7 @@ from preference_study.analysis.policies import compare_policies
 from preference_study.analysis.price import correct_prices, policy_price, prices_in_words
 from preference_study.artifacts import read_json, read_rows, write_json, write_rows, write_table
 from preference_study.data.pairs import pair_id
+from preference_study.data.prompts import choose_prompts
 from preference_study.report import figures
 from preference_study.texts import keywords
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
@@ -247,8 +248,13 @@ def test_prompts_that_were_trained_on_are_counted(folder, monkeypatch):
         "data/prepared/train.parquet", pd.DataFrame({"prompt": asked_in_training, "chosen": texts, "rejected": texts[::-1]})
     )
     assert in_training(pair_id(f"prompt {number}") for number in range(10)) == 2
+    answered = choose_prompts(read_rows("data/prepared/train.parquet"), None, 0, "t")
+    assert in_training(answered["id"]) == len(answered) == 4
+    scored = read_rows("data/responses/scored.parquet")
+    known = scored["id"].map({"5": answered["id"][0], "9": answered["id"][2]})
+    write_rows("data/responses/scored.parquet", scored.assign(id=known.fillna(scored["id"])).to_dict("records"))
     stages.compare_policies.main()
-    assert read_json("metrics/policies.json")["base"]["prompts_in_training"] == 0  # the ids here are others
+    assert read_json("metrics/policies.json")["base"]["prompts_in_training"] == 2
 
 
 def test_the_truth_is_known_where_it_is_of_all_pieces():

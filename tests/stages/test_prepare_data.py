@@ -38,9 +38,9 @@ def prepared(folder, train: str, **data) -> tuple[pd.DataFrame, dict]:
 @pytest.mark.parametrize(
     ("reason", "told"),
     [
-        ("prompt_in_validation", "prompt_in_validation is a prompt that validation has too: split the data by prompt"),
-        ("not_a_conversation", "neither text nor messages: a cell must be a text \\(bytes are none\\)"),
-        ("tie", "tie is a tie: docs/data.md"),
+        ("prompt_in_validation", "prompt_in_validation: a prompt that validation has too; split the data by prompt"),
+        ("not_a_conversation", "not_a_conversation: neither text nor messages; a cell must be a text \\(bytes are none\\)"),
+        ("tie", "tie: a tie; docs/data.md"),
     ],
 )
 def test_where_nothing_is_left_the_commonest_reason_has_a_remedy(reason, told):
