@@ -71,7 +71,7 @@ class Packed:
         return states[0].index_select(0, self.nodes.flatten()).view(*self.nodes.shape, -1)
 
     def is_less(self, hidden_size: int) -> bool:
-        """Whether the tree is less work than the rows, for layers of this hidden size.."""
+        """Whether the tree is less work than the rows, for layers of this hidden size."""
         rows, width = self.nodes.shape
 
         def work(sequences: int, tokens: int) -> int:
@@ -105,7 +105,8 @@ def pack_rows(model: PreTrainedModel) -> bool:
             args, named = (), named | {"input_ids": args[0]}
         ids, mask = named.get("input_ids"), named.get("attention_mask")
         other = any(named.get(name) is not None for name in ("past_key_values", "inputs_embeds", "position_ids"))
-        plain = not args and not other and not named.get("use_cache") and ids is not None and mask is not None and mask.dim() == 2
+        more = any(named.get(name) for name in ("use_cache", "output_hidden_states", "output_attentions"))
+        plain = not args and not other and not more and ids is not None and mask is not None and mask.dim() == 2
         if not plain or ids.device.type != "cpu" or (longest is not None and ids.shape[1] > longest):
             return forward(*args, **named)
         tree = Packed.of(ids, mask)

@@ -190,7 +190,10 @@ def test_generation_and_a_batch_without_a_mask_run_as_before(llama):
     assert torch.equal(model(input_ids=ids, use_cache=False).logits, plain)
     assert model(input_ids=ids, attention_mask=mask, use_cache=True).past_key_values.get_seq_length() == ids.shape[1]
     model(input_ids=ids, attention_mask=mask, position_ids=torch.arange(ids.shape[1])[None] + 1, use_cache=False)
-    assert all(rows == 2 for rows, _ in seen)
+    more = model(input_ids=ids, attention_mask=mask, use_cache=False, output_hidden_states=True, output_attentions=True)
+    assert {states.shape[:2] for states in more.hidden_states} == {ids.shape}
+    assert {of_heads.shape[2:] for of_heads in more.attentions} == {(ids.shape[1], ids.shape[1])}
+    assert len(seen) > 5 and all(rows == 2 for rows, _ in seen)
 
 
 def test_a_model_that_gives_more_than_its_last_states_is_left_as_it_was(llama):
