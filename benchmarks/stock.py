@@ -98,6 +98,7 @@ def passed_over(
 ) -> tuple[HiddenStates | None, Any, float]:
     """The hidden states that a pass over the base model leaves, what else comes of it, and its seconds."""
     params, model = load_params(), load_causal(BASE)
+    pack_rows(model)
     depth = frozen_layers(model, section.lora_rank, section.lora_layers)
     start = time.perf_counter()
     with keep_hidden_states(model, BothSides(pairs), depth, folder, max_gib=params.frozen.max_gib, spread=False):

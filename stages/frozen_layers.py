@@ -15,6 +15,7 @@ from preference_study.boundary import run
 from preference_study.models.frozen import keep_hidden_states, last_features
 from preference_study.models.language_models import load_causal, load_tokenizer
 from preference_study.models.layers import frozen_layers
+from preference_study.models.packed import pack_rows
 from preference_study.models.token_pairs import BothSides, TokenPairs, encode_file, token_folder
 from preference_study.params import load_params
 from preference_study.processes import check_processes
@@ -25,6 +26,7 @@ def main() -> None:
     section = params.reward
     state = check_processes(params.launch.processes)
     tokenizer, model = load_tokenizer("models/base"), load_causal("models/base")
+    pack_rows(model)
     depth = frozen_layers(model, section.lora_rank, section.lora_layers)
     kept = {"max_gib": params.frozen.max_gib, "spread": params.launch.spread}
     with token_folder("frozen_layers") as folder:

@@ -7,15 +7,15 @@ training of a policy starts, in place of running the layers under it again. Wher
 deeper layer, the pass starts from them itself.
 """
 
-import numpy as np
 from datasets import concatenate_datasets
 
-from preference_study.artifacts import open_table, write_json
+from preference_study.artifacts import write_json
 from preference_study.boundary import run
 from preference_study.models.frozen import keep_hidden_states, kept_in, use_kept
 from preference_study.models.language_models import load_causal, load_tokenizer, pair_logps
 from preference_study.models.layers import frozen_layers
-from preference_study.models.token_pairs import BothSides, TokenPairs, encode_file, token_folder
+from preference_study.models.packed import pack_rows
+from preference_study.models.token_pairs import BothSides, TokenPairs, encode_for_policies, token_folder
 from preference_study.params import load_params
 from preference_study.processes import check_processes
 
@@ -29,15 +29,10 @@ def main() -> None:
     of_reward = kept_in("data/frozen/reward")
     # What comes out of a layer under that one would be missing.
     use_kept(model, of_reward if of_reward is not None and of_reward.depth <= depth else None)
+    pack_rows(model)
     kept = {"max_gib": params.frozen.max_gib, "spread": params.launch.spread}
-    ids, encoded = {}, {}
     with token_folder("reference_logps") as folder:
-        for split, limit in (("train", section.max_train), ("val", None)):
-            path = f"data/prepared/{split}.parquet"
-            all_ids = open_table(path).read(["id"])["id"].to_pylist()
-            ids[split] = all_ids[:limit]
-            wanted = np.arange(len(all_ids)) < len(ids[split])
-            encoded[split] = encode_file(tokenizer, path, section.max_length, folder, kept=wanted)
+        ids, encoded = encode_for_policies(tokenizer, section.max_train, section.max_length, folder)
         texts = BothSides(TokenPairs(concatenate_datasets([pairs.rows for pairs in encoded.values()])))
         with keep_hidden_states(model, texts, depth, "data/frozen/policy", **kept):
             logps = {

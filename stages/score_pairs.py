@@ -10,6 +10,7 @@ from preference_study.artifacts import PIECE, open_table, rows_as_json, table_in
 from preference_study.boundary import run
 from preference_study.models.frozen import kept_in, use_kept
 from preference_study.models.language_models import load_tokenizer, pair_rewards
+from preference_study.models.packed import pack_rows
 from preference_study.models.reward_models import load_judge, parts
 from preference_study.models.token_pairs import encode_file, token_folder
 from preference_study.params import load_params
@@ -40,6 +41,7 @@ def main() -> None:
     kept = kept_in("data/frozen/reward")
     for part in parts(model):
         use_kept(part, kept)
+        pack_rows(part)
     with token_folder("score_pairs") as folder:
         encoded = encode_file(load_tokenizer("models/base"), PAIRS, params.reward.max_length, folder)
         scores = pair_rewards(model, encoded, **params.scoring.model_dump(), description="validation pairs")

@@ -13,14 +13,14 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer
 
-from preference_study.artifacts import open_table, read_json, write_json
+from preference_study.artifacts import read_json, write_json
 from preference_study.boundary import run
 from preference_study.methods import METHODS, Method, Recipe
 from preference_study.models.frozen import kept_in, use_kept
 from preference_study.models.language_models import compute_dtype, device, load_causal, load_tokenizer, pair_logps
 from preference_study.models.packed import pack_rows
 from preference_study.models.reward_models import load_judge
-from preference_study.models.token_pairs import TokenPairs, encode_file, numbers, token_folder
+from preference_study.models.token_pairs import TokenPairs, encode_for_policies, numbers, token_folder
 from preference_study.models.tokens import TokenPair
 from preference_study.params import Params, PolicyTraining, load_params
 from preference_study.processes import check_processes
@@ -121,6 +121,7 @@ def train_policy(
     # The policy as it was written, not the one in memory: what is measured is what is used later.
     policy = load_causal("models/base", target)
     use_kept(policy, kept)
+    pack_rows(policy)
     logps = pair_logps(policy, encoded["val"], **params.scoring.model_dump(), description=f"{name} on validation")
     return training_counts(trainer, encoded) | method_facts(method, section, name, trainer), cost, logps
 
@@ -129,14 +130,9 @@ def main(name: str) -> None:
     params = load_params()
     state = check_processes(params.launch.processes)
     section = params.policy
-    tokenizer, ids, encoded = load_tokenizer("models/base"), {}, {}
+    tokenizer = load_tokenizer("models/base")
     with token_folder(f"train_policy/{name}") as folder:
-        for split, limit in (("train", section.max_train), ("val", None)):
-            path = f"data/prepared/{split}.parquet"
-            all_ids = open_table(path).read(["id"])["id"].to_pylist()
-            ids[split] = all_ids[:limit]
-            wanted = np.arange(len(all_ids)) < len(ids[split])
-            encoded[split] = encode_file(tokenizer, path, section.max_length, folder, kept=wanted)
+        ids, encoded = encode_for_policies(tokenizer, section.max_train, section.max_length, folder)
         counts, cost, logps = train_policy(params, name, state.num_processes, tokenizer, ids, encoded)
     if state.is_main_process:
         write_json(f"data/logps/{name}/val.json", [{"id": id} | row for id, row in zip(ids["val"], logps, strict=True)])

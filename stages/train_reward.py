@@ -152,6 +152,7 @@ def train_ensemble(
         numbers[member], rows[member] = train_one(params, variant, f"{name}/{member}", seed, tokenizer, encoded, start, places)
         model = load_reward("models/base", places.models / name / member)
         use_kept(model, start.kept)
+        pack_rows(model)
         some = encoded["train"][:CENTRING]
         scores = pair_rewards(model, some, **params.scoring.model_dump(), description=f"{member} on training pairs")
         members.append({"folder": member, "mean_reward": float(np.mean(scores))})

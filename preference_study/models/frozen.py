@@ -22,10 +22,10 @@ from transformers import PreTrainedModel
 
 from preference_study.artifacts import made_by, read_json, write_json
 from preference_study.errors import BadModel
-from preference_study.models.batching import batches_by_length, map_batches
+from preference_study.models.batching import map_batches
 from preference_study.models.language_models import padded
 from preference_study.models.layers import layer_list
-from preference_study.models.packed import CLOSE, packed_now
+from preference_study.models.packed import CLOSE, batches, packed_now
 from preference_study.models.token_pairs import lengths, some
 
 # Written last, so that a folder whose pass was killed holds no states.
@@ -141,7 +141,8 @@ def keep_hidden_states(
         batch[:] = kept.places(*_ids_and_mask(args, named))
 
     def write(layer: torch.nn.Module, args: tuple, named: dict[str, Any]) -> None:
-        for states, place in zip(_hidden(args, named), batch, strict=True):
+        hidden, tree = _hidden(args, named), packed_now(model.get_decoder())
+        for states, place in zip(hidden if tree is None else tree.give(hidden), batch, strict=True):
             if place is not None:
                 kept.states[place] = states[: place.stop - place.start].detach().cpu()
 
@@ -251,7 +252,7 @@ def last_features(
     model: PreTrainedModel, sequences: Sequence[list[int]], *, max_batch: int, max_padded: int, description: str
 ) -> np.ndarray:
     """The model's last hidden state of each sequence's last token, what a reward head reads: float32 [sequences, hidden size]."""
-    (places, which), every, padding = distinct(sequences), lengths(sequences), model.config.pad_token_id
+    (places, which), padding = distinct(sequences), model.config.pad_token_id
 
     def run(number: int, indices: list[int]) -> list[np.ndarray]:
         ids, mask = padded(some(sequences, places[indices].tolist()), padding, model.device)
@@ -261,8 +262,7 @@ def last_features(
         last = (torch.arange(ids.shape[1], device=ids.device) * (ids != padding)).argmax(dim=1)
         return list(states[torch.arange(len(indices)), last].float().cpu().numpy())
 
-    batches = batches_by_length([every[place] for place in places], max_batch, max_padded)
-    return np.stack(map_batches(run, batches, description=description))[which]
+    return np.stack(map_batches(run, batches(model, sequences, max_batch, max_padded, places), description=description))[which]
 
 
 def _ids_and_mask(args: tuple, named: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor | None]:

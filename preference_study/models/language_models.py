@@ -22,9 +22,10 @@ from transformers.utils import logging
 
 from preference_study.artifacts import made_by, read_json
 from preference_study.errors import BadModel
-from preference_study.models.batching import batches_by_length, map_batches
+from preference_study.models.batching import map_batches
 from preference_study.models.checks import HEAD, check_files, check_loaded
-from preference_study.models.token_pairs import BothSides, lengths, some
+from preference_study.models.packed import batches
+from preference_study.models.token_pairs import BothSides, some
 from preference_study.models.tokens import TokenPair
 
 ADAPTER = "adapter_config.json"
@@ -275,7 +276,7 @@ def rewards(
     def run(number: int, indices: list[int]) -> list[float]:
         return batch_rewards(model, some(sequences, indices))
 
-    return map_batches(run, batches_by_length(lengths(sequences), max_batch, max_padded), description=description)
+    return map_batches(run, batches(model, sequences, max_batch, max_padded), description=description)
 
 
 def batch_rewards(model: PreTrainedModel, sequences: list[list[int]]) -> list[float]:
@@ -341,7 +342,7 @@ def _logps(
             hook.remove()
         return list(map(made, logps.cpu().split(wanted.sum(dim=1).tolist())))
 
-    return map_batches(run, batches_by_length(lengths(sequences), max_batch, max_padded), description=description)
+    return map_batches(run, batches(model, sequences, max_batch, max_padded), description=description)
 
 
 def pair_logps(

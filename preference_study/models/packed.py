@@ -5,6 +5,8 @@ through in training. A causal model's hidden state of a token depends on that to
 rows can be computed as one tree of tokens, with the positions that they had, each seeing itself and those above it.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +14,14 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from preference_study.models.batching import batches_by_length
+from preference_study.models.token_pairs import BothSides, lengths
+
 CLOSE = 0.05  # of the norm: a bfloat16's rounding, through all layers, is below it, and a layer or a mask left out above
 # Plain attention's work for two tokens of a sequence, in hidden sizes, where a token's in the linear maps is 12 of their squares:
 # by the time that it takes on a CPU, mostly to go through memory.
 OF_TWO, OF_ONE = 5, 12
+TOGETHER = 2  # pairs in a tree outside of training: one is too small a matrix, and of more the attention takes longer
 TRIED = 24  # tokens of the longer row on which a model is tried
 
 
@@ -73,11 +79,50 @@ class Packed:
     def is_less(self, hidden_size: int) -> bool:
         """Whether the tree is less work than the rows, for layers of this hidden size."""
         rows, width = self.nodes.shape
+        return work(len(self.ids), hidden_size) < rows * work(width, hidden_size)
 
-        def work(sequences: int, tokens: int) -> int:
-            return sequences * tokens * (OF_ONE * hidden_size + OF_TWO * tokens)
 
-        return work(1, len(self.ids)) < work(rows, width)
+def work(tokens: int, hidden_size: int) -> int:
+    """What a sequence of so many tokens takes, in a unit of its own."""
+    return tokens * (OF_ONE * hidden_size + OF_TWO * tokens)
+
+
+def batches(
+    model: torch.nn.Module, sequences: Sequence[list[int]], max_batch: int, max_padded: int, places: Sequence[int] | None = None
+) -> list[list[int]]:
+    """Cut sequences into batches for passes without training: as `batches_by_length`, but for pairs that are less work as trees.
+
+    Args:
+        model: where `pack_rows` has changed it, or all parts of it, both sides of a pair come into one batch, `TOGETHER` pairs
+            in each, where that is less work than each by itself without any padding, and a batch can hold them.
+        sequences: pairs where they are `BothSides`.
+        max_batch, max_padded: as `batches_by_length` has them.
+        places: of those wanted among the sequences; None for all.
+
+    Returns:
+        Lists of indices into `places`, longest first.
+    """
+    places = range(len(sequences)) if places is None else places
+    every = lengths(sequences)
+    long = [every[place] for place in places]
+    together: list[tuple[int, int]] = []
+    if isinstance(sequences, BothSides) and getattr(model, "packs", False) and max_batch > 1:
+        size, sides = model.config.get_text_config().hidden_size, defaultdict(list)
+        for index, place in enumerate(places):
+            sides[place // 2].append(index)
+        for both in sides.values():
+            own = [long[index] for index in both]
+            nodes = sum(own) - (len(both) - 1) * sequences.prompts[places[both[0]]]
+            if len(both) == 2 and 2 * max(own) <= max_padded and work(nodes, size) < sum(work(tokens, size) for tokens in own):
+                together.append(tuple(both))
+    longest = [max(long[index] for index in both) for both in together]
+    trees = [
+        [index for pair in batch for index in together[pair]]
+        for batch in batches_by_length(longest, min(TOGETHER, max_batch // 2), max_padded // 2)
+    ]
+    apart = sorted(set(range(len(long))) - {index for both in together for index in both})
+    rows = [[apart[i] for i in batch] for batch in batches_by_length([long[i] for i in apart], max_batch, max_padded)]
+    return sorted(trees + rows, key=lambda batch: -max(long[index] for index in batch))
 
 
 def packed_now(decoder: torch.nn.Module) -> Packed | None:
@@ -87,6 +132,8 @@ def packed_now(decoder: torch.nn.Module) -> Packed | None:
 
 def pack_rows(model: PreTrainedModel) -> bool:
     """Have the model compute a batch as a tree where that is less work. What comes out has the shape that it always has.
+
+    Where it does, `model.packs` is true from then on.
 
     Generation runs as before, and so do batches on an accelerator, whose fast attention takes no mask of such a shape.
 
@@ -127,6 +174,7 @@ def pack_rows(model: PreTrainedModel) -> bool:
     if not same:
         del decoder.forward
         decoder.packed = None
+    model.packs = same and model.device.type == "cpu"
     return same
 
 

@@ -33,6 +33,11 @@ class Ensemble(torch.nn.Module):
         first = next(iter(models.values()))
         self.config, self.device = first.config, first.device
 
+    @property
+    def packs(self) -> bool:
+        """Whether `pack_rows` has changed every model that it is made of."""
+        return all(getattr(part, "packs", False) for part in parts(self))
+
     def forward(self, **inputs: torch.Tensor) -> SimpleNamespace:
         """Logits of [responses, 1], or of [responses, members] where nothing sums them up."""
         columns = []

@@ -218,6 +218,24 @@ def encode_file(
         raise BadInput(str(error)) from None
 
 
+def encode_for_policies(
+    tokenizer: PreTrainedTokenizerBase, max_train: int | None, max_length: int, folder: Path
+) -> tuple[dict[str, list[str]], dict[str, TokenPairs]]:
+    """The pairs that policies are trained on, the first `max_train` of the training split, and all of validation.
+
+    Returns:
+        Their ids and their tokens, by split: train, val.
+    """
+    ids, encoded = {}, {}
+    for split, limit in (("train", max_train), ("val", None)):
+        path = f"data/prepared/{split}.parquet"
+        all_ids = open_table(path).read(["id"])["id"].to_pylist()
+        ids[split] = all_ids[:limit]
+        wanted = np.arange(len(all_ids)) < len(ids[split])
+        encoded[split] = encode_file(tokenizer, path, max_length, folder, kept=wanted)
+    return ids, encoded
+
+
 def _encoded(
     groups: list[tuple[int, int]],
     path: str,

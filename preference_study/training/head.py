@@ -82,6 +82,10 @@ class Head:
 
 
 def cheaper_head() -> None:
-    """Have TRL's trainers use it, on the labelled tokens alone: TRL scores all where new shapes would be compiled anew."""
+    """Have TRL's trainers use it, on the labelled tokens alone.
+
+    Without Triton, TRL's head works through the vocabulary at every position, prompt and padding too, so that a compiler sees one
+    shape. Nothing is compiled here, and most positions are no response's.
+    """
     utils._ChunkedLogProbFunction = Head
     utils._use_triton = lambda device: True

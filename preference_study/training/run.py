@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import trl.trainer.utils
 from accelerate import PartialState
 from datasets import Dataset
 from dvclive import Live
@@ -38,10 +37,6 @@ LOGGED = (
 )  # fmt: skip
 COMPLETE = "complete"
 REMEDY = "lower the learning rate or lengthen the warm-up"
-
-# Without Triton, TRL's fused head works through the vocabulary at every position, prompt and padding too, so that a compiler sees
-# one shape. Nothing is compiled here, and most positions are no response's: let it take the responses' tokens alone, as on a GPU.
-trl.trainer.utils._use_triton = lambda device: True
 
 
 def lora(model: PreTrainedModel, rank: int, top_layers: int | None, **extra: Any) -> LoraConfig | None:

@@ -6,11 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, Gemma2Config
 
-from preference_study.models.frozen import skip_frozen_layers
-from preference_study.models.language_models import load_causal, padded
-from preference_study.models.packed import Packed, pack_rows
+from preference_study.models.batching import batches_by_length
+from preference_study.models.frozen import keep_hidden_states, kept_in, last_features, skip_frozen_layers
+from preference_study.models.language_models import load_causal, new_reward_model, padded, pair_logps, pair_rewards
+from preference_study.models.packed import Packed, batches, pack_rows
+from preference_study.models.reward_models import Ensemble
+from preference_study.models.token_pairs import BothSides
+from preference_study.models.tokens import TokenPair
 from tests.models.architectures import ARCHITECTURES
-from tests.models.test_frozen import SEQUENCES, keep, loss_and_gradients, made, spoil, trained_model
+from tests.models.test_frozen import KEPT, LAYERS, SEQUENCES, TOP, keep, loss_and_gradients, made, spoil, trained_model
 from tests.models.test_generation import ARCHITECTURES as OTHERS
 from tests.models.test_generation import SIZES
 
@@ -201,3 +205,99 @@ def test_a_model_that_gives_more_than_its_last_states_is_left_as_it_was(llama):
     model.config.output_hidden_states = True
     assert not pack_rows(model)
     assert "forward" not in vars(model.get_decoder())
+
+
+def pairs_of(lengths: list[tuple[int, int, int]]) -> list[TokenPair]:
+    """Pairs of so many tokens of prompt, chosen and rejected, in which no two responses begin alike."""
+    return [
+        TokenPair(
+            [5 + (7 * number + i) % 60 for i in range(prompt)],
+            [70 + (number + i) % 20 for i in range(chosen)],
+            [95 + (number + i) % 20 for i in range(rejected)],
+            False,
+            0,
+        )
+        for number, (prompt, chosen, rejected) in enumerate(lengths)
+    ]
+
+
+class Size:
+    """What `batches` asks of a model."""
+
+    hidden_size = 16
+
+    def __init__(self, packs: bool):
+        self.packs, self.config = packs, self
+
+    def get_text_config(self):
+        return self
+
+
+LENGTHS = st.lists(st.tuples(st.integers(1, 90), st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=30)
+
+
+@given(LENGTHS, st.integers(1, 9), st.integers(1, 400), st.data())
+def test_batches_of_pairs_hold_every_one_wanted_once_within_the_limits(lengths, max_batch, max_padded, data):
+    texts = BothSides(pairs_of(lengths))
+    places = sorted(data.draw(st.sets(st.integers(0, len(texts) - 1), min_size=1)))
+    found = batches(Size(True), texts, max_batch, max_padded, places)
+    assert sorted(index for batch in found for index in batch) == list(range(len(places)))
+    longest = [max(texts.lengths[places[index]] for index in batch) for batch in found]
+    assert longest == sorted(longest, reverse=True)
+    for batch, long in zip(found, longest, strict=True):
+        assert len(batch) <= max_batch and (long * len(batch) <= max_padded or len(batch) == 1)
+    every = [texts.lengths[place] for place in places]
+    rows = batches_by_length(every, max_batch, max_padded)
+    assert batches(Size(False), texts, max_batch, max_padded, places) == rows
+    assert batches(Size(True), [[1] * length for length in every], max_batch, max_padded) == rows
+
+
+def test_pairs_come_together_where_their_tree_is_less_work():
+    """By hand, with a hidden size of 16: a token takes 192 by itself, and 5 for each token of its sequence."""
+    lengths = [(30, 3, 9), (2, 80, 80), (30, 5, 5), (40, 2, 2)]
+    # Of the first pair 42 tokens of 192 + 5 * 42 are 16,884, and 33 of 192 + 5 * 33 with 39 of 192 + 5 * 39 are 26,874; of the
+    # second 162 are 162,324, and twice 82 are 98,728.
+    found = batches(Size(True), BothSides(pairs_of(lengths)), 8, 1000)
+    assert found == [[2, 3], [6, 7, 0, 1], [4, 5]]
+    assert batches(Size(True), BothSides(pairs_of(lengths)), 8, 1000, places=[0, 1, 3, 6]) == [[2, 3], [0, 1]]
+
+
+def test_scoring_pairs_as_trees_gives_what_rows_give(llama):
+    pairs, limits = pairs_of([(30, 3, 9), (20, 7, 7), (25, 6, 2)]), {"max_batch": 8, "max_padded": 500, "description": "t"}
+    policy = load_causal("models/base", dtype=torch.float32)
+    models = {name: new_reward_model("models/base", name, torch.float32).eval() for name in (1, 2)}
+    judge = Ensemble({str(name): model for name, model in models.items()}, {"1": 0.1, "2": 0.2}, None)
+    wanted = pair_logps(policy, pairs, **limits), pair_rewards(models[1], pairs, **limits)
+    pack_rows(models[1])
+    assert not judge.packs
+    for model in (policy, models[2]):
+        assert pack_rows(model)
+    assert judge.packs
+    seen, of_policy = widths(models[1]), widths(policy)
+    for row, by_rows in zip(pair_logps(policy, pairs, **limits), wanted[0], strict=True):
+        assert row == pytest.approx(by_rows, abs=1e-4)
+    torch.testing.assert_close(
+        torch.tensor(pair_rewards(models[1], pairs, **limits)), torch.tensor(wanted[1]), atol=1e-5, rtol=1e-4
+    )
+    assert of_policy == seen == [(1, 30 + 12 + 25 + 8), (1, 34)]
+
+
+def test_hidden_states_kept_from_trees_are_those_of_rows(llama):
+    texts, limits = (
+        BothSides(pairs_of([(30, 3, 9), (20, 7, 7), (25, 6, 2)])),
+        {"max_batch": 8, "max_padded": 500, "description": "t"},
+    )
+    found = []
+    for trees in (False, True):
+        model = load_causal("models/base", dtype=torch.float32)
+        if trees:
+            assert pack_rows(model)
+        seen = widths(model)
+        with keep_hidden_states(model, texts, LAYERS - TOP, f"kept_{trees}", **KEPT):
+            features = last_features(model, texts, **limits)
+        assert {rows == 1 for rows, _ in seen} == {trees}
+        found.append((torch.from_numpy(features), kept_in(f"kept_{trees}")))
+    for by_rows, by_trees in zip(*((features, kept.states) for features, kept in found), strict=True):
+        assert by_rows.std() > 0.1
+        torch.testing.assert_close(by_trees, by_rows, atol=1e-5, rtol=1e-4)
+    assert found[0][1].rows == found[1][1].rows
