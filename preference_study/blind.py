@@ -14,6 +14,7 @@ import pandas as pd
 from preference_study.analysis.statistics import half_ties
 from preference_study.data.pairs import pair_id
 from preference_study.errors import BadInput
+from preference_study.judges import digest_of_texts
 
 THIRD = 3  # of the page's cases one in three, at most, is shown again: the last third shows what the first third did
 
@@ -65,7 +66,9 @@ def contested(votes: pd.DataFrame, truth: pd.Series) -> pd.Series:
 
 
 def checked_judgement(found: object, source: str) -> dict:
-    """A judge's opinions of responses, as they were read from a file: {name, responses: [{id, policy, preference}]}.
+    """A judge's opinions of responses, as they were read from a file: {name, responses: [{id, policy, preference}], texts}.
+
+    `texts` says by policy which responses it saw, as `seen_texts` does; of a file that somebody else wrote it may be empty.
 
     Raises:
         BadInput: it is something else.
@@ -80,12 +83,37 @@ def checked_judgement(found: object, source: str) -> dict:
             raise BadInput(
                 f"{source}, responses, row {wrong + 1}: preference is no share from 0 to 1; have the judge judge again"
             )
-        return {"name": str(found["name"]), "responses": rows}
-    except (TypeError, KeyError, ValueError) as error:
+        texts = {str(policy): str(digest) for policy, digest in found.get("texts", {}).items()}
+        return {"name": str(found["name"]), "responses": rows, "texts": texts}
+    except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise BadInput(
             f"{source}: it holds no judgements, name and responses of {{id, policy, preference}} ({type(error).__name__}: "
             f"{error}); have the judge judge again, or delete the file"
         ) from None
+
+
+def up_to_date(judgements: Iterable[dict], base: pd.DataFrame, policy: pd.DataFrame) -> list[dict]:
+    """The judges but for those who saw other responses to these prompts; of these it is said that they are left out.
+
+    A judge that is taken out of `judges` leaves its file behind, and other responses may have come since.
+
+    Args:
+        judgements: as `checked_judgement` returns them.
+        base, policy: responses by id, to the same prompts: policy, response.
+    """
+    kept, name = [], policy["policy"].iloc[0]
+    for judge in judgements:
+        ids = [row["id"] for row in judge["responses"] if row["policy"] == name]
+        known = set(ids) <= set(policy.index)
+        texts = [(id, policy.at[id, "response"], base.at[id, "response"]) for id in ids] if known else []
+        if name in judge["texts"] and judge["texts"][name] != digest_of_texts(texts):
+            print(
+                f"judge {judge['name']} saw other responses of {name} and is left out: name it in judges of params.yaml, or "
+                f"delete data/judgements/{judge['name']}.json"
+            )
+        else:
+            kept.append(judge)
+    return kept
 
 
 def candidates(votes: pd.DataFrame, truth: pd.Series, which: str) -> list[str]:

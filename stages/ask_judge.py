@@ -10,7 +10,7 @@ import pandas as pd
 from preference_study.artifacts import read_dicts, read_json, read_table, write_json
 from preference_study.boundary import run
 from preference_study.errors import BadInput
-from preference_study.judges import cases, judgement, some_cases
+from preference_study.judges import cases, judgement, seen_texts, some_cases
 from preference_study.judges.endpoint import for_first, read_asked, request, request_key
 from preference_study.judges.models import judge_by_labels, judge_by_rewards, load_language_model, load_reward_model
 from preference_study.judges.pairwise import both_orders, questions
@@ -55,7 +55,7 @@ def main(name: str) -> None:
         table, short = judge_by_rewards(model, tokenizer, table, settings["max_length"], "eos", **batching)
         counts = {"shortened": short, "train_pairs": read_json(f"models/judges/{name}/counts.json")["train_pairs"]}
     if state.is_main_process:
-        write_json(f"data/judgements/{name}.json", judgement(name, kind, table, **counts))
+        write_json(f"data/judgements/{name}.json", judgement(name, kind, table, **counts) | {"texts": seen_texts(table)})
 
 
 if __name__ == "__main__":

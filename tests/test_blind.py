@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preference_study.blind import candidates, checked_judgement, contested, draw, opinions
+from preference_study.blind import candidates, checked_judgement, contested, draw, opinions, up_to_date
 from preference_study.errors import BadInput
+from preference_study.judges import digest_of_texts
 from tests.conftest import asked
 
 NAN = float("nan")
@@ -132,9 +133,28 @@ GOOD = {"name": "j", "kind": "k", "responses": [{"id": "a", "policy": "dpo", "pr
         (GOOD | {"responses": [{"id": "a", "policy": "dpo"}]}, "KeyError: 'preference'"),
         (GOOD | {"responses": GOOD["responses"] * 2 + [{"id": "b", "policy": "dpo", "preference": 1.5}]}, "responses, row 3"),
         (GOOD | {"responses": [{"id": "b", "policy": "dpo", "preference": NAN}]}, "responses, row 1"),
+        (GOOD | {"texts": ["dpo"]}, "AttributeError"),
     ],
 )
 def test_a_file_that_holds_no_judgements_is_refused(found, wanted):
     with pytest.raises(BadInput, match=rf"data/judgements/j\.json.*{wanted}|data/judgements/j\.json, {wanted}"):
         checked_judgement(found, "data/judgements/j.json")
-    assert checked_judgement(json.loads(json.dumps(GOOD)), "f") == {"name": "j", "responses": GOOD["responses"]}
+    assert checked_judgement(json.loads(json.dumps(GOOD)), "f") == {"name": "j", "responses": GOOD["responses"], "texts": {}}
+
+
+def test_a_judge_of_other_responses_is_left_out(capsys):
+    base, dpo = responses("base", 3), responses("dpo", 3)
+    rows = [{"id": id, "policy": policy, "preference": 0.7} for policy in ("dpo", "ipo") for id in ("p1", "p0")]
+    saw = digest_of_texts((id, dpo.at[id, "response"], base.at[id, "response"]) for id in ("p0", "p1"))
+    judge = {"name": "ada", "responses": rows, "texts": {"dpo": saw, "ipo": "another"}}
+    assert up_to_date([judge], base, dpo) == [judge] and not capsys.readouterr().out
+    for changed in (base, dpo):
+        other = changed.copy()
+        other.loc["p1", "response"] += "!"
+        tables = (other, dpo) if changed is base else (base, other)
+        unsigned = judge | {"texts": {"ipo": "another"}}  # as of a file that somebody else wrote
+        assert up_to_date([judge, unsigned], *tables) == [unsigned]
+        assert "ada saw other responses of dpo and is left out: name it in judges" in capsys.readouterr().out
+    assert up_to_date([judge], base.drop("p1"), dpo.drop("p1")) == []
+    dpo.loc["p2", "response"] += "!"  # which it was not asked about
+    assert up_to_date([judge], base, dpo) == [judge]

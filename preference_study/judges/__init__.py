@@ -4,7 +4,9 @@ A judgement is a preference from 0 to 1: of a policy's response over base's to t
 response over the rejected one. Above one half the judge takes the policy's, or the chosen one.
 """
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +78,20 @@ def judgement(name: str, kind: str, table: pd.DataFrame, **counts: float | None)
         part = table.loc[table["set"] == of, columns].astype(object)
         found[of] = part.where(part.notna(), None).to_dict("records")
     return found
+
+
+def digest_of_texts(texts: Iterable[tuple[str, str, str]]) -> str:
+    """Which responses a judge saw: a digest of (prompt id, the policy's response, base's), in whatever order they come."""
+    return hashlib.blake2b(json.dumps(sorted(map(list, texts))).encode(), digest_size=16).hexdigest()
+
+
+def seen_texts(table: pd.DataFrame) -> dict[str, str]:
+    """By policy the digest of the responses among some cases that have a preference."""
+    judged = table[(table["set"] == "responses") & table["preference"].notna()]
+    return {
+        policy: digest_of_texts(own[["id", "response", "other"]].itertuples(index=False, name=None))
+        for policy, own in judged.groupby("policy")
+    }
 
 
 def own_judgement(name: str, scored: pd.DataFrame, pairs: pd.DataFrame, policies: Sequence[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 import preference_study.judges.endpoint
 from preference_study.artifacts import read_json, write_json, write_rows
 from preference_study.errors import BadInput, BadParams
+from preference_study.judges import digest_of_texts
 from preference_study.judges.endpoint import Ask, append, ask_all, asker, for_first, read_asked, read_key, request, request_key
 from preference_study.judges.settings import resolved
 from preference_study.params import EndpointJudge, load_params
@@ -368,7 +369,16 @@ def test_the_stages_ask_and_judge(endpoint, study, monkeypatch):
     one, two = found["pairs"]
     assert (one["as_first"], one["as_second"]) == (0.0, pytest.approx(0.75)) and one["preference"] == pytest.approx(0.375)
     assert (two["as_first"], two["as_second"], two["preference"]) == (0.5, 0.5, 0.5)
+    texts = {policy: digest_of_texts([(row["id"], f"{policy} {row['id']}", f"base {row['id']}")]) for policy in methods
+             for row in found["responses"] if row["policy"] == policy}  # fmt: skip
+    assert found["texts"] == texts and len(set(texts.values())) == len(methods)
     assert all(KEY not in path.read_text() for path in study.rglob("*.json*"))
+    # As another commit's file, with one answer alone, is checked out in its place.
+    whole = Path("data/asked/ada.jsonl").read_bytes()
+    Path("data/asked/ada.jsonl").write_bytes(whole.split(b"\n")[0] + b"\n")
+    ask_endpoint.main("ada")
+    assert len(endpoint.bodies) == 2 * len(methods) + 4
+    assert sorted(Path("data/asked/ada.jsonl").read_bytes().split(b"\n")) == sorted(whole.split(b"\n"))
     Path("data/asked/ada.jsonl").write_text("")
     with pytest.raises(BadInput, match=f"lacks the answers to {len(endpoint.bodies)} questions: run dvc repro"):
         ask_judge.main("ada")
