@@ -96,6 +96,9 @@ def compare(a: Study, b: Study, method: str | None = None, other_method: str | N
         raise BadInput(f"both sides are {display_name(chosen[0])} of {a.revision}: name another revision or --other-method")
     *tables, counts = pair_prompts(a.of(chosen[0]), b.of(chosen[1]))
     parameters, differs = differing_parameters(a.params, b.params), why_judges_differ(a.judge, b.judge)
+    if not differs:  # in two studies' batches one text's two rewards differ in the last digits, and are a tie all the same
+        same = tables[0]["response"] == tables[1]["response"]
+        tables[1] = tables[1].assign(reward=tables[1]["reward"].where(~same, tables[0]["reward"]))
     right, smallest = shared_right(a.right_to_judge, b.right_to_judge), smallest_differences(a.params, b.params)
     measures = [measured(table)[0] for table in tables]
     found = compare_experiments(*measures, differs, right, smallest, b.params["seed"])

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 from preference_study.analysis.evidence import POWER, detectable, needed
+from preference_study.analysis.verdicts import RATES
 from preference_study.numbers import decimal
 from preference_study.params import load_params
 
@@ -60,11 +61,16 @@ def in_words(rows: list[dict]) -> list[str]:
     """A line an outcome."""
     told = []
     for row in rows:
-        what = {"win_rate": "a win rate that differs from one half", "gold_rate": "a gold rate that differs from base's"}
-        seen = "nothing: it takes two clusters at least" if row["detectable"] is None else f"by {decimal(row['detectable'], 3)}"
+        what, most = {
+            "win_rate": ("a win rate that differs from one half", RATES["reward"][2]),
+            "gold_rate": ("a gold rate that differs from base's", RATES["gold"][2]),
+        }[row["outcome"]]
+        seen = "nothing: it takes two clusters at least"
+        if row["detectable"] is not None:
+            seen = f"by {decimal(row['detectable'], 3)}" if row["detectable"] <= most else "nothing, however much it differs"
         clusters = "" if row["clusters"] == row["prompts"] else f" in {row['clusters']:,} clusters"
         told.append(
-            f"{what[row['outcome']]}: seen with {POWER:.0%} power {seen}; {decimal(row['smallest'], 3)}, which matters, takes "
+            f"{what}: seen with {POWER:.0%} power {seen}; {decimal(row['smallest'], 3)}, which matters, takes "
             f"{row['prompts']:,} prompts{clusters}"
         )
     return told

@@ -80,7 +80,7 @@ def main() -> None:
     write_json("metrics/methods.json", table)
     write_json("metrics/methods_cost.json", training_costs(measured, {method: trained[method]["tokens"] for method in methods}))
     rows = figures.method_rows(policies, methods)
-    write_csv(PLOTS / "methods.csv", rows)
+    write_csv(PLOTS / "methods.csv", figures.or_not_measured(rows))
     steps = {name: figures.training_rows(training(methods, measure), name, methods) for name, measure in SERIES.items()}
     for name, logged in steps.items():
         write_csv(PLOTS / f"training_{name}.csv", figures.or_not_measured(logged))

@@ -43,7 +43,7 @@ def draw_policies(responses: dict[str, pd.DataFrame], metrics: dict, methods: li
         write_png(PLOTS / f"{name}_kde.png", figures.kde(points, title, label))
     write_png(PLOTS / "reward_scatter.png", figures.scatter(rewards["base"], {m: rewards[m] for m in methods}, methods))
     shares = figures.share_rows(metrics, methods)
-    write_csv(PLOTS / "shares.csv", shares)
+    write_csv(PLOTS / "shares.csv", figures.or_not_measured(shares))
     write_png(PLOTS / "shares.png", figures.shares(shares))
 
 

@@ -35,6 +35,11 @@ def answers(seed: int) -> list[dict]:
     """Responses of base, DPO and IPO; the prompts do not hang on the seed."""
     prompts = responses(["base"], 30, True)
     rows = responses(["base", "dpo", "ipo"], 30, True, seed)
+    if seed == 4:  # two texts that DPO wrote before, whose rewards differ in a last digit
+        before = [row for row in responses(["base", "dpo", "ipo"], 30, True, 3) if row["policy"] == "dpo"]
+        own = [row for row in rows if row["policy"] == "dpo"]
+        for row, same, rounding in zip(own, before, (1e-7, -1e-7), strict=False):
+            row |= {"response": same["response"], "reward": same["reward"] + rounding}
     return [row | {key: prompts[i % 30][key] for key in ("prompt", "instruction")} for i, row in enumerate(rows)]
 
 
@@ -154,8 +159,11 @@ def test_an_experiment_beside_a_commit_from_the_command_line(there, tmp_path, ca
     assert (found["a"]["called"], found["b"]["called"]) == ("DPO of v1", "DPO of other")
     assert found["parameters"] == [{"name": "policy.dpo.beta", "a": 0.1, "b": 0.2}]
     assert found["judge"] == {"name": "standard", "differs": [], "right_to_judge": RIGHT["right_to_judge"]}
-    a, b = ({row["id"]: row["reward"] for row in answers(seed) if row["policy"] == "dpo"} for seed in (3, 4))
-    assert found["b_against_a"]["wins"] == sum(b[name] > a[name] for name in a)
+    a, b = ({row["id"]: row for row in answers(seed) if row["policy"] == "dpo"} for seed in (3, 4))
+    same = [name for name in a if a[name]["response"] == b[name]["response"]]
+    assert sum(0 < abs(b[name]["reward"] - a[name]["reward"]) < 1e-6 for name in same) == 2
+    assert found["b_against_a"]["wins"] == sum(b[name]["reward"] > a[name]["reward"] for name in a if name not in same)
+    assert found["b_against_a"]["ties"] == found["prompts"]["same_response"] == len(same) < 15
     assert found["prompts"]["paired"] == 30 and found["seed"] == 1
     assert found["b_against_a"]["verdict"]["sentence"] in printed and str(tmp_path / "two.html") in printed
     page = (tmp_path / "two.html").read_text()

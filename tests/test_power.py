@@ -44,6 +44,9 @@ def test_it_reads_the_plan_from_the_parameters_and_says_it_in_words(tmp_path, mo
     assert "600 prompts in 150 clusters, 1 against base" in first and " clusters" in reward
     main(["--prompts", "3", "--rows-per-cluster", "9"])
     assert "nothing: it takes two clusters" in capsys.readouterr().out
+    main(["--prompts", "12"])
+    _, reward, gold = capsys.readouterr().out.strip().split("\n")  # one half, and one, are the most there can be
+    assert "power nothing, however much it differs; 0.050" in reward and "power by 0.7" in gold
     change(tmp_path, generate={"max_prompts": None})
     with pytest.raises(SystemExit):
         main([])

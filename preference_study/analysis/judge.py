@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from preference_study.analysis.statistics import auc, cluster_sums, half_ties, holm_in_place, mean, share, sign_flip_p
+from preference_study.analysis.statistics import auc, cluster_sums, half_ties, holm_in_place, mean, sign_flip_p, win_rate
 from preference_study.numbers import decimal, with_interval
 
 LEVEL = 0.05
@@ -34,7 +34,7 @@ def right_to_judge(scored: pd.DataFrame, baselines: dict[str, np.ndarray]) -> di
         against[name] = {"difference": mean(ahead, clusters), "p": sign_flip_p(cluster_sums(ahead, clusters))}
     holm_in_place((row, "p") for row in against.values())
     shorter = longer < 0
-    of_shorter = share(right[shorter], clusters[shorter]) if shorter.any() else None
+    of_shorter = win_rate(right[shorter], clusters[shorter]) if shorter.any() else None
     reasons = [
         f"it is not shown to be right more often than {BASELINES.get(name, name)} "
         f"({with_interval(row['difference'], signed=True)}, corrected p = {decimal(row['p_holm'], 3)})"
@@ -63,7 +63,7 @@ def agreement_with_gold(base: pd.DataFrame, policy: pd.DataFrame) -> dict | None
     if not differs.any():
         return None
     reward = (policy["reward"].to_numpy() - base["reward"].to_numpy()) * ahead
-    return share(half_ties(reward[differs]), base["cluster"].to_numpy()[differs])
+    return win_rate(half_ties(reward[differs]), base["cluster"].to_numpy()[differs])
 
 
 def telling_gold(responses: pd.DataFrame, seed: int) -> dict | None:

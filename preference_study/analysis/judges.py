@@ -84,7 +84,7 @@ def _of_judge(
     of_pairs = pd.DataFrame(judged["pairs"]).set_index("id")
     here = pairs.index.isin(of_pairs.index)
     some = pairs[here].join(of_pairs)
-    counts = {key: value for key, value in judged.items() if key not in ("name", "kind", *ASKED)}
+    counts = {key: value for key, value in judged.items() if key not in ("name", "kind", "texts", *ASKED)}
     of_responses = pd.DataFrame(judged["responses"])
     own = {
         policy: on_responses(of_responses[of_responses["policy"] == policy].set_index("id"), responses, policy, smallest, seed)
@@ -117,11 +117,11 @@ def on_pairs(pairs: pd.DataFrame, baselines: dict[str, np.ndarray], seed: int) -
     longer = np.sign((pairs["chosen_words"] - pairs["rejected_words"]).to_numpy())
 
     def of(rows: np.ndarray, values: np.ndarray = points) -> dict | None:
-        return share(values[rows], clusters[rows]) if rows.any() else None
+        return win_rate(values[rows], clusters[rows]) if rows.any() else None
 
     log_words = np.log1p(pairs["chosen_words"].to_numpy()) - np.log1p(pairs["rejected_words"].to_numpy())
     found = {
-        "accuracy": share(points, clusters),
+        "accuracy": win_rate(points, clusters),
         "accuracy_longer_chosen": of(longer > 0),
         "accuracy_shorter_chosen": of(longer < 0),
         "prefers_longer": of(longer != 0, np.where(longer > 0, points, 1 - points)),
@@ -206,7 +206,7 @@ def with_labels(points: np.ndarray, labels: np.ndarray, clusters: np.ndarray) ->
 
     Args:
         points: 1 where the judge takes the policy's response, 0 where base's, one half for a tie.
-        labels: the same by people, or by gold; NaN where there is none. Those that have one are a random sample.
+        labels: the same by gold; NaN where there is none. Those that have one are a random sample.
         clusters: of the cases.
 
     Returns:
@@ -215,7 +215,7 @@ def with_labels(points: np.ndarray, labels: np.ndarray, clusters: np.ndarray) ->
     """
     known = np.isfinite(labels)
     found = {"labels": int(known.sum()), "uncorrected": win_rate(points, clusters)}
-    found["labels_alone"] = share(labels[known], clusters[known]) if known.any() else None
+    found["labels_alone"] = win_rate(labels[known], clusters[known]) if known.any() else None
     if known.all() or not known.any():
         return found | dict.fromkeys(("rogan_gladen", "prediction_powered", "power_tuned"))
     return found | corrected(points, labels, clusters)

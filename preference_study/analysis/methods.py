@@ -130,7 +130,7 @@ def _verdict(pair: dict, outcome: str) -> str:
 
 
 def ranking(estimates: dict[str, dict], pairs: list[dict], outcome: str) -> list[dict]:
-    """The policies by their estimates, highest first; those that cannot be told apart may share a rank.
+    """The policies by their estimates, highest first; a rank is one plus the number of policies shown to be better.
 
     Args:
         estimates: per policy.

@@ -6,7 +6,7 @@ import pandas as pd
 from preference_study.analysis.agreement import alpha, counted
 from preference_study.analysis.correction import corrected
 from preference_study.analysis.evidence import win_rate_evidence
-from preference_study.analysis.statistics import holm_in_place, share, sign_test, win_rate
+from preference_study.analysis.statistics import holm_in_place, sign_test, win_rate
 from preference_study.analysis.verdicts import by_people
 
 
@@ -51,13 +51,13 @@ def agreement(points: pd.Series, other: pd.Series, clusters: pd.Series, seed: in
     decided = known & (points != 0.5)
     same = np.where(other == 0.5, 0.5, points == other)
     return {
-        "share": _share(same[decided], clusters[decided]),
+        "share": _won(same[decided], clusters[decided]),
         "alpha": alpha(counted(points[known], other[known]), seed, clusters[known]) if known.any() else None,
     }
 
 
-def _share(points: np.ndarray, clusters: pd.Series) -> dict | None:
-    return share(points, clusters) if len(points) else None
+def _won(points: np.ndarray, clusters: pd.Series) -> dict | None:
+    return win_rate(points, clusters) if len(points) else None
 
 
 def self_agreement(rows: pd.DataFrame) -> pd.DataFrame:
@@ -106,9 +106,9 @@ def describe(rows: pd.DataFrame, key: dict, votes: pd.DataFrame, truth: pd.Serie
         "losses": int((points == 0).sum()),
         "ties": int((points == 0.5).sum()),
         "win_rate": win_rate(points, clusters),
-        "first_side": share(answered["side"], clusters),
+        "first_side": win_rate(answered["side"], clusters),
         "agreement": alpha(np.stack(by_case.to_list()), seed, of_case[by_case.index]),
-        "self_agreement": _share(twice["same"].to_numpy(), twice["cluster"]),
+        "self_agreement": _won(twice["same"].to_numpy(), twice["cluster"]),
         "truth": agreement(points, true, clusters, seed) if true.notna().any() else None,
         "judges": {
             name: agreement(points, vote, clusters, seed) | {"where_truth_differs": _with_truth(points, vote, true, clusters)}
@@ -130,7 +130,7 @@ def _with_truth(points: pd.Series, vote: pd.Series, true: pd.Series, clusters: p
     """Of the answers where the judge is for the one response and the truth for the other, the share on the truth's side."""
     differ = vote.isin([0, 1]) & true.isin([0, 1]) & (vote != true)
     sides = np.where(points == 0.5, 0.5, points == true)
-    return _share(sides[differ], clusters[differ])
+    return _won(sides[differ], clusters[differ])
 
 
 def corrected_rate(rows: pd.DataFrame, votes: pd.Series, clusters: pd.Series) -> dict | None:
@@ -152,7 +152,7 @@ def corrected_rate(rows: pd.DataFrame, votes: pd.Series, clusters: pd.Series) ->
     known, numbers = int(labels.notna().sum()), clusters.loc[votes.index].to_numpy()
     if known < 2 or known == len(labels):
         return None
-    found = {"labels": known, "uncorrected": share(votes.to_numpy(), numbers)}
+    found = {"labels": known, "uncorrected": win_rate(votes.to_numpy(), numbers)}
     return found | corrected(votes.to_numpy(), labels.to_numpy(), numbers)
 
 

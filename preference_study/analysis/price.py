@@ -17,7 +17,7 @@ from preference_study.analysis.statistics import (
     share,
     sign_test,
 )
-from preference_study.analysis.verdicts import BETTER
+from preference_study.analysis.verdicts import BETTER, GAINED
 from preference_study.numbers import with_interval
 
 LEVEL = 0.05
@@ -198,7 +198,7 @@ def prices_in_words(price: dict) -> list[str]:
 def add_to_verdict(verdict: dict, price: dict, name: str) -> None:
     """Add, in place, to a verdict what it was paid with: `price`, an entry each, and a sentence.
 
-    Better, by the truth where it is known and else by the reward model, becomes better at a price.
+    Better, by the truth where it is known and else by the reward model at equal length, becomes better at a price.
 
     Args:
         verdict: from `preference_study.analysis.verdicts.verdict`.
@@ -207,7 +207,8 @@ def add_to_verdict(verdict: dict, price: dict, name: str) -> None:
     """
     verdict["price"] = prices_in_words(price)
     if verdict["price"]:
-        better = (verdict["gold"] or verdict["reward"]) == BETTER
+        by_reward = verdict["reward"] == BETTER and verdict["length"] == GAINED
+        better = by_reward if verdict["gold"] is None else verdict["gold"] == BETTER
         verdict["sentence"] += (
             f" {f'{name} is better, at a price' if better else 'What got worse'}: {'; '.join(verdict['price'])}."
         )

@@ -12,6 +12,8 @@ ONLY_LONGER, NOT_SHOWN_AT_EQUAL_LENGTH = "only longer", "not shown at equal leng
 # The tests that verdicts go by, a family of their own.
 REWARD, EQUAL_LENGTH, GOLD = ("reward", "sign"), ("reward at equal length", "score"), ("gold", "McNemar")
 VERDICT_TESTS = (REWARD, EQUAL_LENGTH, GOLD)
+# How an outcome's difference is told, from what, and the largest that there can be.
+RATES = {"reward": ("a win rate", " from one half", 0.5), "gold": ("a gold rate", "", 1.0)}
 
 
 def direction(corrected_p: float | None, difference: float) -> str:
@@ -64,8 +66,9 @@ def could_have_been_seen(evidence: dict, tests: int) -> dict:
         tests: how many the family of tests has.
 
     Returns:
-        {power, difference, smallest, prompts, clusters}: the smallest difference seen with that power, null for a single cluster;
-        the one that matters; how many prompts, in how many clusters, it would take to see that one.
+        {power, difference, smallest, prompts, clusters}: the smallest difference seen with that power, null for a single cluster,
+        and beyond what is possible where there are too few prompts to see any; the one that matters; how many prompts, in how
+        many clusters, it would take to see that one.
     """
     found = {"power": POWER, "difference": None, "smallest": evidence["smallest"], "prompts": None, "clusters": None}
     if evidence["error"] is None:
@@ -159,9 +162,9 @@ def by_people(policy: str, found: dict, tests: int, sampled: bool, reward: str |
         WORSE: f"people prefer {reference}'s responses to {name}'s",
         AS_GOOD: f"to people {name} is as good as {reference}, to within {decimal(seen['smallest'])}{smaller}",
         INCONCLUSIVE: f"by people's answers it is inconclusive whether {name} is better or worse than {reference}",
-    }[people] + f" (win rate {with_interval(rate)}, {many}, {_p(p)})"
+    }[people] + f" (win rate {with_interval(rate)}, {many}, {_p_of(people, p, found['evidence'], smaller)})"
     if people == INCONCLUSIVE:
-        told += f": {_in_words(seen, 'a win rate', ' from one half', 'answers')}"
+        told += f": {_in_words(seen, 'reward', 'answers')}"
     if not sampled:
         sentence = (
             "People's verdict is withheld, for they were asked where judges disagree, which is no sample of the prompts. "
@@ -187,8 +190,9 @@ def _by_reward(names: tuple[str, str], comparison: dict, corrected: dict, seen: 
     )
     controlled = comparison["win_rate_length_controlled"]
     length = at_equal_length(reward, corrected[EQUAL_LENGTH], controlled, comparison["words_difference"])
-    shown = f"win rate {with_interval(comparison['win_rate'])}, {_size(comparison['win_rate'])}, {_p(corrected[REWARD])}"
     smaller = _shown_but_small(corrected[REWARD], comparison["wins"] - comparison["losses"])
+    p = _p_of(reward, corrected[REWARD], comparison["evidence"]["reward"], smaller)
+    shown = f"win rate {with_interval(comparison['win_rate'])}, {_size(comparison['win_rate'])}, {p}"
     told = {
         BETTER: f"the reward model prefers {name}'s responses to {reference}'s",
         WORSE: f"the reward model prefers {reference}'s responses to {name}'s",
@@ -209,7 +213,7 @@ def _by_reward(names: tuple[str, str], comparison: dict, corrected: dict, seen: 
         )
         told += f" ({with_interval(controlled)}, {_p(corrected[EQUAL_LENGTH])})"
     if reward == INCONCLUSIVE:
-        told += f": {_in_words(seen, 'a win rate', ' from one half')}"
+        told += f": {_in_words(seen, 'reward')}"
     return reward, length, told
 
 
@@ -224,8 +228,10 @@ def _by_gold(names: tuple[str, str], comparison: dict, corrected: dict, seen: di
         WORSE: f"In truth it is worse: fewer of {name}'s responses are gold than of {reference}'s",
         AS_GOOD: f"In truth {name} is as good as {reference}, to within {decimal(seen['smallest'])}{smaller}",
         INCONCLUSIVE: f"In truth it is inconclusive whether {name} is better or worse than {reference}",
-    }[gold] + f" ({with_interval(change, signed=True)}, {_p(corrected[GOLD])})"
-    return gold, f"{told}: {_in_words(seen, 'a gold rate', '')}" if gold == INCONCLUSIVE else told
+    }[gold]
+    p = _p_of(gold, corrected[GOLD], comparison["evidence"]["gold"], smaller)
+    told += f" ({with_interval(change, signed=True)}, {p})"
+    return gold, f"{told}: {_in_words(seen, 'gold')}" if gold == INCONCLUSIVE else told
 
 
 def _shown_but_small(corrected_p: float | None, difference: float) -> str:
@@ -240,8 +246,9 @@ def _size(estimate: dict) -> str:
     return told if estimate["clusters"] == estimate["n"] else f"{told} in {estimate['clusters']} clusters"
 
 
-def _in_words(seen: dict, rate: str, where: str, rows: str = "prompts") -> str:
+def _in_words(seen: dict, outcome: str, rows: str = "prompts") -> str:
     """What could have been seen, and what it would take; too few prompts read otherwise than enough."""
+    rate, where, most = RATES[outcome]
     if seen["difference"] is None:
         return "prompts of one cluster tell nothing of others"
     power, smallest = f"{seen['power']:.0%} power", decimal(seen["smallest"])
@@ -251,13 +258,21 @@ def _in_words(seen: dict, rate: str, where: str, rows: str = "prompts") -> str:
             "tests neither that much nor none can be ruled out"
         )
     many = f"{seen[rows]:,} {rows}" + (f" in {seen['clusters']:,} clusters" if seen["clusters"] != seen[rows] else "")
-    return (
-        f"too few {rows} to tell, for only a difference of {decimal(seen['difference'])}{where} could have been seen with "
-        f"{power}; to see one of {smallest} takes {many}"
-    )
+    only = f"only a difference of {decimal(seen['difference'])}{where}"
+    if seen["difference"] > most:
+        only = "no difference, however large,"
+    return f"too few {rows} to tell, for {only} could have been seen with {power}; to see one of {smallest} takes {many}"
 
 
-def _p(p: float | None) -> str:
+def _p_of(found: str, p: float | None, evidence: dict, smaller: str) -> str:
+    """The p-value that a verdict rests on: of a policy that is as good that of equivalence, and beside it what else is said."""
+    if found != AS_GOOD:
+        return _p(p)
+    told = _p(evidence["p_equivalent_holm"], "corrected p of equivalence")
+    return f"{told}, {_p(p, 'of a difference')}" if smaller else told
+
+
+def _p(p: float | None, of: str = "corrected p") -> str:
     if p is None:
         return "no test possible"
-    return "corrected p < 0.001" if p < 0.001 else f"corrected p = {decimal(p, 3)}"
+    return f"{of} < 0.001" if p < 0.001 else f"{of} = {decimal(p, 3)}"

@@ -354,11 +354,13 @@ def share_rows(metrics: dict, methods: Sequence[str]) -> pd.DataFrame:
             if found.get(measure) and found[measure]["low"] is not None:
                 row = {"policy": policy, "measure": measure, "label": f"{SHARES[measure]}: {policy}"}
                 rows.append(row | found[measure] | {"colour": colour(policy, methods)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["policy", "measure", "label", "value", "low", "high", "n", "clusters", "colour"])
 
 
 def shares(rows: pd.DataFrame) -> Figure:
-    """The rows of `share_rows`: one line a measure, one point a policy."""
+    """The rows of `share_rows`: one line a measure, one point a policy. Where no share has an interval, the figure says so."""
+    if rows.empty:
+        return _nothing("Policies")
     measures = [m for m in SHARES if m in set(rows["measure"])][::-1]
     policies = list(rows["policy"].unique())
     figure, axes = _axes(height=1.2 + (0.4 + 0.1 * len(policies)) * len(measures))
@@ -384,7 +386,12 @@ def method_rows(metrics: dict, methods: Sequence[str]) -> pd.DataFrame:
 
 
 def method_shares(rows: pd.DataFrame) -> Figure:
-    """The rows of `method_rows`: a column a method, a mark a measure; base's gold and letter are lines with intervals."""
+    """The rows of `method_rows`: a column a method, a mark a measure; base's gold and letter are lines with intervals.
+
+    Where no share has an interval, the figure says so.
+    """
+    if rows.empty:
+        return _nothing("Methods")
     base = rows[rows["policy"] == "base"].to_dict("records")
     rows = rows[rows["policy"] != "base"]
     methods, measures = list(rows["policy"].unique()), [m for m in MARKERS if m in set(rows["measure"])]

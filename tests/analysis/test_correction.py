@@ -91,6 +91,7 @@ def test_corrected_rates_cover_the_truth_and_the_uncorrected_does_not(rows):
     assert 0.93 <= held["prediction_powered"] / runs <= 0.97
     assert 0.93 <= held["rogan_gladen"] / runs <= 0.975
     assert 0.93 <= held["power_tuned"] / runs <= 0.97 and width["power_tuned"] < width["labels_alone"]
+    assert 0.93 <= held["labels_alone"] / runs <= 0.975
     assert held["uncorrected"] / runs < 0.4
 
 

@@ -5,7 +5,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from preference_study.analysis.judge import agreement_with_gold, right_to_judge, telling_gold
-from preference_study.analysis.statistics import holm, mean, share
+from preference_study.analysis.statistics import holm, mean, share, win_rate
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -82,6 +82,9 @@ def test_numbers_by_hand():
     ps = [row["p"] for row in found["against"].values()]
     assert ps == [2 / 8, 2 / 8] and [row["p_holm"] for row in found["against"].values()] == holm(ps)
     assert found["shorter_chosen"] == share([1, 0, 1, 1], [0, 1, 1, 2])
+    table.loc[1, "chosen_reward"] = table.loc[1, "rejected_reward"]
+    tied = right_to_judge(table, {})["shorter_chosen"]
+    assert tied == win_rate([0.5, 0, 1, 1], [0, 1, 1, 2]) != share([0.5, 0, 1, 1], [0, 1, 1, 2])
 
 
 def test_pairs_of_one_prompt_are_no_evidence_of_their_own():
@@ -103,7 +106,7 @@ OTHER = RESPONSES.assign(reward=[2.0, 1.0, 3.0, 9.0, 4.0, 6.0], gold=[True, Fals
 
 def test_agreement_is_of_prompts_whose_gold_differs():
     # Gained with more reward; lost with less; gained with as much; lost with less.
-    assert agreement_with_gold(RESPONSES, OTHER) == share([1, 1, 0.5, 1], list("aabc"))
+    assert agreement_with_gold(RESPONSES, OTHER) == win_rate([1, 1, 0.5, 1], list("aabc"))
     assert agreement_with_gold(OTHER, RESPONSES)["value"] == agreement_with_gold(RESPONSES, OTHER)["value"]
     assert agreement_with_gold(RESPONSES, RESPONSES) is None
 

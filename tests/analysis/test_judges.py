@@ -15,7 +15,7 @@ from preference_study.analysis.judges import (
     points,
     position,
 )
-from preference_study.analysis.statistics import length_controlled_win_rate, win_rate
+from preference_study.analysis.statistics import half_ties, length_controlled_win_rate, share, win_rate
 from tests.conftest import asked
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
@@ -48,6 +48,12 @@ def test_every_number_on_pairs_by_hand():
     )
     assert found["accuracy_longer_chosen"]["value"] == 4.5 / 6 and found["accuracy_longer_chosen"]["n"] == 6
     assert found["accuracy_shorter_chosen"]["value"] == 1 / 3
+    # By the interval that knows of ties, in each of them.
+    points, clusters = half_ties(np.array(PREFERENCE) - 0.5), pairs()["cluster"]
+    longer = (pairs()["chosen_words"] > pairs()["rejected_words"]).to_numpy()
+    assert found["accuracy"] == win_rate(points, clusters) != share(points, clusters)
+    assert found["accuracy_longer_chosen"] == win_rate(points[longer], clusters[longer])
+    assert found["accuracy_longer_chosen"] != share(points[longer], clusters[longer])
     assert found["prefers_longer"]["value"] == (4.5 + 2) / 9
     assert found["accuracy_gold"]["value"] == (4.5 + 1 + 0 + 1) / 9 and found["accuracy_gold"]["n"] == 9
     difference = pairs()["chosen_words"].add(1).div(pairs()["rejected_words"] + 1)

@@ -71,7 +71,7 @@ def test_each_number_is_of_its_rows(rows):
     points, clusters = [1, 0, 0.5, 1, 0, 1], ["k1", "k1", "k2", "k3", "k1", "k2"]
     assert found["win_rate"] == win_rate(points, clusters) and found["win_rate"]["value"] == 3.5 / 6
     assert (found["win_rate"]["n"], found["win_rate"]["clusters"]) == (6, 3)
-    assert found["first_side"]["value"] == 2.5 / 6
+    assert found["first_side"] == win_rate([1, 0, 0.5, 0, 0, 1], clusters) and found["first_side"]["value"] == 2.5 / 6
     # p1 was given 1 and 0, p3 one half and 1. Observed: (2 * 1 + 2 * 0.25) / 4. Of all twelve ordered pairs of 1, 0, 0.5, 1,
     # six differ by one half three times and by 1 twice, each both ways: 2 * (3 * 0.25 + 2 * 1) / 12.
     assert found["agreement"]["value"] == pytest.approx(1 - 0.625 / (5.5 / 12))

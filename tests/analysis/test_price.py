@@ -208,20 +208,24 @@ def test_a_rank_test_alone_makes_no_price():
 
 
 @pytest.mark.parametrize(
-    ("reward", "gold", "told"),
+    ("reward", "length", "gold", "told"),
     [
-        ("better", "better", "DPO is better, at a price"),
-        ("better", "worse", "What got worse"),  # the truth goes before the judge
-        ("worse", "better", "DPO is better, at a price"),
-        ("better", None, "DPO is better, at a price"),
-        ("worse", None, "What got worse"),
-        ("inconclusive", "inconclusive", "What got worse"),
+        ("better", "gained at equal length", "better", "DPO is better, at a price"),
+        ("better", "gained at equal length", "worse", "What got worse"),  # the truth goes before the judge
+        ("worse", "lost at equal length", "better", "DPO is better, at a price"),
+        ("better", "only longer", "better", "DPO is better, at a price"),
+        ("better", "gained at equal length", None, "DPO is better, at a price"),
+        ("better", "only longer", None, "What got worse"),
+        ("better", "not shown at equal length", None, "What got worse"),
+        ("better", "lost at equal length", None, "What got worse"),
+        ("worse", "gained at equal length", None, "What got worse"),
+        ("inconclusive", None, "inconclusive", "What got worse"),
     ],
 )
-def test_better_is_said_to_be_at_a_price(reward, gold, told):
+def test_better_is_said_to_be_at_a_price(reward, length, gold, told):
     prices = {"dpo": price(loops=20, echoes=30)}
     correct_prices(prices)
-    verdict = {"reward": reward, "gold": gold, "sentence": "It is so."}
+    verdict = {"reward": reward, "length": length, "gold": gold, "sentence": "It is so."}
     add_to_verdict(verdict, prices["dpo"], "DPO")
     one, other = verdict["price"] = prices_in_words(prices["dpo"])
     assert one.startswith("more of its responses loop (") and other.startswith("more of its responses say the prompt back (")
@@ -231,9 +235,9 @@ def test_better_is_said_to_be_at_a_price(reward, gold, told):
 def test_where_nothing_got_worse_the_verdict_stands():
     prices = {"dpo": price()}
     correct_prices(prices)
-    verdict = {"reward": "better", "gold": None, "sentence": "It is so."}
+    verdict = {"reward": "better", "length": "only longer", "gold": None, "sentence": "It is so."}
     add_to_verdict(verdict, prices["dpo"], "DPO")
-    assert verdict == {"reward": "better", "gold": None, "sentence": "It is so.", "price": []}
+    assert verdict == {"reward": "better", "length": "only longer", "gold": None, "sentence": "It is so.", "price": []}
 
 
 def test_responses_alone_have_prices_of_form_alone():

@@ -145,6 +145,17 @@ def test_shares_leave_out_what_is_not_there():
     assert figures.shares(rows).axes[0].get_title() == "Policies, n = 100"
 
 
+def test_shares_of_one_cluster_have_no_interval_and_no_point():
+    estimate = {"value": 0.4, "low": None, "high": None, "n": 100}
+    metrics = {"base": {"finished": estimate}, "dpo": {"finished": estimate, "against_base": {"win_rate": estimate}}}
+    for rows, drawn in (
+        (figures.share_rows(metrics, ["dpo"]), figures.shares),
+        (figures.method_rows(metrics, ["dpo"]), figures.method_shares),
+    ):
+        assert rows.empty and figures.or_not_measured(rows)["label"].tolist() == [figures.NOT_MEASURED]
+        assert drawn(rows).texts[0].get_text().endswith(figures.NOT_MEASURED)
+
+
 METHODS = ["dpo", "ipo", "kto", "simpo", "orpo", "rloo"]
 
 
