@@ -135,6 +135,12 @@ def main() -> None:
     data = params.data
     asides = {name: TableAside("data/prepared") for name in ("train", "val")}
     val = usable(data.val, data, asides["val"])
+    if data.cluster and len(val.usable) > 1 and val.usable["cluster"].nunique() == 1:
+        raise BadInput(
+            f"{data.val}: all {len(val.usable)} usable rows have {val.usable['cluster'].iloc[0]!r} in column {data.cluster!r}, "
+            "which says what was drawn together: of a single cluster no interval and no test can be given. Name another column "
+            "as data.cluster, or null, which takes the prompt"
+        )
     # The whole validation file guards the training split, whatever part of it is sampled for use.
     guarded = {prompt_key(prompt) for prompt in prompts(asides["val"].batches())}
     near: set[str] = set()

@@ -80,6 +80,19 @@ def test_nothing_left_is_an_error(study):
     assert not list(study.glob("data/prepared/*"))
 
 
+def test_validation_of_a_single_cluster_is_refused(study):
+    rows = pd.DataFrame({"prompt": list("vwx"), "chosen": "a b", "rejected": "c", "author": ["Ada", "Ada", "Bob"]})
+    rows.assign(prompt=["1", "2", "3"]).to_parquet("train.parquet")
+    rows.to_parquet("val.parquet")
+    prepared(study, "train.parquet", cluster="author")
+    rows.assign(author="Ada").to_parquet("val.parquet")
+    with pytest.raises(
+        BadInput, match=r"val\.parquet: all 3 usable rows have 'Ada' in column 'author'.*as data\.cluster, or null"
+    ):
+        prepared(study, "train.parquet")
+    prepared(study, "train.parquet", cluster=None)
+
+
 def test_what_became_of_a_split_is_counted_in_its_own_place():
     first = pd.DataFrame({"first": [1.0, 0.0, 1.0, 1.0, 1.0], "cluster": list("ppqqr")})
     usable = pd.DataFrame({"cluster": list("aaabccc"), "chosen_words": 1, "rejected_words": 2})
