@@ -16,7 +16,10 @@ from preference_study.texts.words import words
 TEXTS = ("prompt", "chosen", "rejected")
 OWN = ("id", "cluster", *TEXTS, "chosen_words", "rejected_words")
 # Names that later stages give to columns of their own.
-TAKEN = {*OWN, "problem", "chosen_reward", "rejected_reward", "correct", "perturbation", "policy", "response", "reward"}
+TAKEN = {
+    *OWN, "problem", "chosen_reward", "rejected_reward", "correct", "perturbation", "policy", "response", "reward",
+    "preference", "as_first", "as_second", "finished", "letter", "gold", "flaw", "chosen_gold", "rejected_gold",
+}  # fmt: skip
 # Columns that make a row unusable where they hold anything, by the reason.
 BESIDE = {"not_text": ("image", "images", "audio", "audios", "video", "videos"), "tool_calls": ("tools",)}
 NOTHING = {"", "[]", "{}", "null", "None", "False"}  # what such a column holds where there is none, written as a text

@@ -195,6 +195,12 @@ def test_columns_travel_where_they_can():
     assert [None if pd.isna(cell) else cell for cell in found.table["n"]] == [1, None]
 
 
+def test_names_that_later_stages_join_to_the_pairs_stay_behind():
+    names = ["preference", "as_first", "as_second", "finished", "letter", "gold", "flaw", "chosen_gold", "rejected_gold"]
+    found = to_pairs(pd.DataFrame(STUDY).assign(**dict.fromkeys(names, "mine"), topic="t"), "raw")
+    assert found.left_out == names and list(found.table.columns[4:]) == ["topic"]
+
+
 def test_what_stands_beside_the_texts():
     beside = pd.DataFrame({"images": ["x", "x", None, "[]"], "tools": [None, "f", "f", ""], "audio": [None, None, None, {}]})
     assert list(beside_texts(beside)) == ["not_text", "tool_calls", "tool_calls", None]
