@@ -255,6 +255,8 @@ def test_few_strange_values_are_no_other_coding():
         (None, r"raw: data.cluster names column 'author', and the file has question, .*; name one of these .* null"),
         (["x", None], r"raw: row 2 has nothing in column 'author'.*fill it in, or set data.cluster to null"),
         (["", "x"], "raw: row 1 has nothing"),
+        (["x", "\ud800"], "raw: row 2, column 'author' holds half of a pair .*remove it"),
+        ([["x"], ["\ud800"]], "raw: row 2, column 'author' holds half of a pair"),
     ],
 )
 def test_a_missing_cluster_is_named_with_a_remedy(author, wanted):
