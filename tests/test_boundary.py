@@ -134,7 +134,7 @@ def test_what_is_checked_is_always_the_same_file(folder):
 @pytest.mark.parametrize(("section", "values", "told"), [
     ("generate", {"prompts": "nowhere.csv"}, "nowhere.csv: there is no such file"),
     ("generate", {"prompts": "params.yaml"}, "cannot read .yaml"),
-    ("generate", {"category": "topic"}, "generate.category names column 'topic', and prompts.csv has question: name one"),
+    ("generate", {"category": "topic"}, "generate.category names column 'topic', and prompts.csv has question to tell"),
     ("launch", ONE | {"processes": 2, "machines": 2}, "MASTER_ADDR"),
     ("launch", ONE | {"processes": 2, "machines": 2, "accelerate_config": str(ROOT / "params/fsdp.yaml")}, "MASTER_ADDR"),
     ("launch", ONE | {"processes": 2, "machines": 4}, "cannot be shared by launch.machines 4"),

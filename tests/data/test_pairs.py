@@ -260,7 +260,7 @@ def test_few_strange_values_are_no_other_coding():
     ],
 )
 def test_a_missing_cluster_is_named_with_a_remedy(author, wanted):
-    raw = pd.DataFrame(STUDY | ({"author": author} if author else {}))
+    raw = pd.DataFrame(STUDY | ({"author": author} if author else {}), dtype=object)
     with pytest.raises(BadInput, match=wanted):
         to_pairs(raw, "raw", cluster="author")
 
