@@ -7,7 +7,6 @@ DVC makes a matrix's names of places, such as train_judge@judge0, so the name is
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from dvc.repo import Repo
 
@@ -16,23 +15,30 @@ from preference_study.errors import BadInput
 LAUNCH = "python -m preference_study.launch "
 
 
-def dvc_name(arguments: Sequence[str], folder: str | Path = ".") -> str:
-    """The name of the stage that launch starts with these arguments, in the pipeline of the folder's dvc.yaml and params.yaml.
+def launched() -> dict[str, str]:
+    """DVC's names of the stages that launch starts, by its arguments, in this folder's pipeline."""
+    with Repo() as repo:
+        commands = {str(stage.cmd): stage.addressing for stage in repo.index.stages}
+    return {command.removeprefix(LAUNCH): name for command, name in commands.items() if command.startswith(LAUNCH)}
+
+
+def dvc_name(arguments: Sequence[str], names: dict[str, str]) -> str:
+    """The name of the stage that launch starts with these arguments.
+
+    Args:
+        names: of `launched`.
 
     Raises:
         BadInput: no stage is started so; the message says which ones there are.
     """
-    with Repo(str(folder)) as repo:
-        names = {stage.cmd: stage.addressing for stage in repo.index.stages if str(stage.cmd).startswith(LAUNCH)}
-    wanted = LAUNCH + " ".join(arguments)
+    wanted = " ".join(arguments)
     if wanted not in names:
-        there = "; ".join(sorted(command.removeprefix(LAUNCH) for command in names))
         raise BadInput(
-            f"dvc.yaml with params.yaml as it is has no stage {' '.join(arguments)!r} to launch; there are: {there}. Name one of "
-            "these, or change params.yaml"
+            f"dvc.yaml with params.yaml as it is has no stage {wanted!r} to launch; there are: {'; '.join(sorted(names))}. Name "
+            "one of these, or change params.yaml"
         )
     return names[wanted]
 
 
 if __name__ == "__main__":
-    print(dvc_name(sys.argv[1:]))
+    print(dvc_name(sys.argv[1:], launched()))

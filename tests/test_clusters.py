@@ -8,7 +8,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from preference_study.dvc_name import dvc_name
+from preference_study.dvc_name import dvc_name, launched
 from preference_study.errors import BadInput
 from tests.conftest import ROOT
 from tests.workspace import change, tiny_params
@@ -68,22 +68,24 @@ def test_a_stage_that_does_not_exist_costs_no_time(tmp_path, cluster):
         assert done.returncode != 0 and not (tmp_path / "called").exists()
 
 
-def test_a_stage_is_found_by_its_command(tmp_path):
+def test_a_stage_is_found_by_its_command(tmp_path, monkeypatch):
     """As DVC lists them, on the whole pipeline with lists of judges and benchmarks."""
     tiny_params(tmp_path)
     judged = {"judges": [{"name": "small"}, {"name": "large"}], "benchmarks": [{"name": "rb", "file": "f", "shape": "pairs"}]}
     change(tmp_path, **judged)
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
     Repo.init(str(tmp_path), no_scm=True).close()
+    monkeypatch.chdir(tmp_path)
+    names = launched()
     for arguments, name in (
         ("train_reward standard", "train_reward@standard"), ("score_pairs", "score_pairs"), ("generate base", "generate_base"),
         ("generate dpo", "generate@dpo"), ("ask_judge large", "ask_judge@judge1"), ("train_judge small", "train_judge@judge0"),
         ("score_benchmarks standard rb", "score_benchmarks@standard-benchmark0"),
     ):  # fmt: skip
-        assert dvc_name(arguments.split(), tmp_path) == name
+        assert dvc_name(arguments.split(), names) == name
     for unknown in (["train_reward", "stndard"], ["report"], []):
         with pytest.raises(BadInput, match=r"has no stage .* there are: .*train_reward standard"):
-            dvc_name(unknown, tmp_path)
+            dvc_name(unknown, names)
 
 
 def test_skypilot_runs_the_study(tmp_path, cluster):
