@@ -18,8 +18,7 @@ import torch
 from preference_study.analysis.parity import partings, same_before
 from preference_study.analysis.statistics import share
 from preference_study.artifacts import read_json, write_json
-from preference_study.data.files import read_table_file
-from preference_study.data.prompts import choose_prompts
+from preference_study.data.prompts import prompts_of_file
 from preference_study.engines import by_vllm, check_vllm
 from preference_study.export.partings import parting_gaps
 from preference_study.methods import METHODS
@@ -63,8 +62,8 @@ def main() -> None:
     params = load_params()
     settings, limits = params.generate, params.scoring.model_dump() | {"description": "where answers part"}
     check_vllm(settings.vllm.python)
-    asked = choose_prompts(
-        read_table_file(settings.prompts), given.prompts, params.seed, settings.prompts, params.data.cluster, settings.category
+    asked = prompts_of_file(
+        settings.prompts, given.prompts, params.seed, params.data.cluster, settings.category, params.data.columns
     )
     prompts, clusters = list(asked["prompt"]), list(asked["cluster"])
     tokenizer, adapter = load_tokenizer(BASE), f"models/policy/{given.policy}" if given.policy else None

@@ -36,8 +36,7 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 from benchmarks.head import Times
 from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.cost import decoding, decoding_load, forward, load
-from preference_study.data.files import read_table_file
-from preference_study.data.prompts import choose_prompts
+from preference_study.data.prompts import prompts_of_file
 from preference_study.launch import ALLOCATOR
 from preference_study.methods import METHODS
 from preference_study.models.frozen import HiddenStates, keep_hidden_states, kept_in, last_features, use_kept
@@ -232,8 +231,9 @@ def score_plainly(batch: int, dtype: torch.dtype, count: int) -> dict[str, float
 def prompts_of(count: int) -> list:
     params = load_params()
     settings = params.generate
-    table = read_table_file(settings.prompts)
-    return list(choose_prompts(table, count, params.seed, settings.prompts, params.data.cluster, settings.category)["prompt"])
+    data = params.data
+    found = prompts_of_file(settings.prompts, count, params.seed, data.cluster, settings.category, data.columns)
+    return list(found["prompt"])
 
 
 def of_responses(model: PreTrainedModel, prompts: Sequence[int], new: Sequence[int], seconds: float) -> dict[str, float]:

@@ -7,11 +7,13 @@ from typing import Any
 import yaml
 
 from preference_study.benchmarks import read_benchmark
-from preference_study.data.files import read_table_file
-from preference_study.data.prompts import choose_prompts
+from preference_study.data.files import RawFile, read_table_file
+from preference_study.data.pairs import TAKEN
+from preference_study.data.prompts import choose_prompts, is_prepared
 from preference_study.engines import check_vllm
 from preference_study.errors import BadInput, BadModel
-from preference_study.params import VARIANTS, Generate, Launch, Params
+from preference_study.formats import pairs_in_pieces
+from preference_study.params import VARIANTS, Data, Generate, Launch, Params
 
 # What accelerate's fsdp_config must say: the value, and what comes of another one.
 SHARDING = {
@@ -19,7 +21,6 @@ SHARDING = {
     "fsdp_state_dict_type": ("FULL_STATE_DICT", "transformers writes no model where it is another"),
     "fsdp_cpu_ram_efficient_loading": (False, "with it the first process alone has the weights that a run begins with"),
 }
-MADE_HERE = "data/prepared/"
 # Bytes a weight on disk: in bfloat16; and, trained in full, in float32, of what comes of it, and of two checkpoints with both of
 # Adam's averages.
 SMALL, TRAINED, CHECKPOINTS = 2, 4, 2 * 12
@@ -29,22 +30,46 @@ def check_files(params: Params) -> None:
     """Raise `BadInput` where the file of prompts is not there, holds none, or lacks the category that a user named, or where a
     benchmark cannot be read.
 
-    A file that the study makes or fetches itself is passed over. Without the default category results are not told apart, and
-    that is all.
+    A file that the study is still to fetch is passed over. Without the default category results are not told apart, and that is
+    all.
     """
-    prompts, category = params.generate.prompts, params.generate.category
-    if not prompts.startswith(MADE_HERE):
-        table = read_table_file(prompts)
-        choose_prompts(table, 1, 0, f"generate.prompts, {prompts}", params.data.cluster)
-        if category not in (None, "instruction", *table.columns):
-            raise BadInput(
-                f"generate.category names column {category!r}, and {prompts} has {', '.join(map(str, table.columns))}: "
-                "name one of these in params.yaml, or null"
-            )
     fetched = [Path(source.file) for source in params.data.hub]
+    prompts, data = params.generate.prompts, params.data
+    if is_prepared(prompts):
+        raw = data.train if Path(prompts).stem == "train" else data.val
+        if Path(raw).exists() or Path(raw) not in fetched:
+            check_prepared(raw, params.generate.category, data)
+    elif Path(prompts).exists() or Path(prompts) not in fetched:
+        check_prompts(prompts, params.generate.category, data)
     for benchmark in params.benchmarks:
         if not any(Path(benchmark.file) in (file, *file.parents) for file in fetched):
             read_benchmark(benchmark.file, benchmark.shape)
+
+
+def check_prompts(file: str, category: str | None, data: Data) -> None:
+    """Raise `BadInput` where a file of one's own holds no prompts, or a column of theirs cannot be used."""
+    table = read_table_file(file)
+    choose_prompts(table, 1, 0, f"generate.prompts, {file}", data.cluster, category, data.columns)
+    _check_category(category, file, list(table.columns))
+
+
+def check_prepared(raw: str, category: str | None, data: Data) -> None:
+    """Raise `BadInput` where prompts are to be those of prepared pairs, and the category does not travel with these.
+
+    Args:
+        raw: the file that they are made of.
+    """
+    if category not in (None, "instruction"):
+        table = next(pairs_in_pieces(RawFile(raw), raw, data.columns, data.ranks, data.cluster)).table
+        _check_category(category, raw, [name for name in table.columns if name not in TAKEN])
+
+
+def _check_category(category: str | None, file: str, columns: list[str]) -> None:
+    if category not in (None, "instruction", *columns):
+        raise BadInput(
+            f"generate.category names column {category!r}, and {file} has {', '.join(map(str, columns)) or 'none'} to tell "
+            "prompts apart by: name one of these in params.yaml, or null"
+        )
 
 
 def check_engine(generate: Generate) -> None:

@@ -34,7 +34,7 @@ from preference_study.alternative import PARAMS, with_alternative
 from preference_study.cost import GIB, Assumptions, Device, Shape, Stage, total
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import sample_pairs, usable_pairs
-from preference_study.data.prompts import choose_prompts
+from preference_study.data.prompts import is_prepared, prompts_of_file
 from preference_study.errors import BadInput, BadParams
 from preference_study.formats import to_pairs
 from preference_study.models.checks import chosen_template, fixed_template, with_system_prompt
@@ -156,8 +156,8 @@ def lengths_of(params: Params, given: argparse.Namespace) -> tuple[Lengths, str]
     if given.val_pairs is None and Path(data.val).is_file():
         val = len(read_table_file(data.val))
     asked, answered = found["prompts"], min(val, params.data.max_val or val)
-    if Path(generate.prompts).is_file() and not generate.prompts.startswith("data/prepared/"):
-        prompts = choose_prompts(read_table_file(generate.prompts), None, data.seed, generate.prompts, data.cluster)
+    if Path(generate.prompts).is_file() and not is_prepared(generate.prompts):
+        prompts = prompts_of_file(generate.prompts, None, data.seed, data.cluster, columns=data.columns)
         answered, some = len(prompts), sampled(prompts, given.sample, params.seed)
         if tokenizer is not None:
             asked = np.array([len(ids) for ids, _ in encode_prompts(tokenizer, list(some["prompt"]), None)])

@@ -10,6 +10,7 @@ from pathlib import Path
 from preference_study.analysis.groups import compare_groups
 from preference_study.artifacts import read_rows, write_csv, write_json, write_png
 from preference_study.boundary import run
+from preference_study.data.pairs import label
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.gold import with_truth
@@ -23,16 +24,21 @@ def main() -> None:
     methods = params.policy.methods
     scored = with_truth(read_rows("data/responses/scored.parquet"))
     pairs = read_rows("data/scores/pairs.parquet")
-    metrics = {}
+    metrics, column = {}, params.generate.category
+    if "category" not in scored and column not in (None, "instruction"):
+        print(f"the prompts have no column {column!r}, which generate.category names: results are not told apart")
     # The default category names kinds that can be checked; an instruction of one's own is the prompt, and each a group by itself.
-    if "category" in scored and (params.generate.category != "instruction" or checkable(scored)):
+    if "category" in scored and (column != "instruction" or checkable(scored)):
         by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", *methods)}
         responses = {policy: rows.loc[by_policy["base"].index] for policy, rows in by_policy.items()}
-        column = params.generate.category
-        metrics = compare_groups(responses, pairs.assign(category=pairs[column]) if column in pairs else None)
+        if column not in pairs:
+            print(f"the validation pairs have no column {column!r}: how often the judge is right there is not told")
+        # As texts in one way on both sides, or a prompt and a pair of one category would be in two.
+        labelled = pairs.assign(category=[label(cell) for cell in pairs[column]]) if column in pairs else None
+        metrics = compare_groups(responses, labelled)
     write_json("metrics/groups.json", metrics)
     rows = figures.group_rows(metrics, methods)
-    write_csv(PLOTS / "groups.csv", figures.or_not_measured(rows))
+    write_csv(PLOTS / "groups.csv", figures.or_not_measured(figures.without_markup(rows)))
     write_png(PLOTS / "groups.png", figures.groups(rows))
 
 

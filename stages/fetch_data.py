@@ -6,6 +6,7 @@ What to fetch is the entry of data.hub in params.yaml whose `file` is given. A l
 """
 
 from datasets import load_dataset
+from datasets.exceptions import DatasetsError
 
 from preference_study.artifacts import write_table
 from preference_study.boundary import run
@@ -21,10 +22,10 @@ def main(file: str) -> None:
     try:
         # Only data formats are read: this version of datasets runs no loading script.
         data = load_dataset(source.name, source.config, split=source.split, revision=source.revision)
-    except (OSError, ValueError) as error:
-        raise SystemExit(
+    except (OSError, ValueError, DatasetsError) as error:
+        raise BadInput(
             f"data.hub: {source.name!r} (config {source.config}, split {source.split}, revision {source.revision}) "
-            f"cannot be loaded: {error}"
+            f"cannot be loaded: {error.__cause__ or error}"
         ) from None
     write_table(file, data.to_pandas())
     print(f"{file}: {len(data)} rows of {source.name}, split {source.split}")

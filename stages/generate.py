@@ -8,8 +8,7 @@ import os
 
 from preference_study.artifacts import write_rows
 from preference_study.boundary import run
-from preference_study.data.files import read_table_file
-from preference_study.data.prompts import choose_prompts
+from preference_study.data.prompts import prompts_of_file
 from preference_study.engines.choice import responses
 from preference_study.params import load_params
 
@@ -19,13 +18,9 @@ FACTS = ("tokens", "finished", "prompt_truncated")
 def main(policy: str) -> None:
     params = load_params()
     settings = params.generate
-    prompts = choose_prompts(
-        read_table_file(settings.prompts),
-        settings.max_prompts,
-        params.data.seed,
-        settings.prompts,
-        params.data.cluster,
-        settings.category,
+    data = params.data
+    prompts = prompts_of_file(
+        settings.prompts, settings.max_prompts, data.seed, data.cluster, category=settings.category, columns=data.columns
     )
     found = responses(
         None if policy == "base" else policy, list(prompts["prompt"]), engine=settings.engine, vllm=settings.vllm,

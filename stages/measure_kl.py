@@ -7,8 +7,7 @@ Responses are sampled at temperature 1, whatever `generate.temperature` is: the 
 
 from preference_study.artifacts import write_json
 from preference_study.boundary import run
-from preference_study.data.files import read_table_file
-from preference_study.data.prompts import choose_prompts
+from preference_study.data.prompts import prompts_of_file
 from preference_study.models.generation import respond
 from preference_study.models.language_models import for_generating, load_causal, load_tokenizer, token_logps
 from preference_study.params import Params, load_params
@@ -20,8 +19,8 @@ DECIMALS = 6  # of a log-probability: bfloat16 knows fewer
 def sampled_logps(params: Params, method: str) -> list[dict]:
     """Rows of id, cluster, response, tokens (with EOS), finished, policy_logps and base_logps: one number a token, in nats."""
     settings = params.generate
-    table = read_table_file(settings.prompts)
-    prompts = choose_prompts(table, settings.kl_prompts, params.data.seed, settings.prompts, params.data.cluster)
+    data = params.data
+    prompts = prompts_of_file(settings.prompts, settings.kl_prompts, data.seed, data.cluster, columns=data.columns)
     tokenizer = load_tokenizer("models/base")
     sampled = respond(
         for_generating(load_causal("models/base", f"models/policy/{method}")), tokenizer, list(prompts["prompt"]),

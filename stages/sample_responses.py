@@ -7,8 +7,7 @@ import os
 
 from preference_study.artifacts import write_rows
 from preference_study.boundary import run
-from preference_study.data.files import read_table_file
-from preference_study.data.prompts import choose_prompts
+from preference_study.data.prompts import prompts_of_file
 from preference_study.params import Params, load_params
 
 
@@ -19,8 +18,8 @@ def sample(params: Params) -> list[dict]:
 
     settings = params.best_of_n
     generate = params.generate
-    table = read_table_file(generate.prompts)
-    prompts = choose_prompts(table, settings.max_prompts, params.data.seed, generate.prompts, params.data.cluster)
+    data = params.data
+    prompts = prompts_of_file(generate.prompts, settings.max_prompts, data.seed, data.cluster, columns=data.columns)
     sampled = responses(
         None, list(prompts["prompt"]), engine=generate.engine, vllm=generate.vllm, processes=params.launch.processes,
         max_new_tokens=generate.max_new_tokens, batch_size=generate.batch_size, temperature=settings.temperature,

@@ -1,6 +1,7 @@
 """One place where errors become messages, and what is checked before any work."""
 
 import errno
+import json
 import subprocess
 import sys
 
@@ -133,7 +134,7 @@ def test_what_is_checked_is_always_the_same_file(folder):
 @pytest.mark.parametrize(("section", "values", "told"), [
     ("generate", {"prompts": "nowhere.csv"}, "nowhere.csv: there is no such file"),
     ("generate", {"prompts": "params.yaml"}, "cannot read .yaml"),
-    ("generate", {"category": "topic"}, "generate.category names column 'topic', and prompts.csv has question: name one"),
+    ("generate", {"category": "topic"}, "generate.category names column 'topic', and prompts.csv has question to tell"),
     ("launch", ONE | {"processes": 2, "machines": 2}, "MASTER_ADDR"),
     ("launch", ONE | {"processes": 2, "machines": 2, "accelerate_config": str(ROOT / "params/fsdp.yaml")}, "MASTER_ADDR"),
     ("launch", ONE | {"processes": 2, "machines": 4}, "cannot be shared by launch.machines 4"),
@@ -156,6 +157,36 @@ def test_a_prompts_file_without_prompts_is_refused_at_once(folder):
     (folder / "prompts.csv").write_text("text,more\nq,r\n")
     with pytest.raises(BadInput, match=r"generate\.prompts, prompts\.csv: columns text, more hold no prompt"):
         stages.check.main()
+
+
+@pytest.mark.parametrize(("category", "told"), [
+    ("topik", "generate.category names column 'topik', and tiny/val.csv has topic, instruction to tell prompts apart by: name"),
+    ("chosen", "has topic, instruction to tell"), ("gold", "has topic, instruction"), ("topic", None), ("instruction", None),
+    (None, None),
+])  # fmt: skip
+def test_a_category_that_prepared_prompts_will_not_have_is_refused_at_once(folder, category, told):
+    (folder / "tiny").mkdir()
+    (folder / "tiny/val.csv").write_text("prompt,chosen,rejected,topic,instruction,gold\np,a,b,tea,x,y\n")
+    change(folder, data={"val": "tiny/val.csv"}, generate={"prompts": "data/prepared/val.parquet", "category": category})
+    if told:
+        with pytest.raises(BadInput, match=told):
+            stages.check.main()
+    else:
+        stages.check.main()
+
+
+def test_labels_that_cannot_be_written_are_refused_at_once(folder):
+    rows = [{"prompt": "p", "kind": "x"}, {"prompt": "q", "kind": "\ud800"}]
+    (folder / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    change(folder, generate={"prompts": "own.jsonl", "category": "kind"})
+    with pytest.raises(BadInput, match=r"generate\.prompts, own\.jsonl: row 2, column 'kind' holds half"):
+        stages.check.main()
+
+
+def test_prompts_that_are_still_to_be_fetched_are_passed_over(folder):
+    change(folder, data={"hub": [{"name": "x/y", "split": "train", "file": "fetched.parquet"}]})
+    change(folder, generate={"prompts": "fetched.parquet", "category": "kind"})
+    stages.check.main()
 
 
 def test_a_key_given_twice_is_an_error():

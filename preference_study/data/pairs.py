@@ -16,7 +16,10 @@ from preference_study.texts.words import words
 TEXTS = ("prompt", "chosen", "rejected")
 OWN = ("id", "cluster", *TEXTS, "chosen_words", "rejected_words")
 # Names that later stages give to columns of their own.
-TAKEN = {*OWN, "problem", "chosen_reward", "rejected_reward", "correct", "perturbation", "policy", "response", "reward"}
+TAKEN = {
+    *OWN, "problem", "chosen_reward", "rejected_reward", "correct", "perturbation", "policy", "response", "reward",
+    "preference", "as_first", "as_second", "finished", "letter", "gold", "flaw", "chosen_gold", "rejected_gold",
+}  # fmt: skip
 # Columns that make a row unusable where they hold anything, by the reason.
 BESIDE = {"not_text": ("image", "images", "audio", "audios", "video", "videos"), "tool_calls": ("tools",)}
 NOTHING = {"", "[]", "{}", "null", "None", "False"}  # what such a column holds where there is none, written as a text
@@ -131,11 +134,42 @@ def pair_id(*texts: str) -> str:
     return _digest(*texts).hex()[:16]
 
 
+def label(cell: Any) -> str | None:
+    """The group that a cell names, as a text without white space around it; None where it names none.
+
+    A whole number has no decimals: beside a missing one pandas makes it a fraction.
+    """
+    if is_missing(cell):
+        return None
+    whole = isinstance(cell, float) and cell.is_integer()
+    return str(int(cell) if whole else cell).strip() or None
+
+
+def labels(table: Table, column: str, source: str) -> Iterator[str | None]:
+    """The `label` of each cell of a column of raw data.
+
+    Raises, when they are asked for:
+        BadInput: a cell can be written nowhere.
+    """
+    for number, cell in enumerate(table[column], start=1):
+        found = label(cell)
+        yield None if found is None else _writable(found, number, column, source)
+
+
+def _writable(text: str, number: int, column: str, source: str) -> str:
+    if not is_whole(text):
+        raise BadInput(
+            f"{source}: row {number}, column {column!r} holds half of a pair of UTF-16 surrogates, which is no character: "
+            f"{text[:60]!r}; remove it, or write the whole character"
+        )
+    return text
+
+
 def cluster_labels(table: Table, column: str, source: str) -> Iterator[str]:
     """The clusters that a column of raw data names, as texts.
 
     Raises, when they are asked for:
-        BadInput: the column is not there, or a row names none.
+        BadInput: the column is not there, a row names none, or one that can be written nowhere.
     """
     if column not in table:
         raise BadInput(
@@ -148,7 +182,8 @@ def cluster_labels(table: Table, column: str, source: str) -> Iterator[str]:
                 f"{source}: row {number} has nothing in column {column!r}, which says what its cluster is; fill it in, or set "
                 "data.cluster to null, which takes the prompt"
             )
-        yield cell if isinstance(cell, str) else json.dumps(cell, default=str, ensure_ascii=False)
+        text = cell if isinstance(cell, str) else json.dumps(cell, default=str, ensure_ascii=False)
+        yield _writable(text, number, column, source)
 
 
 def system_column(raw: Table) -> str | None:

@@ -2,17 +2,45 @@
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from preference_study.data.conversations import Turns, Unusable, as_turns, is_missing, prompt_key, prompt_of
-from preference_study.data.pairs import beside_texts, cluster_labels, pair_id, system_column
+from preference_study.data.conversations import Turns, Unusable, as_turns, prompt_key, prompt_of
+from preference_study.data.files import read_table_file
+from preference_study.data.pairs import beside_texts, cluster_labels, labels, pair_id, system_column
 from preference_study.errors import BadInput
-from preference_study.formats import FORMATS, Source, recognised
+from preference_study.formats import FORMATS, Format, Source, mapped, named_columns, recognised
+from preference_study.sections import Columns
 
+PREPARED = Path("data/prepared")
 # Of a file that holds no preferences, the columns that can hold a prompt or a conversation; the first that is there is taken.
 COLUMNS = ("prompt", "question", "messages", "conversations")
+
+
+def is_prepared(file: str) -> bool:
+    """Whether a file is one of those that stage prepare_data writes."""
+    return Path(file).absolute().is_relative_to(PREPARED.absolute())
+
+
+def prompts_of_file(
+    file: str,
+    limit: int | None,
+    seed: int,
+    cluster: str | None = None,
+    category: str | None = None,
+    columns: Columns | None = None,
+) -> pd.DataFrame:
+    """What `choose_prompts` makes of a file. One that prepare_data wrote has prompts and clusters in columns of its own, whatever
+    those of the raw data are called.
+
+    Raises:
+        BadInput: as `read_table_file` and `choose_prompts`.
+    """
+    if is_prepared(file):
+        cluster, columns = "cluster", None
+    return choose_prompts(read_table_file(file), limit, seed, file, cluster, category, columns)
 
 
 def choose_prompts(
@@ -22,29 +50,32 @@ def choose_prompts(
     source: str,
     cluster: str | None = None,
     category: str | None = None,
+    columns: Columns | None = None,
 ) -> pd.DataFrame:
     """The distinct prompts of a table, at most `limit` by a seeded sample: id, cluster, prompt (turns) and instruction, if there.
 
-    Where the table has the column that `category` names, what it holds comes out as texts in a column of that name.
+    Where the table has the column that `category` names, what it holds comes out as texts in a column of that name; an
+    instruction is a text as well.
 
-    A file of preferences has the prompts that its pairs have. Rows without a prompt that can be answered are left out. A prompt's
-    cluster is what the first of its rows names in the column `cluster`, or else in one called so, as prepared pairs have; where
-    there is neither, the prompt is its own.
+    A file of preferences has the prompts that its pairs have: of the shape that `columns` describes where it has all of these
+    columns, else of one that is recognised. Rows without a prompt that can be answered are left out. A prompt's cluster is what
+    the first of its rows names in the column `cluster`; where that is not there the prompt is its own.
 
     Raises:
-        BadInput: the table has no column that can hold a prompt, or no prompt in it; or as the file's format.
+        BadInput: the table has no column that can hold a prompt, or no prompt in it; a cluster is missing; a label can be written
+            nowhere; or as the file's format.
     """
-    prompts = _prompts(table, source)
-    found = table[["instruction"] if "instruction" in table else []].assign(prompt=pd.Series(prompts, table.index, dtype=object))
+    own: dict[str, list] = {"instruction": list(labels(table, "instruction", source))} if "instruction" in table else {}
+    own["prompt"] = _prompts(table, source, columns)
     if category in table:
-        cells = [None if is_missing(cell) or not str(cell).strip() else str(cell).strip() for cell in table[category]]
-        found = found.assign(category=pd.Series(cells, table.index, dtype=object))
-    found = found[found["prompt"].notna()]
+        own["category"] = list(labels(table, category, source))
+    found = pd.DataFrame({name: pd.Series(cells, table.index, dtype=object) for name, cells in own.items()}, table.index)
+    clusters = list(cluster_labels(table, cluster, source)) if cluster in table else None
+    there = found["prompt"].notna()
+    found = found[there]
     keys = found["prompt"].map(prompt_key)
     found = found.assign(id=keys.map(pair_id))
-    column = next((name for name in (cluster, "cluster") if name in table), None)
-    labels = found["id"] if column is None else pd.Series(list(cluster_labels(table, column, source)), table.index)
-    found = found.assign(cluster=labels)[~keys.duplicated()]
+    found = found.assign(cluster=found["id"] if clusters is None else pd.Series(clusters, table.index)[there])[~keys.duplicated()]
     if found.empty:
         raise BadInput(f"{source}: it holds no prompt that ends with the user's turn")
     if limit is not None and limit < len(found):
@@ -60,12 +91,21 @@ def _is_json(cell: object) -> bool:
         return False
 
 
-def _prompts(table: pd.DataFrame, source: str) -> list[Turns | None]:
+def _shape(table: pd.DataFrame, source: str, columns: Columns | None) -> tuple[Format | None, str | None]:
+    """The shape of a table's preferences, None where it has none, and the column of its system turns."""
+    if columns and set(named_columns(columns)) <= set(table.columns):
+        return mapped(columns, table, source), columns.system
+    system = columns.system if columns and columns.system in table else system_column(table)
+    return FORMATS.get(recognised(table) or ""), system
+
+
+def _prompts(table: pd.DataFrame, source: str, columns: Columns | None) -> list[Turns | None]:
     """Each row's prompt; None where it has none that can be answered."""
-    data, shape = Source(source, table), recognised(table)
-    column = next((name for name in COLUMNS if name in table), None)
+    data, (shape, system) = Source(source, table), _shape(table, source, columns)
+    known = [columns.prompt, *COLUMNS] if columns else COLUMNS
+    column = next((name for name in known if name in table), None)
     if shape:
-        cells: Iterable[tuple[Any, Any]] = ((row.prompt, row.chosen) for row in FORMATS[shape].rows(data))
+        cells: Iterable[tuple[Any, Any]] = ((row.prompt, row.chosen) for row in shape.rows(data))
     elif column:
         if len(table) and table[column].map(_is_json).all():
             raise BadInput(
@@ -79,12 +119,12 @@ def _prompts(table: pd.DataFrame, source: str) -> list[Turns | None]:
             "'prompt' (or 'question'), of texts or conversations, or one of preferences"
         )
     found = []
-    for (prompt, chosen), system, beside in zip(cells, data.cells(system_column(table)), beside_texts(table), strict=True):
+    for (prompt, chosen), told, beside in zip(cells, data.cells(system), beside_texts(table), strict=True):
         try:
             turns = as_turns(prompt, "user")
             # A conversation by itself may end with a response.
             prompt = turns[:-1] if not shape and turns and turns[-1]["role"] == "assistant" else prompt
-            found.append(None if beside else prompt_of(prompt, as_turns(chosen, "assistant")[:-1], system))
+            found.append(None if beside else prompt_of(prompt, as_turns(chosen, "assistant")[:-1], told))
         except Unusable:
             found.append(None)
     return found

@@ -85,7 +85,7 @@ def pairs_in_pieces(
     Raises:
         BadInput: the columns are of no recognised shape, or hold what does not fit it, or the one for clusters is not there.
     """
-    shape, found = ("data.columns", _mapped(columns, raw, source)) if columns else _recognised(raw, source)
+    shape, found = ("data.columns", mapped(columns, raw, source)) if columns else _recognised(raw, source)
     system = columns.system if columns else system_column(raw)
     # An instruction travels whatever else it is: where it is of a kind that can be checked, the truth goes by it.
     extra, left_out = extra_columns(raw, {*found.columns, system} - {"instruction"})
@@ -134,10 +134,15 @@ def _recognised(raw: Table, source: str) -> tuple[str, Format]:
     raise BadInput(f"{source}: {told}. {MAPPING}")
 
 
-def _mapped(columns: Columns, raw: Table, source: str) -> Format:
-    """The shape that `data.columns` describes."""
-    named = [name for name in (columns.prompt, columns.system, columns.chosen, columns.rejected, columns.preference) if name]
-    named += columns.responses or []
+def named_columns(columns: Columns) -> list[str]:
+    """The columns that `data.columns` names."""
+    one = (columns.prompt, columns.system, columns.chosen, columns.rejected, columns.preference)
+    return [*(name for name in one if name), *(columns.responses or [])]
+
+
+def mapped(columns: Columns, raw: Table, source: str) -> Format:
+    """The shape that `data.columns` describes; raises `BadInput` where a column that it names is not there."""
+    named = named_columns(columns)
     for name in named:
         if name not in raw.columns:
             raise BadInput(f"{source}: data.columns names column {name!r}, and the file has {', '.join(map(str, raw.columns))}")

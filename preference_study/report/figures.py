@@ -5,6 +5,7 @@ Colours are Okabe and Ito's, which colour-blind people can tell apart.
 
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,6 +13,9 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from preference_study.numbers import decimal
+
+# Names of categories are the data's, and "$" in them is no formula.
+matplotlib.rcParams["text.parse_math"] = False
 
 GREY = "#999999"
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
@@ -543,7 +547,8 @@ def best_of_n(rows: pd.DataFrame) -> Figure:
                 markersize=3, linewidth=1, elinewidth=0.7, label=scorer if measure == measures[0] else None,
             )  # fmt: skip
         axes.set_xscale("log", base=2)
-        axes.set(xlabel="n, best of", title=labels[measure])
+        counts = sorted(set(rows["n"]))
+        axes.set(xlabel="n, best of", title=labels[measure], xticks=counts, xticklabels=counts)
     figure.legend(loc="outside lower center", ncols=3)
     figure.suptitle(f"Best of n, n = {rows['prompts'].iloc[0]} prompts")
     return figure
@@ -572,6 +577,14 @@ def group_rows(metrics: dict, methods: Sequence[str]) -> pd.DataFrame:
     values = table.pivot(index="category", columns="policy", values="value")
     order = (values[methods[0]] - values["base"]).sort_values(ascending=False, kind="stable").index
     return table.set_index("category").loc[order].reset_index()[list(GROUP_COLUMNS)]
+
+
+def without_markup(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `group_rows` for `dvc plots`, with "‹" for each "<" of a category.
+
+    DVC writes a table's texts into its page as they are, where "</script>" would end the page's program and begin another one.
+    """
+    return rows.assign(**{name: rows[name].astype(object).str.replace("<", "‹") for name in ("category", "label")})
 
 
 def groups(rows: pd.DataFrame) -> Figure:

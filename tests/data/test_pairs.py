@@ -195,6 +195,12 @@ def test_columns_travel_where_they_can():
     assert [None if pd.isna(cell) else cell for cell in found.table["n"]] == [1, None]
 
 
+def test_names_that_later_stages_join_to_the_pairs_stay_behind():
+    names = ["preference", "as_first", "as_second", "finished", "letter", "gold", "flaw", "chosen_gold", "rejected_gold"]
+    found = to_pairs(pd.DataFrame(STUDY).assign(**dict.fromkeys(names, "mine"), topic="t"), "raw")
+    assert found.left_out == names and list(found.table.columns[4:]) == ["topic"]
+
+
 def test_what_stands_beside_the_texts():
     beside = pd.DataFrame({"images": ["x", "x", None, "[]"], "tools": [None, "f", "f", ""], "audio": [None, None, None, {}]})
     assert list(beside_texts(beside)) == ["not_text", "tool_calls", "tool_calls", None]
@@ -249,10 +255,12 @@ def test_few_strange_values_are_no_other_coding():
         (None, r"raw: data.cluster names column 'author', and the file has question, .*; name one of these .* null"),
         (["x", None], r"raw: row 2 has nothing in column 'author'.*fill it in, or set data.cluster to null"),
         (["", "x"], "raw: row 1 has nothing"),
+        (["x", "\ud800"], "raw: row 2, column 'author' holds half of a pair .*remove it"),
+        ([["x"], ["\ud800"]], "raw: row 2, column 'author' holds half of a pair"),
     ],
 )
 def test_a_missing_cluster_is_named_with_a_remedy(author, wanted):
-    raw = pd.DataFrame(STUDY | ({"author": author} if author else {}))
+    raw = pd.DataFrame(STUDY | ({"author": author} if author else {}), dtype=object)
     with pytest.raises(BadInput, match=wanted):
         to_pairs(raw, "raw", cluster="author")
 

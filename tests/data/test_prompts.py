@@ -1,9 +1,11 @@
+import numpy as np
 import pandas as pd
 import pytest
 
-from preference_study.data.pairs import pair_id
-from preference_study.data.prompts import choose_prompts
+from preference_study.data.pairs import label, pair_id
+from preference_study.data.prompts import choose_prompts, is_prepared, prompts_of_file
 from preference_study.errors import BadInput
+from preference_study.sections import Columns
 from tests.conftest import asked
 from tests.corpus.files import SYSTEM, THREE, A, assistant, user
 
@@ -29,11 +31,69 @@ def test_prompts_are_distinct_and_sampled_by_seed():
         )
 
 
-def test_a_prompts_cluster_is_the_column_named_or_the_prepared_one_or_itself():
-    table = pd.DataFrame({"prompt": ["a", "b", "c"], "author": [7, 7, 8], "cluster": ["x", "y", "y"]})
+def test_a_prompts_cluster_is_the_column_named_or_itself():
+    """A column that is merely called cluster, with a gap at that, says nothing."""
+    table = pd.DataFrame({"prompt": ["a", "b", "c"], "author": [7, 7, 8], "cluster": ["x", None, "x"]})
     assert list(choose_prompts(table, None, 0, "t", "author")["cluster"]) == ["7", "7", "8"]
-    assert list(choose_prompts(table, None, 0, "t")["cluster"]) == ["x", "y", "y"]
-    assert list(choose_prompts(table.drop(columns="cluster"), None, 0, "t", "source")["cluster"]) == list(map(pair_id, "abc"))
+    for named in (None, "source"):
+        assert list(choose_prompts(table, None, 0, "t", named)["cluster"]) == list(map(pair_id, "abc"))
+
+
+def test_a_prepared_file_has_its_own_prompts_and_clusters(tmp_path, monkeypatch):
+    """Whatever columns the raw data had; the same table elsewhere is a user's."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/prepared").mkdir(parents=True)
+    columns = Columns(prompt="topic", chosen="chosen", rejected="rejected")
+    table = pd.DataFrame({"cluster": ["x", "y", "y"], "prompt": [asked(text) for text in "abc"], "topic": list("pqr")})
+    table = table.assign(chosen="d", rejected="e", author=["k", "l", "m"])
+    table.to_parquet("data/prepared/val.parquet")
+    table.to_parquet("own.parquet")
+    for file in ("data/prepared/val.parquet", "./data/prepared/val.parquet", str(tmp_path / "data/prepared/val.parquet")):
+        found = prompts_of_file(file, None, 0, "author", columns=columns)
+        assert is_prepared(file) and list(found["cluster"]) == ["x", "y", "y"]
+        assert list(found["prompt"]) == [asked(text) for text in "abc"]
+    own = prompts_of_file("own.parquet", None, 0, "author", columns=columns)
+    assert list(own["cluster"]) == ["k", "l", "m"] and list(own["prompt"]) == [asked(text) for text in "pqr"]
+    assert not is_prepared("own.parquet")
+
+
+ASK = {"prompt": "id-0", "ask": "What is 0?"}
+
+
+@pytest.mark.parametrize(("row", "columns", "wanted"), [
+    (ASK | {"chosen": "a", "rejected": "b"}, {"prompt": "ask", "chosen": "chosen", "rejected": "rejected"}, asked("What is 0?")),
+    (ASK | {"l": "a", "r": "b", "won": "A", "rule": "Be brief."},
+     {"prompt": "ask", "system": "rule", "responses": ["l", "r"], "preference": "won", "coding": ["A", "B"]},
+     [SYSTEM, *asked("What is 0?")]),
+    (ASK, {"prompt": "ask", "chosen": "good", "rejected": "bad"}, asked("What is 0?")),  # no responses, and none needed
+    (ASK | {"rule": "Be brief."}, {"prompt": "ask", "system": "rule", "chosen": "good", "rejected": "bad"},
+     [SYSTEM, *asked("What is 0?")]),
+    ({"question": "q"}, {"prompt": "ask", "chosen": "good", "rejected": "bad"}, asked("q")),  # a file of another shape
+    ({"good": [*THREE, assistant(A)], "bad": [*THREE, assistant("b")]}, {"chosen": "good", "rejected": "bad"}, THREE),
+])  # fmt: skip
+def test_columns_that_a_user_named_hold_the_prompts_to_answer_too(row, columns, wanted):
+    assert choose_prompts(pd.DataFrame([row]), None, 0, "t", columns=Columns(**columns))["prompt"].tolist() == [wanted]
+
+
+@pytest.mark.parametrize("column", ["instruction", "topic", "author"])
+def test_a_label_that_cannot_be_written_is_named_with_a_remedy(column):
+    table = pd.DataFrame({"prompt": ["a", "b"], "instruction": "x", "topic": "x", "author": "x"}).astype(object)
+    table.loc[1, column] = "half \ud800"
+    with pytest.raises(BadInput, match=rf"t: row 2, column '{column}' holds half of a pair .*half \\ud800.*remove it"):
+        choose_prompts(table, None, 0, "t", "author", "topic")
+
+
+def test_an_instruction_of_mixed_kinds_is_texts():
+    table = pd.DataFrame({"prompt": list("abcd"), "instruction": ["x", 3, None, ["y"]]}, dtype=object)
+    assert choose_prompts(table, None, 0, "t", category="instruction")["instruction"].tolist() == ["x", "3", None, "['y']"]
+
+
+@pytest.mark.parametrize(("cell", "wanted"), [
+    (" math ", "math"), ("", None), (" ", None), (None, None), (float("nan"), None), (pd.NA, None), (1, "1"), (1.0, "1"),
+    (np.float64(-2.0), "-2"), (np.int64(3), "3"), (0.5, "0.5"), (True, "True"), (np.True_, "True"), (0, "0"), ("1.0", "1.0"),
+])  # fmt: skip
+def test_a_label_is_the_same_whatever_holds_it(cell, wanted):
+    assert label(cell) == wanted
 
 
 WON = {"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 import stages.check
 import stages.fetch_data
 import stages.prepare_model
+from preference_study.errors import BadInput
 from preference_study.models import embedded as embedded_model
 from preference_study.models.language_models import load_causal, load_tokenizer
 from tests.tiny import tiny_pairs
@@ -36,6 +37,15 @@ def test_a_data_set_by_name_becomes_a_file(folder):
 def test_a_data_set_that_is_not_there_is_named(folder):
     change(folder, data={"hub": [{"name": "./nowhere", "split": "train", "file": "data/x.parquet"}]})
     with pytest.raises(SystemExit, match=r"data\.hub: './nowhere'"):
+        stages.fetch_data.main("data/x.parquet")
+    assert not (folder / "data/x.parquet").exists()
+
+
+def test_a_data_set_that_is_broken_is_named(folder):
+    (folder / "hub").mkdir()
+    (folder / "hub/train.parquet").write_bytes(b"PAR1 and no more")
+    change(folder, data={"hub": [{"name": "./hub", "split": "train", "file": "data/x.parquet"}]})
+    with pytest.raises(BadInput, match=r"data\.hub: './hub' .* cannot be loaded: \S"):
         stages.fetch_data.main("data/x.parquet")
     assert not (folder / "data/x.parquet").exists()
 

@@ -48,6 +48,17 @@ def test_a_plot_without_rows_says_so():
     assert [text.get_text() for text in figures.best_of_n(figures.best_of_n_rows({})).texts] == ["Best of n: not measured"]
 
 
+def test_the_numbers_of_best_of_n_stand_on_its_axis_and_no_formula_is_read():
+    estimate = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
+    curve = [{"n": n, "kl": 0.0, "reward": estimate, "gold": estimate} for n in (1, 2, 4)]
+    figure = figures.best_of_n(figures.best_of_n_rows({"standard": {"curve": curve}}))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "4"] and not axes.get_xminorticklabels()
+    named = figures.Figure()
+    assert not named.text(0, 0, r"$\frac$").get_parse_math()
+
+
 def test_a_density_integrates_to_what_lies_in_view():
     values = np.random.default_rng(0).normal(size=4000)
     points = figures.kde_rows({"margin": values})

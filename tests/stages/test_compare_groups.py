@@ -46,6 +46,35 @@ def test_policies_and_judge_by_the_named_column(folder):
     assert (folder / "plots/groups/groups.png").stat().st_size > 1000
 
 
+def test_a_category_is_the_same_text_of_prompts_and_pairs(folder, capsys):
+    """Whole numbers beside a gap are read as fractions, and texts may have spaces around them."""
+    path, scored = "data/responses/scored.parquet", read_rows("data/responses/scored.parquet")
+    pair = {"cluster": "d", "chosen_reward": 1.0, "rejected_reward": 2.0}
+    for category, cells in (("1", [1, None, 0]), ("math", [" math ", None, "x"]), ("True", [True, None, False])):
+        write_rows(path, scored.assign(category=category).to_dict("records"))
+        write_rows("data/scores/pairs.parquet", [pair | {"topic": cell} for cell in cells])
+        stages.compare_groups.main()
+        found = read_json("metrics/groups.json")
+        assert list(found) == [category] and found[category]["judge"]["n"] == 1
+    assert capsys.readouterr().out == ""
+    write_rows("data/scores/pairs.parquet", [pair])
+    stages.compare_groups.main()
+    assert read_json("metrics/groups.json")[category]["judge"] is None
+    assert "the validation pairs have no column 'topic'" in capsys.readouterr().out
+
+
+def test_a_category_is_no_markup_of_the_plots_page_and_no_formula(folder):
+    """DVC writes what the tables hold into its page as it stands; matplotlib takes what stands between "$" for mathematics."""
+    path, scored = "data/responses/scored.parquet", read_rows("data/responses/scored.parquet")
+    name = r"</script><script>alert(1)</script> $\frac$"
+    write_rows(path, scored.assign(category=name).to_dict("records"))
+    stages.compare_groups.main()
+    assert list(read_json("metrics/groups.json")) == [name]
+    rows = pd.read_csv("plots/groups/groups.csv")
+    assert set(rows["category"]) == {name.replace("<", "‹")} and rows["label"].str.startswith("‹/script>").all()
+    assert "<" not in (folder / "plots/groups/groups.csv").read_text()
+
+
 def test_instructions_of_ones_own_are_no_categories(folder):
     """Where the instruction is the prompt each would be a group by itself."""
     path, scored = "data/responses/scored.parquet", read_rows("data/responses/scored.parquet")
@@ -56,9 +85,10 @@ def test_instructions_of_ones_own_are_no_categories(folder):
         assert list(read_json("metrics/groups.json")) == wanted
 
 
-def test_without_categories_that_is_said(folder):
+def test_without_categories_that_is_said(folder, capsys):
     path = "data/responses/scored.parquet"
     write_rows(path, read_rows(path).drop(columns="category").to_dict("records"))
     stages.compare_groups.main()
     assert read_json("metrics/groups.json") == {}
+    assert "the prompts have no column 'topic', which generate.category names" in capsys.readouterr().out
     assert pd.read_csv("plots/groups/groups.csv")["label"].tolist() == ["not measured"]

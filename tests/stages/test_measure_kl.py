@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import stages.measure_kl
-from preference_study.artifacts import read_json, read_table
-from preference_study.data.prompts import choose_prompts
+from preference_study.artifacts import read_json
+from preference_study.data.prompts import prompts_of_file
 from preference_study.models import generation
 from preference_study.models.language_models import load_causal
 from tests.workspace import change
@@ -28,7 +28,12 @@ def test_each_token_has_its_log_probability_under_policy_and_base(policy, monkey
     change(policy, generate={"kl_prompts": 5, "max_new_tokens": 7, "batch_size": 4, "temperature": 0.0})
     change(policy, data={"cluster": "author", "seed": 6})
     asked, chosen = [], []
-    monkeypatch.setattr(stages.measure_kl, "choose_prompts", lambda *given: chosen.append(given[1:]) or choose_prompts(*given))
+
+    def prompts_asked(*given, **named):
+        chosen.append((given, named))
+        return prompts_of_file(*given, **named)
+
+    monkeypatch.setattr(stages.measure_kl, "prompts_of_file", prompts_asked)
 
     def respond(model, tokenizer, prompts, **settings):
         sampled = generation.respond(model, tokenizer, prompts, **settings)
@@ -38,9 +43,9 @@ def test_each_token_has_its_log_probability_under_policy_and_base(policy, monkey
     monkeypatch.setattr(stages.measure_kl, "respond", respond)
     stages.measure_kl.main("dpo")
     rows = read_json("data/kl/dpo.json")
-    prompts = choose_prompts(read_table("data/prepared/val.parquet"), 5, 6, "val")
+    prompts = prompts_of_file("data/prepared/val.parquet", 5, 6)
     [(given, settings, responses)] = asked
-    assert chosen == [(5, 6, "data/prepared/val.parquet", "author")]
+    assert chosen == [(("data/prepared/val.parquet", 5, 6, "author"), {"columns": None})]
     assert given == list(prompts["prompt"]) and [row["id"] for row in rows] == list(prompts["id"])
     assert [row["cluster"] for row in rows] == list(prompts["cluster"])
     wanted = {"max_new_tokens": 7, "batch_size": 4, "temperature": 1.0, "seed": 1, "description": "dpo, sampled"}
