@@ -260,6 +260,10 @@ def test_pairs_come_together_where_their_tree_is_less_work():
     found = batches(Size(True), BothSides(pairs_of(lengths)), 8, 1000)
     assert found == [[2, 3], [6, 7, 0, 1], [4, 5]]
     assert batches(Size(True), BothSides(pairs_of(lengths)), 8, 1000, places=[0, 1, 3, 6]) == [[2, 3], [0, 1]]
+    two = BothSides(pairs_of([(30, 3, 9), (40, 2, 2)]))
+    assert batches(Size(True), two, 4, 1000) == [[2, 3, 0, 1]]
+    assert batches(Size(True), two, 3, 1000) == batches(Size(True), two, 4, 150) == [[2, 3], [0, 1]]
+    assert batches(Size(True), two, 1, 1000) == [[2], [3], [1], [0]]
 
 
 def test_scoring_pairs_as_trees_gives_what_rows_give(llama):
