@@ -93,11 +93,17 @@ def trained_in(section: RewardTraining | PolicyTraining) -> torch.dtype:
 
 
 def passed_over(
-    pairs: list[TokenPair], section: RewardTraining | PolicyTraining, folder: Path, run: Callable[[PreTrainedModel, dict], Any]
+    pairs: list[TokenPair],
+    section: RewardTraining | PolicyTraining,
+    folder: Path,
+    run: Callable[[PreTrainedModel, dict], Any],
+    trees: bool,
 ) -> tuple[HiddenStates | None, Any, float]:
-    """The hidden states that a pass over the base model leaves, what else comes of it, and its seconds."""
+    """The hidden states that a pass over the base model leaves, of trees of tokens or of rows, what else comes of it, and its
+    seconds."""
     params, model = load_params(), load_causal(BASE)
-    pack_rows(model)
+    if trees:
+        pack_rows(model)
     depth = frozen_layers(model, section.lora_rank, section.lora_layers)
     start = time.perf_counter()
     with keep_hidden_states(model, BothSides(pairs), depth, folder, max_gib=params.frozen.max_gib, spread=False):
@@ -110,7 +116,7 @@ def reward_own(folder: Path, trees: bool = True) -> dict[str, float]:
     section = params.reward.model_copy(update={"evaluations": 0})
     pairs = encode_pairs(tokenizer, pairs_of(section.batch_size), section.max_length)
     kept, _, before = passed_over(
-        pairs, section, folder / "kept", lambda model, limits: last_features(model, BothSides(pairs), **limits)
+        pairs, section, folder / "kept", lambda model, limits: last_features(model, BothSides(pairs), **limits), trees
     )
     model = new_reward_model(BASE, params.seed, trained_in(section)).to(device())
     use_kept(model, kept)
@@ -126,7 +132,9 @@ def dpo_own(folder: Path, trees: bool = True) -> dict[str, float]:
     params, tokenizer, method = load_params(), load_tokenizer(BASE), METHODS["dpo"]
     section, own, recipe = params.policy.model_copy(update={"evaluations": 0}), params.policy.own("dpo"), method.recipe()
     pairs = encode_pairs(tokenizer, pairs_of(section.batch_size), section.max_length)
-    kept, logps, before = passed_over(pairs, section, folder / "kept", lambda model, limits: pair_logps(model, pairs, **limits))
+    kept, logps, before = passed_over(
+        pairs, section, folder / "kept", lambda model, limits: pair_logps(model, pairs, **limits), trees
+    )
     rows = recipe.rows(pairs, section, params.seed)
     for side in ("chosen", "rejected"):
         rows = rows.add_column(f"ref_{side}_logps", np.array([row[f"{side}_logp"] for row in logps]))

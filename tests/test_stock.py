@@ -47,7 +47,7 @@ def test_every_way_runs(small, tmp_path, monkeypatch, task, way):
     if task in ("reward", "dpo"):
         assert found["done"] == 2 * 8  # steps without the first, pairs in each
         assert ("before" in found) == (way in (stock.OWN, stock.ROWS))
-        assert len(packed) == (way == stock.OWN)
+        assert len(packed) == 2 * (way == stock.OWN)  # the pass before training, and training
     else:
         assert found["of_limit"] > 0
         assert found["done"] == {"scoring": sum(map(len, stock.sequences(6))), "responses": found["done"]}[task]

@@ -206,6 +206,7 @@ def test_members_differ_by_seed_and_are_centred_on_training_pairs(folder, monkey
     monkeypatch.setattr(stages.train_reward, "train_one", train_one)
     monkeypatch.setattr(stages.train_reward, "load_reward", lambda base, where: (base, str(where)))
     monkeypatch.setattr(stages.train_reward, "use_kept", lambda model, kept: None)
+    monkeypatch.setattr(stages.train_reward, "pack_rows", lambda model: None)
     monkeypatch.setattr(stages.train_reward, "pair_rewards", scores)
     monkeypatch.setattr(stages.train_reward, "CENTRING", 7)
     stages.train_reward.main("ensemble")
