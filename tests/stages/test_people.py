@@ -27,6 +27,10 @@ def study(tmp_path, monkeypatch):
     (tmp_path / "data/annotations").mkdir(parents=True)
     said = [{"id": row["id"], "policy": "dpo", "preference": 0.9 if i % 3 == 0 else 0.1} for i, row in enumerate(rows)]
     write_json("data/judgements/third.json", {"name": "third", "kind": "made up", "responses": said, "pairs": []})
+    # Against the third judge on every prompt; but it saw other responses.
+    other = [row | {"preference": 1 - row["preference"]} for row in said]
+    old = {"name": "old", "kind": "made up", "responses": other, "pairs": [], "texts": {"dpo": "of others"}}
+    write_json("data/judgements/old.json", old)
     return tmp_path
 
 
