@@ -52,7 +52,7 @@ def spread_over_seeds(stability: dict, params: dict, method: str) -> dict | None
         params: the current parameters, nested.
 
     Returns:
-        {measure: {mean, std, min, max, seeds}}: std with n - 1, null for one seed; seeds is how many. None where the method was
+        {measure: {mean, std, min, max, seeds}}: std with n - 1, null for one seed; seeds is a list. None where the method was
         not measured with the current parameters, but for those that cannot change what its training comes to.
     """
     judge = params.get("reward", {}).get("judge")
@@ -68,7 +68,7 @@ def spread_over_seeds(stability: dict, params: dict, method: str) -> dict | None
             "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
             "min": min(values),
             "max": max(values),
-            "seeds": len(values),
+            "seeds": stability["seeds"],
         }
         for measure, values in stability["methods"][method].items()
         if values and None not in values

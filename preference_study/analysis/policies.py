@@ -241,6 +241,7 @@ def compare_policies(
         policy: describe_policy(responses[policy], logps[policy], logps["base"], beta, seed)
         for policy, beta in ({"base": 1.0} | betas).items()
     }
+    metrics["base"]["implicit_accuracy"] |= {"low": None, "high": None}  # one half by definition
     comparisons = {m: policy_against_base(responses["base"], responses[m], logps["base"], logps[m], seed) for m in betas}
     for method, comparison in comparisons.items():
         comparison["evidence"] = evidence(responses["base"], responses[method], smallest)

@@ -91,10 +91,11 @@ def correct_against_wrong(chosen: np.ndarray, rejected: np.ndarray, clusters: np
     """The original study's comparison: the winning reward where the reward model is right, against where it is wrong."""
     winning, right = np.maximum(chosen, rejected), chosen > rejected
     correct, wrong = winning[right], winning[~right]
+    found = unpaired_t(correct, wrong)
     return {
         **_centre("correct", correct, subset(clusters, right)),
         **_centre("wrong", wrong, subset(clusters, ~right)),
-        "unpaired_t": unpaired_t(correct, wrong),
+        "unpaired_t": found and found | {"n": len(winning)},
         "note": NOTE,
     }
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scipy.stats import gaussian_kde
 
 from preference_study.numbers import decimal
@@ -31,6 +32,8 @@ OVERLAID = 3  # groups that can be read on top of each other
 OUTERMOST = 0.005  # of all values, on either side, those that an axis does not bow to
 MIDDLE = (0.025, 0.975)
 FEWEST = 20  # values; of fewer none is left out
+SHARE = (-0.03, 1.03)  # the ends of an axis of shares: a mark at 0 or 1 is seen whole
+LONGEST = 32  # characters of a category beside a picture
 
 
 def colour(group: str, methods: Sequence[str] = ()) -> str:
@@ -181,18 +184,30 @@ def training(panels: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
     for (title, column, table), axes in zip(panels, grid, strict=False):
         for group, own in table.groupby("group", sort=False):
             _steps(axes, own["examples"], own[column], own["colour"].iloc[0], group)
-        # Steps of few pairs go far up and down: the axis is that of the means and of nineteen in twenty of the steps.
-        ends = [view(np.concatenate([line.get_ydata() for line in axes.lines[1::2]])), np.quantile(table[column], MIDDLE)]
-        low, high = min(low for low, _ in ends), max(high for _, high in ends)
-        margin = 0.05 * (high - low)
-        outside = int((~table[column].between(low - margin, high + margin)).sum())
-        if outside:
-            axes.set(ylim=(low - margin, high + margin))
-        axes.set(title=title, xlabel=f"examples seen{f'; {outside} of {len(table)} steps outside' if outside else ''}")
+        low, high = _ends_of_steps([axes.lines], table[column])
+        if not table[column].between(low, high).all():
+            axes.set(ylim=(low, high))
+        axes.set(title=title, xlabel=_examples_seen(table[column], low, high))
         axes.legend()
     for axes in grid:
         axes.set_axis_off()
     return figure
+
+
+def _ends_of_steps(drawn: Sequence[Sequence[Line2D]], values: pd.Series) -> tuple[float, float]:
+    """The ends of an axis for training steps: that of the means, every second line, and of nineteen in twenty of the steps.
+
+    Steps of few pairs go far up and down.
+    """
+    ends = [view(np.concatenate([line.get_ydata() for lines in drawn for line in lines[1::2]])), np.quantile(values, MIDDLE)]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    margin = 0.05 * (high - low)
+    return low - margin, high + margin
+
+
+def _examples_seen(values: pd.Series, low: float, high: float) -> str:
+    outside = int((~values.between(low, high)).sum())
+    return f"examples seen{f'; {outside} of {len(values)} steps outside' if outside else ''}"
 
 
 def _steps(axes: Axes, examples: pd.Series, values: pd.Series, colour: str, label: str) -> None:
@@ -236,12 +251,18 @@ def logps(rows: pd.DataFrame) -> Figure:
         return _nothing("Log-probabilities in training")
     methods = list(rows["method"].unique())
     figure = Figure(figsize=(1 + 3.6 * len(methods), 3.6), layout="constrained", dpi=DPI)
-    for method, axes in zip(methods, figure.subplots(1, len(methods), sharey=True, squeeze=False)[0], strict=True):
+    panels = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
+    for method, axes in zip(methods, panels, strict=True):
         for side in SIDES:
             own = rows[(rows["method"] == method) & (rows["side"] == side)]
             _steps(axes, own["examples"], own["change"], GROUPS[side], side)
+    low, high = _ends_of_steps([axes.lines for axes in panels], rows["change"])
+    for method, axes in zip(methods, panels, strict=True):
+        own = rows.loc[rows["method"] == method, "change"]
         axes.axhline(0, color="black", linewidth=0.5)
-        axes.set(xlabel="examples seen", title=method)
+        axes.set(xlabel=_examples_seen(own, low, high), title=method)
+    if not rows["change"].between(low, high).all():
+        panels[0].set_ylim(low, high)
     axes.legend()
     figure.supylabel("log-probability minus base's\n(nats a response)", fontsize="medium")
     return figure
@@ -373,7 +394,7 @@ def shares(rows: pd.DataFrame) -> Figure:
         heights = [measures.index(row["measure"]) - 0.75 * ((place + 0.5) / len(policies) - 0.5) for row in own]
         _points(axes, heights, own, own[0]["colour"], policy, flat=True)
     axes.axvline(0.5, color="black", linewidth=0.5)
-    axes.set(xlim=(0, 1), yticks=range(len(measures)), yticklabels=[SHARES[m] for m in measures], xlabel="share, 95% interval")
+    axes.set(xlim=SHARE, yticks=range(len(measures)), yticklabels=[SHARES[m] for m in measures], xlabel="share, 95% interval")
     _legend(figure, axes, len(policies))
     _titled(axes, "Policies", rows["n"])
     return figure
@@ -469,7 +490,7 @@ def stress(rows: pd.DataFrame) -> Figure:
     axes.plot([], [], "o", color="black", markerfacecolor="none", markersize=8, label="unperturbed, the same pairs")
     axes.axvline(0.5, color="black", linewidth=0.5)
     labels = [name.replace("_", " ") for name in perturbations]
-    axes.set(xlim=(0, 1), yticks=range(len(labels)), yticklabels=labels, xlabel="accuracy, 95% interval")
+    axes.set(xlim=SHARE, yticks=range(len(labels)), yticklabels=labels, xlabel="accuracy, 95% interval")
     figure.legend(loc="outside lower center", ncols=2)
     _titled(axes, "Responses perturbed", rows.loc[rows["perturbation"] != "none", "n"])
     return figure
@@ -504,7 +525,7 @@ def variants(rows: pd.DataFrame) -> Figure:
                 axes, [scorers.index(row["scorer"]) + 0.22 * (1 - place)], [row], row["colour"], None, flat=True, marker=marker
             )
     axes.axvline(0.5, color="black", linewidth=0.5)
-    axes.set(xlim=(0, 1), yticks=range(len(scorers)), yticklabels=scorers, xlabel="share of pairs ranked right, 95% interval")
+    axes.set(xlim=SHARE, yticks=range(len(scorers)), yticklabels=scorers, xlabel="share of pairs ranked right, 95% interval")
     figure.legend(loc="outside lower center", ncols=3)
     _titled(axes, "Reward models", rows["n"])
     return figure
@@ -587,6 +608,12 @@ def without_markup(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{name: rows[name].astype(object).str.replace("<", "‹") for name in ("category", "label")})
 
 
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names of at most `LONGEST` characters, cut where they are longer; where two would become the same, each has a number."""
+    cut = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1].rstrip()}…" for name in names]
+    return [short if cut.count(short) == 1 else f"{short} {cut[:place].count(short) + 1}" for place, short in enumerate(cut)]
+
+
 def groups(rows: pd.DataFrame) -> Figure:
     """The rows of `group_rows` as a dumbbell a category: base, a line, and each policy; rings and a star are of few prompts.
 
@@ -594,8 +621,14 @@ def groups(rows: pd.DataFrame) -> Figure:
     """
     if rows.empty:
         return _nothing("By category")
-    names = list(dict.fromkeys(rows["category"]))[::-1]
-    figure, axes = _axes(height=1.4 + 0.3 * len(names))
+    names = list(dict.fromkeys(rows["category"]))
+    counted = rows.drop_duplicates("category").set_index("category")
+    labels = [
+        f"{short} (n = {counted.loc[name, 'n']}){'*' if counted.loc[name, 'small'] else ''}"
+        for name, short in zip(names, shortened(names), strict=True)
+    ]
+    names, labels = names[::-1], labels[::-1]
+    figure, axes = _axes(width=max(6.4, 4.4 + 0.09 * max(map(len, labels))), height=1.4 + 0.3 * len(names))
     for place, name in enumerate(names):
         own = rows[rows["category"] == name]
         axes.plot([own["value"].min(), own["value"].max()], [place, place], color=GREY, linewidth=2, zorder=1)
@@ -604,10 +637,8 @@ def groups(rows: pd.DataFrame) -> Figure:
             axes.scatter(row["value"], place, s=45, facecolor=face, edgecolor=row["colour"], linewidth=1.5, zorder=2)
     for policy, own in rows.groupby("policy", sort=False):
         axes.scatter([], [], s=45, color=own["colour"].iloc[0], label=policy)
-    counted = rows.drop_duplicates("category").set_index("category")
-    labels = [f"{name} (n = {counted.loc[name, 'n']}){'*' if counted.loc[name, 'small'] else ''}" for name in names]
     label = "share of responses that are gold" if rows["measure"].iloc[0] == "gold_rate" else "win rate over base by reward"
-    axes.set(xlim=(-0.03, 1.03), yticks=range(len(names)), yticklabels=labels, xlabel=f"{label}; * few prompts")
+    axes.set(xlim=SHARE, yticks=range(len(names)), yticklabels=labels, xlabel=f"{label}; * few prompts")
     figure.legend(loc="outside lower center", ncols=4)
     _titled(axes, "By category", [int(counted["n"].sum())])
     return figure

@@ -59,8 +59,10 @@ def p_value(p: float | None) -> str:
 
 
 def statistic(value: float | None) -> str:
-    """A test statistic: counts and sums of ranks as whole numbers."""
-    return number(int(value) if value is not None and float(value).is_integer() else value)
+    """A test statistic: counts and sums of ranks as whole numbers, or halves of them."""
+    if value is None or abs(value) < 1000:
+        return number(int(value) if value is not None and float(value).is_integer() else value)
+    return f"{value:,.{0 if float(value).is_integer() else 1}f}".replace("-", "−")
 
 
 def asides(sentence: str) -> list[str]:

@@ -197,7 +197,7 @@ def test_every_number_of_the_analysis_comes_from_its_own_column():
             "correct_median": median(winning[right], CLUSTERS[right]),
             "wrong": mean(winning[~right], CLUSTERS[~right]),
             "wrong_median": median(winning[~right], CLUSTERS[~right]),
-            "unpaired_t": unpaired_t(winning[right], winning[~right]),
+            "unpaired_t": unpaired_t(winning[right], winning[~right]) | {"n": 8},
             "note": NOTE,
         },
         "margin": {

@@ -53,7 +53,7 @@ def test_seeds_are_collected_in_their_order():
         "std": pytest.approx(0.1),
         "min": 0.3,
         "max": 0.5,
-        "seeds": 3,
+        "seeds": [1, 2, 3],
     }
     now["policy"]["dpo"]["beta"] = 0.2
     assert spread_over_seeds(found, now, "dpo") is None

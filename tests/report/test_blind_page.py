@@ -124,6 +124,13 @@ def test_twenty_cases_by_click_and_by_key(page, drawn, address, tmp_path):
     assert len(read) == 20 and before <= read["time"].min() <= read["time"].max() <= datetime.now(UTC)
 
 
+def test_a_double_click_judges_one_case(page):
+    page.locator('[data-answer="1"]').dblclick()
+    assert place(page) == "Case 2 of 20" and "1 of 20 cases" in page.locator("#answered").inner_text()
+    page.locator('[data-answer="2"]').click(delay=20)
+    assert place(page) == "Case 3 of 20"
+
+
 def test_a_name_is_asked_for_and_half_the_cases_can_be_saved(page, drawn, tmp_path):
     page.keyboard.press("1")
     page.keyboard.press("ArrowRight")

@@ -153,7 +153,8 @@ def test_shares_leave_out_what_is_not_there():
     assert list(zip(rows["policy"], rows["measure"], strict=True)) == [
         ("base", "finished"), ("base", "implicit_accuracy"), ("dpo", "win_rate"), ("dpo", "finished"),
     ]  # fmt: skip
-    assert figures.shares(rows).axes[0].get_title() == "Policies, n = 100"
+    axes = figures.shares(rows).axes[0]
+    assert axes.get_title() == "Policies, n = 100" and axes.get_xlim()[0] < 0 and axes.get_xlim()[1] > 1
 
 
 def test_shares_of_one_cluster_have_no_interval_and_no_point():
@@ -226,9 +227,33 @@ def test_changes_of_log_probabilities_are_drawn_a_panel_a_method():
     assert set(rows["colour"]) == {figures.colour("dpo", METHODS), figures.colour("ipo", METHODS)}
     figure = figures.logps(rows)
     assert [axes.get_title() for axes in figure.axes] == ["dpo", "ipo"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["examples seen"] * 2
+    long = pd.DataFrame({"examples": range(300), "value": np.linspace(0, 5, 300)})
+    far = long.assign(value=long["value"].where(long["examples"] != 150, -3000.0))
+    spoilt = figures.logps(figures.logps_rows({("dpo", "chosen"): far, ("dpo", "rejected"): long}, METHODS)).axes[0]
+    assert spoilt.get_xlabel() == "examples seen; 1 of 600 steps outside" and -300 < spoilt.get_ylim()[0] < 0
     raw, smooth = figure.axes[0].lines[:2]
     assert list(raw.get_ydata()) == list(range(40)) and list(smooth.get_ydata()[:3]) == [0, 0.5, 1.5]  # means of two steps
     assert figures.logps(figures.logps_rows({}, METHODS)).texts[0].get_text() == "Log-probabilities in training: not measured"
+
+
+def test_long_names_of_categories_leave_room_for_the_picture():
+    names = [
+        "short",
+        "x" * 32,
+        f"{'one and the same beginning, then ' * 2}a",
+        f"{'one and the same beginning, then ' * 2}b",
+        "y" * 40,
+    ]
+    cut = figures.shortened(names)
+    assert cut[:2] == names[:2] and cut[2:] == [
+        "one and the same beginning, the… 1", "one and the same beginning, the… 2", "y" * 31 + "…",
+    ]  # fmt: skip
+    policies = {"base": {"gold_rate": estimated(0.5)}, "dpo": {"gold_rate": estimated(0.6)}}
+    metrics = {name: {"prompts": 50, "small": False, "judge": None, "policies": policies} for name in names}
+    figure = figures.groups(figures.group_rows(metrics, ["dpo"]))
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_position().width * figure.get_figwidth() > 3
 
 
 def estimated(value: float, n: int = 50) -> dict:

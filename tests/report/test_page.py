@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+import json
 import re
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -76,7 +77,8 @@ def test_numbers_are_rounded_for_reading():
         "5.4×10⁻³³",
         "<10⁻⁹⁹",
     ]
-    assert [statistic(x) for x in (107.0, 4.156, None)] == ["107", "4.16", "–"]
+    told = [statistic(x) for x in (107.0, 4.156, None, 8931.0, 17774.5, -2345.0)]
+    assert told == ["107", "4.16", "–", "8,931", "17,774.5", "−2,345"]
 
 
 def test_intervals_are_drawn_to_scale():
@@ -342,7 +344,7 @@ def test_six_methods_side_by_side(tmp_path):
     gold = made["methods"]["dpo"]["gold_rate"]
     assert came[1][1] == f"{with_interval(gold)} n = 40 prompts in 20 clusters"
     assert came[1][4] == f"{with_interval(made['methods']['dpo']['letter_rate'])} n = 40 prompts in 20 clusters"
-    spread = starting(found, "Spread over seeds")
+    spread = starting(found, "Spread over seeds 1, 2, 3: ")
     assert spread[1][1] == "0.550 ± 0.050 0.500 to 0.600, 3 seeds" and spread[2][1] == "not measured for these parameters"
     ranked = starting(found, "Ranking by the reward model")
     assert [int(row[0]) for row in ranked[1:]] == [row["rank"] for row in made["ranking"]["reward"]]
@@ -355,6 +357,7 @@ def test_six_methods_side_by_side(tmp_path):
     assert sum("▲ better" in cell for cell in scored) == sum("▼ worse" in cell for cell in scored) == told_apart > 0
     cost = starting(found, "Cost of training")
     assert cost[2][1:4] == ["150.0", "1.25×", "0.61"] and len(cost) == 7
+    assert "start from the same base model and answer the same 40 prompts" in page
     assert "Every policy against every other" in page and 'href="#methods"' in page
     assert "RLOO was trained on 2,468 responses of its own to prompts of 1,234 pairs" in page
     assert "KTO was trained on the responses of 1,234 pairs, each by itself" in page
@@ -384,7 +387,31 @@ def test_the_price_with_its_numbers(tmp_path):
     assert kl[2][2].startswith(with_interval(price["kl"]["nats_per_response_median"]))
     assert kl[2][4].startswith(with_interval(price["kl"]["k1"]["nats_per_response"]))
     told = page.split("IPO against base")[1].split("</article>")[0]
-    assert "What got worse:" in told and "became less likely" in told and "KL divergence from base" in told
+    assert told.count("What got worse") == 1 and told.count("became less likely") == 1  # the verdict says it, once
+    assert 'What is shown to have got worse stands above: <a href="#price">' in told and "KL divergence from base" in told
+    rejected = price["logps"]["rejected"]
+    fell = f"that of rejected responses fell in {number(rejected['fell']['value'])} of them, and changed by "
+    assert fell + with_interval(rejected["nats_per_response"], 1, signed=True).replace("-", "−") + " on average" in told
+
+
+def test_kl_that_was_not_measured(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    metrics = read_json(tmp_path / "metrics/policies.json")
+    assert "k3 is Schulman" in page_of(tmp_path, ["dpo"])
+    metrics["dpo"]["price"]["kl"] = None
+    write_json(tmp_path / "metrics/policies.json", metrics)
+    page = page_of(tmp_path, ["dpo"])
+    assert "KL divergence from base was not measured" in page and "k3 is Schulman" not in page
+    assert "Nothing" not in page
+
+
+@pytest.mark.parametrize(("counts", "told"), [((1, 1, 1), "1 win, 1 loss, 1 tie;"), ((2, 0, 38), "2 wins, 0 losses, 38 ties;")])
+def test_one_is_no_plural(tmp_path, counts, told):
+    write_example(tmp_path, ["dpo"])
+    metrics = read_json(tmp_path / "metrics/policies.json")
+    metrics["dpo"]["against_base"] |= dict(zip(("wins", "losses", "ties"), counts, strict=True))
+    write_json(tmp_path / "metrics/policies.json", metrics)
+    assert told in page_of(tmp_path, ["dpo"])
 
 
 def test_where_the_policies_gained(tmp_path):
@@ -403,7 +430,7 @@ def test_one_method_has_neither_ranking_nor_matrix(tmp_path):
     write_example(tmp_path, ["dpo"])
     found = tables(page_of(tmp_path, ["dpo"]))
     assert [caption.split(";")[0].split(",")[0].split(":")[0] for caption in found] == [
-        "What each method needs and was trained on", "What came of it", "Spread over seeds", "Cost of training",
+        "What each method needs and was trained on", "What came of it", "Spread over seeds 1", "Cost of training",
     ]  # fmt: skip
     assert "relative to DPO" not in starting(found, "Cost of training")[0]
 
@@ -664,6 +691,7 @@ def numbers(page) -> list[int]:
 def test_cases_are_sorted(page):
     assert numbers(page) == list(range(1, 11))
     order, direction = page.get_by_label("Order"), page.get_by_label("Direction")
+    assert not direction.is_visible()  # the data's own order has none
     for measure in ("reward", "words", "repetition"):
         order.select_option(f"difference {measure}")
         for way in ("down", "up"):
@@ -677,8 +705,9 @@ def test_cases_are_sorted(page):
             direction.select_option("down")
             assert [values[i - 1] for i in numbers(page)] == sorted(values, reverse=True)[:10], (measure, whose)
             direction.select_option("up")
+        assert direction.is_visible()
     order.select_option("original")
-    assert numbers(page) == list(range(1, 11))
+    assert numbers(page) == list(range(1, 11)) and not direction.is_visible()
 
 
 def test_quick_filters(page):
@@ -867,9 +896,12 @@ def test_pages_and_methods_by_keyboard(page):
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     page.keyboard.press("i")
     assert outline == "solid" and "IPO" in page.locator(".response h4").all_inner_texts()
-    for expected in ("case-category", "case-order", "case-direction"):
+    for expected in ("case-category", "case-order"):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == expected
+    page.keyboard.press("ArrowDown")  # an order that has a direction
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "case-direction"
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -926,6 +958,27 @@ def test_nothing_is_wider_than_the_screen(page, width):
         (e) => !e.closest(".scroll") && e.getBoundingClientRect().right > innerWidth + 1
     ).map((e) => e.outerHTML.slice(0, 80))""")
     assert wide == []
+
+
+def test_every_section_can_be_reached_in_a_low_window(page):
+    page.set_viewport_size({"width": 1300, "height": 300})
+    last = page.locator("nav a").last
+    assert last.bounding_box()["y"] > 300
+    last.scroll_into_view_if_needed()
+    assert last.bounding_box()["y"] + last.bounding_box()["height"] < 301 and page.evaluate("scrollY") == 0
+
+
+def test_a_long_prompt_scrolls_in_its_place(browser, tmp_path):
+    write_example(tmp_path, ["dpo"])
+    html = page_of(tmp_path, ["dpo"])
+    asked = read_dicts(tmp_path / "data/responses/scored.parquet")[0]["prompt"][-1]["content"]
+    (tmp_path / "long.html").write_text(html.replace(json.dumps(asked)[1:-1], "word " * 4000), encoding="utf-8")
+    with watched(browser.new_page(viewport={"width": 400, "height": 800})) as opened:
+        opened.goto((tmp_path / "long.html").as_uri())
+        prompt = opened.locator(".prompt").first
+        assert prompt.inner_text().startswith("word word") and prompt.bounding_box()["height"] < 500
+        opened.emulate_media(media="print")
+        assert prompt.bounding_box()["height"] > 5000
 
 
 @pytest.mark.parametrize("width", [390, 1280])

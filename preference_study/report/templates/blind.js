@@ -103,7 +103,10 @@
 
   const flag = () => change({ flag: !said(here()).flag });
 
-  for (const button of document.querySelectorAll("[data-answer]")) button.addEventListener("click", () => answer(button.dataset.answer));
+  for (const button of document.querySelectorAll("[data-answer]")) button.addEventListener("click", (event) => {
+    // The second click of a double click falls on the next case, which nobody has read yet.
+    if (event.detail < 2) answer(button.dataset.answer);
+  });
   find("flag").addEventListener("click", flag);
   find("previous").addEventListener("click", () => go(-1));
   find("next").addEventListener("click", () => go(1));

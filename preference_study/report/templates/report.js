@@ -208,6 +208,7 @@ const spreadsheet = (() => {
       button.setAttribute("aria-disabled", String(target < 0 || target >= pages));
     }
     for (const name of ["method", "category", "order", "direction"]) find(`case-${name}`).value = state[name];
+    find("case-direction").parentElement.hidden = state.order === "original";
   }
 
   function change(values) {
