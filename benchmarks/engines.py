@@ -25,6 +25,7 @@ from preference_study.methods import METHODS
 from preference_study.models.generation import Response, ends_of, respond
 from preference_study.models.language_models import for_generating, load_causal, load_tokenizer
 from preference_study.params import load_params
+from preference_study.plan import above
 
 TARGET = Path("experiments/results/engines.json")
 BASE = "models/base"
@@ -55,7 +56,7 @@ def compared(one: list[list[int]], other: list[list[int]], gaps: list[float], cl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", choices=METHODS, help="a policy of models/policy; none: base")
-    parser.add_argument("--prompts", type=int, default=64, help="how many of the generation prompts (%(default)s)")
+    parser.add_argument("--prompts", type=above(int), default=64, help="how many of the generation prompts (%(default)s)")
     parser.add_argument("--dtypes", default="float32,bfloat16", help="%(default)s")
     parser.add_argument("--output", type=Path, default=TARGET)
     given = parser.parse_args()

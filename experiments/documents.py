@@ -33,9 +33,21 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def of_default_run() -> dict:
+    """metrics/policies.json, where it is of the default run.
+
+    Raises:
+        BadInput: it is of another study: of one of params/, without DPO, or of data without gold.
+    """
+    policies = read_json("metrics/policies.json")
+    if Path("params.before.yaml").exists() or "gold_rate" not in policies["base"] or "dpo" not in policies:
+        raise BadInput("metrics/ is of another study than the default one")
+    return policies
+
+
 def default_run() -> str:
     """Three numbers of the default run: the judge, the truth, the judge's preference."""
-    reward, policies = read_json("metrics/reward.json"), read_json("metrics/policies.json")
+    reward, policies = read_json("metrics/reward.json"), of_default_run()
     base, dpo = policies["base"], policies["dpo"]
     longer, tfidf, probe = (with_interval(reward["baselines"][name]) for name in ("longer", "tfidf", "probe"))
     against, gold = dpo["against_base"], dpo["against_base"]["gold"]
@@ -67,6 +79,8 @@ def default_run() -> str:
 
 def one_prompt() -> str:
     """The first prompt of the default run that DPO gained, with both responses, as they are."""
+    if not of_default_run()["dpo"]["against_base"]["gold"]["gained"]:
+        raise BadInput("DPO gained no prompt")
     scored = pd.DataFrame(read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json"))
     scored = with_truth(scored)
     by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", "dpo")}

@@ -2,7 +2,8 @@
 
     python -m experiments.export        after make export, serve_check and, where there is one, another server's
 
-metrics/export/ is the run's own and is written over by the next.
+metrics/export/ is the run's own: what its stages measured there is written over by the next run, and what serve_check or
+another server's program measured when that is run again. Do so for a policy that was trained anew.
 """
 
 import argparse

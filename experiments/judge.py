@@ -240,7 +240,12 @@ def main() -> None:
     parser.add_argument("--chosen", default=DEFAULT, choices=SETTINGS, help="the setting that is judged on validation")
     chosen = parser.parse_args().chosen
     params = load_params()
-    section, limits = params.reward, params.scoring.model_dump()
+    if params.reward.flipped:
+        raise SystemExit(
+            "reward.flipped swaps training pairs, and the search is over pairs as they are: set it to 0 in params.yaml"
+        )
+    # Validation is at the end, on pairs that `evaluations` knows nothing of.
+    section, limits = params.reward.model_copy(update={"evaluations": 0}), params.scoring.model_dump()
     tokenizer, tables, splits = load_tokenizer("models/base"), {}, {}
     for split in ("train", "val"):
         tables[split] = read_table(f"data/prepared/{split}.parquet")

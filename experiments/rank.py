@@ -17,7 +17,7 @@ from dvc.exceptions import DvcException
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from experiments.ranking import Run, conclusion, differing, distinct, rank
+from experiments.ranking import Run, by_value, conclusion, differing, distinct, rank, told
 from preference_study.analysis.methods import bears_on_judge, flat
 from preference_study.analysis.statistics import half_ties
 from preference_study.artifacts import write_json, write_png
@@ -70,22 +70,22 @@ def overlay(runs: list[Run], name: str) -> Figure:
     Of runs that differ in other parameters too, those are shown whose other parameters are the commonest.
     """
     others = [other for other in differing(runs, but=()) if other != name]
-    common = pd.Series([repr([run.params[o] for o in others]) for run in runs])
+    common = pd.Series([repr([run.params.get(o) for o in others]) for run in runs])
     for wanted in common.value_counts().index:
         shown = [run for run, found in zip(runs, common, strict=True) if found == wanted]
-        if len({run.params[name] for run in shown}) > 1:
+        if len({repr(run.params.get(name)) for run in shown}) > 1:
             break
     figure = Figure(figsize=(7.6, 3.8), layout="constrained")
     axes = figure.subplots()
-    for place, run in enumerate(sorted(shown, key=lambda run: run.params[name])):
+    for place, run in enumerate(sorted(shown, key=lambda run: by_value(run.params.get(name)))):
         line = PALETTE[place % len(PALETTE)]
         loss = run.loss.dropna(subset=["loss"])
         window = max(1, len(loss) // 10)
         smooth = loss["loss"].rolling(window, min_periods=1, center=True).mean()
-        axes.plot(loss["examples"], smooth, color=line, linewidth=1, alpha=0.7, label=f"{run.params[name]}, training")
+        axes.plot(loss["examples"], smooth, color=line, linewidth=1, alpha=0.7, label=f"{told(run.params.get(name))}, training")
         if "validation_loss" in run.loss:
             checked = run.loss.dropna(subset=["validation_loss"])
-            label = f"{run.params[name]}, validation"
+            label = f"{told(run.params.get(name))}, validation"
             axes.plot(checked["validation_examples"], checked["validation_loss"], "o-", color=line, linewidth=2, label=label)
     axes.set(
         xlabel="training pairs seen",
@@ -99,7 +99,7 @@ def overlay(runs: list[Run], name: str) -> Figure:
 def table(ranking: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """The ranking with its numbers as people read them."""
     return pd.DataFrame(
-        {name: ranking[name] for name in names}
+        {name: [told(value) for value in ranking[name]] for name in names}
         | {
             "seeds": ranking["seeds"],
             "accuracy": [with_interval(accuracy, 3) for accuracy in ranking["accuracy"]],

@@ -110,7 +110,19 @@ def rank(runs: Sequence[Run]) -> pd.DataFrame:
     corrected = holm([p for _, p in found])
     for (_, other), (difference, _), p in list(zip(compared, found, corrected, strict=True))[: len(order) - 1]:
         rows[other] |= {"difference": difference, "p": p, "apart": p < LEVEL}
-    return pd.DataFrame([rows[i] for i in order])
+    ranked = [rows[i] for i in order]
+    # A parameter's values stay what they are: null is no number, and 2 beside it no fraction.
+    return pd.DataFrame(ranked).assign(**{name: pd.Series([row[name] for row in ranked], dtype=object) for name in names})
+
+
+def told(value: object) -> str:
+    """A parameter's value as params.yaml has it."""
+    return "null" if value is None else str(value)
+
+
+def by_value(value: object) -> tuple:
+    """A key that sorts values of a parameter, null first; of several kinds each among its own."""
+    return value is not None, type(value).__name__ if not isinstance(value, int | float) else "", value
 
 
 def _difference(score: np.ndarray, best: np.ndarray, clusters: np.ndarray) -> tuple[dict, float]:
@@ -124,7 +136,7 @@ def conclusion(ranking: pd.DataFrame, names: Sequence[str]) -> str:
     """What the ranking says in words, and where training loss alone would have chosen otherwise."""
 
     def setting(row: pd.Series) -> str:
-        return ", ".join(f"{name}={row[name]}" for name in names) or row["names"][0]
+        return ", ".join(f"{name}={told(row[name])}" for name in names) or row["names"][0]
 
     best = ranking.iloc[0]
     others = ranking.iloc[1:]
@@ -138,10 +150,10 @@ def conclusion(ranking: pd.DataFrame, names: Sequence[str]) -> str:
         lines.append("It is better than every other setting.")
     by_loss = ranking.loc[ranking["final_loss"].idxmin()]
     if by_loss["names"] != best["names"]:
-        told = "worse on validation" if by_loss["apart"] else "not to be told from it on validation"
+        held = "worse on validation" if by_loss["apart"] else "not to be told from it on validation"
         lines.append(
             f"Training loss alone would have chosen {setting(by_loss)} (final training loss {decimal(by_loss['final_loss'], 3)} "
-            f"against {decimal(best['final_loss'], 3)}), which is {told} (difference {with_interval(by_loss['difference'], 3)}, "
+            f"against {decimal(best['final_loss'], 3)}), which is {held} (difference {with_interval(by_loss['difference'], 3)}, "
             f"corrected p = {decimal(by_loss['p'], 3)})."
         )
     else:

@@ -28,6 +28,10 @@ from preference_study.revisions import Study, read_study
 from preference_study.texts.measures import measured
 
 OUTCOMES = ("win_rate", "gold_rate")
+ANSWERED_BY = (  # how the names of parameters begin by which responses come to be, beside model and policy themselves
+    "generate.max_new_tokens", "generate.temperature", "generate.top_p", "generate.engine", "model.system_prompt",
+    "model.chat_template", "model.template_arguments", "model.date",
+)  # fmt: skip
 
 
 def choose_policy(study: Study, wanted: str | None, option: str) -> str:
@@ -71,7 +75,7 @@ def notes(parameters: list[dict], counts: dict) -> list[str]:
     told = [
         f"{row['name']} is {row['a']} in A and {row['b']} in B, so the answers were made in other ways"
         for row in parameters
-        if row["name"] in ("generate.max_new_tokens", "generate.temperature", "generate.top_p", "model.system_prompt")
+        if row["name"].startswith(ANSWERED_BY)
     ]
     left = counts["only_in_a"] + counts["only_in_b"] + counts["changed"]
     if left:

@@ -407,12 +407,16 @@ def checked_params(text: str, source: str) -> Params:
     try:
         return Params.model_validate(read_yaml(text, source))
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
-            + ("" if e["type"] in ("missing", "value_error") else f", but it is {e['input']!r}")
-            for e in error.errors()
-        ]
-        raise BadParams(f"{source} is not right; nothing was run:\n" + "\n".join(lines)) from None
+        raise BadParams(f"{source} is not right; nothing was run:\n{what_is_wrong(error)}") from None
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """A line for each parameter that is not right: its name, what is allowed, and its value."""
+    return "\n".join(
+        f"  {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}"
+        + ("" if e["type"] in ("missing", "value_error") else f", but it is {e['input']!r}")
+        for e in error.errors()
+    )
 
 
 def read_yaml(text: str, source: str) -> Any:

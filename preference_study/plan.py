@@ -27,6 +27,7 @@ import pandas as pd
 import psutil
 import torch
 import yaml
+from pydantic import ValidationError
 from scipy.stats import lognorm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -43,7 +44,7 @@ from preference_study.models.language_models import compute_dtype, device
 from preference_study.models.rate import matrix_rate, read_rate
 from preference_study.models.shapes import config_of, shape_of
 from preference_study.models.tokens import encode_pairs, encode_prompts
-from preference_study.params import Model, Params, checked_params
+from preference_study.params import Model, Params, checked_params, what_is_wrong
 from preference_study.stage_costs import Lengths, Misfit, changed, first_misfit, pairs_used, stages, training_activations
 
 # Memory, dense operations a second in bfloat16 with sums in float32, and bandwidth, as the vendor's data sheets have them: H200,
@@ -189,7 +190,7 @@ def device_of(given: argparse.Namespace, shape: Shape) -> Device:
     rate, bandwidth = matrix_rate(shape.hidden, shape.intermediate, dtype, where).by_clock, read_rate(where).by_clock
     memory = psutil.virtual_memory()
     on_cpu = where.type != "cuda"
-    here = memory.total if on_cpu else torch.cuda.get_device_properties(where).total_memory
+    here = (host or memory.total) if on_cpu else torch.cuda.get_device_properties(where).total_memory
     return Device(
         f"this machine's {'CPU' if on_cpu else torch.cuda.get_device_name(where)}", 1, here, rate, bandwidth, dtype.itemsize,
         host or memory.total, disk or shutil.disk_usage(".").free, shared=on_cpu,
@@ -222,8 +223,8 @@ def params_of(given: argparse.Namespace) -> Params:
         return changed(params, changes)
     except (KeyError, TypeError):
         raise BadParams(f"--set {' '.join(given.set)}: there is no such parameter; params.yaml has them all") from None
-    except ValueError as error:
-        raise BadParams(f"the parameters with {changes} are not right: {error}") from None
+    except ValidationError as error:
+        raise BadParams(f"the parameters with {changes} are not right:\n{what_is_wrong(error)}") from None
 
 
 def table(found: Sequence[Stage]) -> list[list[str]]:

@@ -30,6 +30,7 @@ from preference_study.export.plain import PlainPolicy
 from preference_study.methods import METHODS
 from preference_study.numbers import with_interval
 from preference_study.params import load_params
+from preference_study.plan import above
 
 PACKAGE = "xllamacpp"
 ANSWERED = "data/responses/generated/base.parquet"
@@ -169,7 +170,7 @@ def check(method: str, count: int | None = None, file: str | None = None, name: 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method", choices=METHODS, help="of the policy")
-    parser.add_argument("--prompts", type=int, help="how many of the generation prompts (export.prompts of params.yaml)")
+    parser.add_argument("--prompts", type=above(int), help="how many of the generation prompts (export.prompts of params.yaml)")
     parser.add_argument("--served", metavar="FILE", help="another server's answers")
     parser.add_argument("--name", default="llama_cpp", help="what the server is called (%(default)s)")
     given = parser.parse_args(arguments)

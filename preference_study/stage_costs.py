@@ -525,9 +525,10 @@ def _problem(found: Sequence[Stage], device: Device, assumed: Assumptions) -> tu
     return None
 
 
-def _halvings(value: int, least: int) -> list[int]:
+def _halvings(value: int, least: int, exact: bool = False) -> list[int]:
+    """Half of a number, half of that, and so on down to the least; exact: as long as they are whole without rounding."""
     found = []
-    while value % 2 == 0 and value // 2 >= least and len(found) < HALVINGS:
+    while value // 2 >= least and not (exact and value % 2) and len(found) < HALVINGS:
         value //= 2
         found.append(value)
     return found
@@ -539,7 +540,7 @@ def _training_remedies(params: Params, name: str, largest: str) -> list[dict[str
     smaller = [
         {f"{name}.batch_size": size,
          f"{name}.gradient_accumulation_steps": section.gradient_accumulation_steps * section.batch_size // size}
-        for size in _halvings(section.batch_size, processes)
+        for size in _halvings(section.batch_size, processes, exact=True)
     ]  # fmt: skip
     shorter = [{f"{name}.max_length": length} for length in _halvings(section.max_length, 128)]
     sharded = [] if processes == 1 or params.launch.accelerate_config else [{"launch.accelerate_config": "params/fsdp.yaml"}]

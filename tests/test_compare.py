@@ -227,6 +227,10 @@ def test_what_must_be_known_beside_the_verdict():
     assert answered.startswith("generate.max_new_tokens is 56 in A and 96 in B") and left.startswith("6 prompts")
     assert clusters.startswith("the two drew prompts together in other ways")
     assert notes([], dict.fromkeys(counts, 0)) == []
+    none = dict.fromkeys(counts, 0)
+    others = ["generate.engine", "model.template_arguments.enable_thinking", "model.chat_template", "model.date"]
+    told = notes([{"name": name, "a": "one", "b": "another"} for name in ("seed", *others, "generate.batch_size")], none)
+    assert [line.split()[0] for line in told] == others
 
 
 def test_the_help_has_examples(capsys):

@@ -9,6 +9,7 @@ import yaml
 
 from experiments import documents
 from preference_study.artifacts import write_json
+from preference_study.errors import BadInput
 from tests.conftest import ROOT
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -77,6 +78,23 @@ def test_the_default_runs_numbers(tmp_path, monkeypatch):
     assert "0.58 [0.57, 0.59] of n = 580" in second and "base 0.34 [0.33, 0.35]; 67 gained, 14 lost" in second
     assert "0.66 [0.65, 0.67]" in letter and "base 0.44 [0.43, 0.45]" in letter
     assert "0.81 [0.80, 0.82]" in third and "0.77 [0.76, 0.78]; +4.4 [4.4, 4.4] words" in third
+
+
+def test_another_studys_numbers_are_not_the_default_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    default = {"base": {"gold_rate": {}}, "dpo": {"against_base": {"gold": {"gained": 0}}}}
+    for policies in ({"base": {"gold_rate": {}}, "kto": {}}, {"base": {}, "dpo": {}}):
+        write_json("metrics/policies.json", policies)
+        for make in (documents.default_run, documents.one_prompt):
+            write_json("metrics/reward.json", {})
+            with pytest.raises(BadInput, match="of another study than the default one"):
+                make()
+    write_json("metrics/policies.json", default)
+    with pytest.raises(BadInput, match="gained no prompt"):
+        documents.one_prompt()
+    (tmp_path / "params.before.yaml").touch()
+    with pytest.raises(BadInput, match="of another study"):
+        documents.default_run()
 
 
 def test_the_sft_terms_numbers(tmp_path, monkeypatch):

@@ -11,9 +11,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from preference_study import plan
 from preference_study.cost import GIB, Stage
 from preference_study.errors import BadInput, BadModel, BadParams
-from preference_study.models.rate import matrix_rate, read_rate
+from preference_study.models.rate import Rate, matrix_rate, read_rate
 from preference_study.models.shapes import config_of
 from preference_study.models.tokens import encode_pairs
 from preference_study.params import load_params
@@ -141,8 +142,9 @@ def test_mistakes_are_told_in_a_sentence(folder):
         planned(["--set", "policy.nothing.beta=1"])
     with pytest.raises(BadParams, match="batch_size"):
         planned(["--set", "policy.batch_size=0"])
-    with pytest.raises(BadParams, match=r"batch_size 8 cannot be shared by launch.processes 3"):
+    with pytest.raises(BadParams, match=r"batch_size 8 cannot be shared by launch.processes 3") as refused:
         planned(["--gpus", "3xA100"])
+    assert "pydantic" not in str(refused.value) and "input_value" not in str(refused.value)
     with pytest.raises(BadParams, match=r"--set a=\[: what follows = is not YAML"):
         planned(["--set", "a=["])
     with pytest.raises(BadModel, match="one that is known: embedded"):
@@ -226,6 +228,15 @@ def test_this_machine_is_measured():
     found = matrix_rate(64, 128, torch.float32, torch.device("cpu"), 0.05)
     assert found.by_clock > 1e8 and found.by_processor > 1e8
     assert read_rate(torch.device("cpu"), 0.05).by_clock > 1e8
+
+
+def test_the_memory_that_is_named_is_the_cpus(monkeypatch):
+    monkeypatch.setattr(plan, "matrix_rate", lambda *_: Rate(1e11, 1e11))
+    monkeypatch.setattr(plan, "read_rate", lambda *_: Rate(1e10, 1e10))
+    given = parser().parse_args(["--host-memory", "2"])
+    found = plan.device_of(given, SimpleNamespace(hidden=64, intermediate=128))
+    assert found.shared == (not torch.cuda.is_available()) and found.host == 2 * GIB
+    assert not found.shared or found.memory == 2 * GIB
 
 
 def test_cards_are_as_their_data_sheets_say():

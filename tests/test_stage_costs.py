@@ -233,6 +233,14 @@ def test_a_cache_that_does_not_fit_names_the_batch_of_answers(params):
     assert (misfit.stage, misfit.largest, misfit.remedies) == ("generate_base", "cache", {"generate.batch_size": 256})
 
 
+def test_a_batch_of_answers_need_not_halve_exactly(params):
+    many = changed(params, {"generate.batch_size": 100, "generate.max_prompts": None, "generate.max_new_tokens": 4096})
+    lengths = replace(LENGTHS, answered=100)
+    small = by_name(changed(many, {"generate.batch_size": 12}), lengths=lengths)["generate_base"]
+    misfit = first_misfit(many, SHAPE, lengths, replace(CARD, memory=1.001 * total(small.memory) / ASSUMED.usable), ASSUMED)
+    assert (misfit.stage, misfit.remedies) == ("generate_base", {"generate.batch_size": 12})
+
+
 def test_weights_that_do_not_fit_name_sharding_or_lora(params):
     full = changed(params, {"reward.lora_rank": 0, "reward.gradient_checkpointing": True, "reward.batch_size": 8})
     card = replace(CARD, memory=80 * GIB)

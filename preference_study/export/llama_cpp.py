@@ -246,7 +246,9 @@ def modelfile(file: str, tokenizer: Any, ends: list[str], temperature: float, to
         lines.append("# The chat template cannot be written in Ollama's language here: Ollama guesses one by the file's own.")
     else:
         lines.append(f'TEMPLATE """{template}"""')
+    # Ollama's own defaults of the last two are 1.1 and 40, and the study has neither.
     lines += [f"PARAMETER temperature {temperature:g}", f"PARAMETER top_p {top_p:g}"]
+    lines += ["PARAMETER repeat_penalty 1", "PARAMETER top_k 0"]
     lines += [f"PARAMETER stop {json.dumps(end, ensure_ascii=False)}" for end in ends]
     if licence:
         lines.append(f'LICENSE """{licence}"""')

@@ -115,6 +115,12 @@ def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path):
     ties = [TIED | {"chosen": ["red", "red"]}, REF | {"rejected": ["dog", "green"]}]
     _, rows, dropped = read_benchmark(written(tmp_path, *ties))
     assert len(rows) == 1 and dropped == {"equal_responses": ["bench.jsonl:2"]}
+    coded = [{"question": "?", "response_1": "a", "response_2": "b", "overall_response": n} for n in (1, 3)]
+    with pytest.raises(
+        BadInput, match=r"holds 1 \(1 rows\), 3 \(1 rows\).* write it with columns prompt, chosen and rejected"
+    ) as told:
+        read_benchmark(written(tmp_path, *coded), "preferences")
+    assert "Say under data" not in str(told.value)
     with pytest.raises(
         BadInput, match=r"read as judgebench, no row can be used; 1 rows: empty_text \(bench.jsonl:1 is the first\)"
     ):

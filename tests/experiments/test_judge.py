@@ -111,8 +111,13 @@ def test_a_rate_is_a_multiple_of_the_default(folder):
 
 
 def test_the_program_measures_once_and_leaves_validation_alone(folder, monkeypatch, capsys):
-    change(folder, reward={"lora_rank": 4, "lora_layers": 1, "epochs": 1, "gradient_accumulation_steps": 1, "evaluations": 0})
+    change(folder, reward={"lora_rank": 4, "lora_layers": 1, "epochs": 1, "gradient_accumulation_steps": 1, "evaluations": 2})
     stages.frozen_layers.main()
+    change(folder, reward={"flipped": 0.2})
+    monkeypatch.setattr(sys, "argv", ["judge"])
+    with pytest.raises(SystemExit, match=r"reward\.flipped .* set it to 0"):
+        judge.main()
+    change(folder, reward={"flipped": 0.0})
     monkeypatch.setattr(judge, "SETTINGS", {DEFAULT: {}, "head at random": {"head": "random"}, "slow": {"learning_rate": 0.01}})
     monkeypatch.setattr(judge, "MORE_SEEDS", (1, 2, 3))
     monkeypatch.setattr(judge, "SEEDS", (1, 2))

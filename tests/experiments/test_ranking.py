@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.rank import picture_names
-from experiments.ranking import Run, conclusion, differing, distinct, rank
+from experiments.rank import overlay, picture_names, table
+from experiments.ranking import Run, by_value, conclusion, differing, distinct, rank
 from preference_study.analysis.statistics import mcnemar, proportion
 
 N = 300
@@ -35,6 +35,19 @@ def test_the_best_is_told_from_the_worst_and_not_from_its_like():
     assert words.startswith("Best on validation: reward.learning_rate=0.0001") and f"n = {N} pairs" in words
     assert "cannot be told from: reward.learning_rate=0.0003." in words
     assert "Training loss alone would have chosen reward.learning_rate=0.001" in words and "worse on validation" in words
+
+
+def test_null_is_a_value_as_others_are():
+    runs = [run("all", right(0.5, 1), 1e-3), run("ten", right(0.8), 1e-3), run("two", right(0.7, 2), 1e-3)]
+    for one, layers in zip(runs, (None, 10, 2), strict=True):
+        one.params["reward.lora_layers"] = layers
+    ranking = rank(runs)
+    assert ranking["reward.lora_layers"].tolist() == [10, 2, None]
+    assert conclusion(ranking, ["reward.lora_layers"]).startswith("Best on validation: reward.lora_layers=10, accuracy")
+    assert table(ranking, ["reward.lora_layers"])["reward.lora_layers"].tolist() == ["10", "2", "null"]
+    legend = overlay(runs, "reward.lora_layers").axes[0].get_legend().get_texts()
+    assert [text.get_text() for text in legend] == ["null, training", "2, training", "10, training"]
+    assert sorted([2, None, "a", 0.5, True], key=by_value) == [None, 0.5, True, 2, "a"]
 
 
 def test_choosing_the_best_is_paid_for():

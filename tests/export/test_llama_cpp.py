@@ -220,7 +220,8 @@ def test_a_modelfile():
     tokenizer = byte_tokenizer(made.specials, made.template)
     text = modelfile("dpo.gguf", tokenizer, ["<|im_end|>", 'a"b'], 0.5, 0.9, "mit")
     assert text.splitlines()[0] == "FROM ./dpo.gguf" and 'TEMPLATE """' in text
-    assert text.splitlines()[-5:] == [
-        "PARAMETER temperature 0.5", "PARAMETER top_p 0.9", 'PARAMETER stop "<|im_end|>"',
+    assert text.splitlines()[-7:] == [
+        "PARAMETER temperature 0.5", "PARAMETER top_p 0.9", "PARAMETER repeat_penalty 1", "PARAMETER top_k 0",
+        'PARAMETER stop "<|im_end|>"',
         r'PARAMETER stop "a\"b"', 'LICENSE """mit"""',
     ]  # fmt: skip
