@@ -1,6 +1,15 @@
 """A served policy against the folder's, by hand."""
 
-from preference_study.serve_check import compared
+import pytest
+
+from preference_study.serve_check import compared, main
+
+
+@pytest.mark.parametrize("prompts", ["0", "-5"])
+def test_so_many_prompts_cannot_be(prompts, capsys):
+    with pytest.raises(SystemExit):
+        main(["dpo", f"--prompts={prompts}"])
+    assert "--prompts" in capsys.readouterr().err
 
 
 def test_the_numbers_by_hand():

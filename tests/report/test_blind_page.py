@@ -125,7 +125,8 @@ def test_twenty_cases_by_click_and_by_key(page, drawn, address, tmp_path):
 
 
 def test_a_double_click_judges_one_case(page):
-    page.locator('[data-answer="1"]').dblclick()
+    for nth in (1, 2):  # as a double click does, wherever the buttons have moved in between
+        page.locator('[data-answer="1"]').dispatch_event("click", {"detail": nth})
     assert place(page) == "Case 2 of 20" and "1 of 20 cases" in page.locator("#answered").inner_text()
     page.locator('[data-answer="2"]').click(delay=20)
     assert place(page) == "Case 3 of 20"

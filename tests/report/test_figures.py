@@ -254,6 +254,7 @@ def test_long_names_of_categories_leave_room_for_the_picture():
     figure = figures.groups(figures.group_rows(metrics, ["dpo"]))
     figure.draw_without_rendering()
     assert figure.axes[0].get_position().width * figure.get_figwidth() > 3
+    assert sorted(text.get_text() for text in figure.axes[0].get_yticklabels()) == sorted(f"{name} (n = 50)" for name in cut)
 
 
 def estimated(value: float, n: int = 50) -> dict:
