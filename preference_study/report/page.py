@@ -18,7 +18,7 @@ from preference_study.analysis.methods import flat, pair_matrix
 from preference_study.analysis.statistics import ENOUGH, proportion
 from preference_study.data.pairs import REASONS
 from preference_study.methods import display_name
-from preference_study.numbers import decimal
+from preference_study.numbers import decimal, with_interval
 from preference_study.report.figures import colour
 from preference_study.texts.gold import loops, with_truth
 from preference_study.texts.instructions import checkable
@@ -60,9 +60,14 @@ def p_value(p: float | None) -> str:
 
 def statistic(value: float | None) -> str:
     """A test statistic: counts and sums of ranks as whole numbers, or halves of them."""
-    if value is None or abs(value) < 1000:
-        return number(int(value) if value is not None and float(value).is_integer() else value)
-    return f"{value:,.{0 if float(value).is_integer() else 1}f}".replace("-", "−")
+    if value is not None and float(value).is_integer():
+        return number(int(value))
+    return number(value) if value is None or abs(value) < 1000 else f"{value:,.1f}".replace("-", "−")
+
+
+def in_words(estimate: dict, places: int = 2, signed: bool = False) -> str:
+    """An estimate with its interval in a sentence, with true minus signs: +0.4 [−0.4, 1.1]."""
+    return with_interval(estimate, places, signed).replace("-", "−")
 
 
 def asides(sentence: str) -> list[str]:
@@ -285,7 +290,7 @@ def fill(template: str, study: dict, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, p_value, decimals, statistic, asides, scale, lookup)
+    filters = (number, p_value, decimals, statistic, in_words, asides, scale, lookup)
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals["enough_clusters"] = ENOUGH
     script = environment.get_template("report.js").render()
