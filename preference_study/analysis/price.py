@@ -15,6 +15,7 @@ from preference_study.analysis.statistics import (
     median,
     paired_tests,
     share,
+    side_of_zero,
     sign_test,
 )
 from preference_study.analysis.verdicts import BETTER, GAINED
@@ -156,8 +157,8 @@ def policy_price(
 def correct_prices(prices: dict[str, dict]) -> None:
     """Add, in place, Holm's correction over all prices of all policies, and whether each got worse.
 
-    A price got worse where its corrected p is below 0.05 and the interval of its mean change, or of that of its rate, lies on the
-    worse side of zero. Wilcoxon's test goes by ranks: where most responses change a little one way and a few a lot the other, it
+    A price got worse where its corrected p is below 0.05 and its mean change, or that of its rate, lies on the worse
+    `side_of_zero`. Wilcoxon's test goes by ranks: where most responses change a little one way and a few a lot the other, it
     finds a difference of which the mean says the opposite.
 
     Args:
@@ -169,10 +170,10 @@ def correct_prices(prices: dict[str, dict]) -> None:
     holm_in_place([*sides, *((row, "p") for price in prices.values() for row in price["form"])])
     for found in logps:
         chosen = found["chosen"]
-        chosen["worse"] = _shown(chosen) and chosen["nats_per_response"]["high"] < 0
+        chosen["worse"] = _shown(chosen) and side_of_zero(chosen["nats_per_response"]) < 0
     for price in prices.values():
         for row in price["form"]:
-            row["worse"] = _shown(row) and row["change"]["low"] > 0
+            row["worse"] = _shown(row) and side_of_zero(row["change"]) > 0
 
 
 def _shown(row: dict) -> bool:

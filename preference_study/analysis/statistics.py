@@ -170,6 +170,17 @@ def mean(values: Sequence[float], clusters: Clusters = None) -> dict:
     return estimate(centre, centre - half, centre + half, len(values), units)
 
 
+def side_of_zero(mean: dict) -> int:
+    """1 or -1 where the interval of a mean lies above or below zero, else 0; of values that do not vary, the side of all of them.
+
+    Args:
+        mean: from `mean`, or another estimate of what zero means no difference in.
+    """
+    if mean["low"] is None:
+        return int(np.sign(mean["value"])) if mean["clusters"] > 1 else 0
+    return int(mean["low"] > 0) - int(mean["high"] < 0)
+
+
 def median(values: Sequence[float], clusters: Clusters = None) -> dict:
     """A median with Woodruff's interval, which few extreme values do not move.
 
@@ -427,21 +438,21 @@ def paired_tests(differences: Sequence[float], clusters: Clusters = None) -> dic
     sum is held against random signs of whole clusters.
 
     Returns:
-        {paired_t: {statistic, p}, wilcoxon: {statistic, p}, n, clusters}; null where all differences are equal.
+        {paired_t: {statistic, p}, wilcoxon: {statistic, p}, n, clusters}; null where all differences are zero, Student's also
+        where they do not vary.
     """
     differences = np.asarray(differences, dtype=float)
     numbers = cluster_numbers(clusters)
     units = len(differences) if numbers is None else _groups(numbers)
     tests: dict[str, Any] = {"n": len(differences), "clusters": units, "paired_t": None, "wilcoxon": None}
-    if units < 2 or np.ptp(differences) == 0:
+    if units < 2 or not differences.any():
         return tests
+    varies = np.ptp(differences) > 0
     if numbers is None:
-        return tests | {
-            "paired_t": _test(stats.ttest_1samp(differences, 0.0)),
-            "wilcoxon": _test(stats.wilcoxon(differences)),
-        }
+        student_t = _test(stats.ttest_1samp(differences, 0.0)) if varies else None
+        return tests | {"paired_t": student_t, "wilcoxon": _test(stats.wilcoxon(differences))}
     error = standard_error(differences, clusters)
-    if error > 0:
+    if varies and error > 0:
         t = differences.mean() / error
         tests["paired_t"] = {"statistic": float(t), "p": float(2 * stats.t.sf(abs(t), units - 1))}
     moved = differences[differences != 0]
@@ -648,7 +659,9 @@ def length_feature(differences: Sequence[float]) -> np.ndarray:
     return np.tanh(differences / scale) if scale > 0 else np.zeros(len(differences))
 
 
-PRIOR_PRECISION = 0.1  # of b: a standard deviation of 3.2, so that its 95% prior range is odds of 500 either way
+# Of b: a standard deviation of 32. A stronger prior would hold b back where the policy's responses are always longer and always
+# win, and so give to a what is as well told by length.
+PRIOR_PRECISION = 1e-3
 
 
 def information(features: np.ndarray, found: np.ndarray) -> np.ndarray:

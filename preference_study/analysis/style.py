@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 
 from preference_study.analysis.statistics import (
     CONFIDENCE,
@@ -21,9 +20,10 @@ from preference_study.analysis.statistics import (
 )
 
 STYLE = ("words", "headings", "list_items", "bold")
+HELD = 1e12  # the precision of a prior that leaves nothing of a coefficient
 
 
-def at_equal_features(wins: np.ndarray, features: np.ndarray) -> np.ndarray:
+def at_equal_features(wins: np.ndarray, features: np.ndarray, even: bool = False) -> np.ndarray:
     """The coefficients of P(win) = sigmoid(a + b . features), by Newton's method, for every sample of a stack at once.
 
     A win and a loss of half a prompt's weight at features of zero are added, and each b has a weak normal prior, so that they are
@@ -32,13 +32,14 @@ def at_equal_features(wins: np.ndarray, features: np.ndarray) -> np.ndarray:
     Args:
         wins: [..., n], 1, 0 or 0.5.
         features: [..., n, k].
+        even: whether a is held at zero.
 
     Returns:
         [..., 1 + k]: a, then b.
     """
     design = np.concatenate([np.ones((*features.shape[:-1], 1)), features], axis=-1)
     size = design.shape[-1]
-    prior = np.diag([0.0] + [PRIOR_PRECISION] * (size - 1))
+    prior = np.diag([HELD if even else 0.0] + [PRIOR_PRECISION] * (size - 1))
     found = np.zeros((*design.shape[:-2], size))
     for _ in range(30):
         p = expit((design @ found[..., None])[..., 0])
@@ -82,24 +83,25 @@ def even_at_equal_features_p(wins: Sequence[float], features: np.ndarray, cluste
     The score of a in the model of `at_equal_features`, fitted with a = 0 and cleared of b, is held against random signs of each
     cluster's part (Hemerik, Goeman and Finos 2020, JRSS B 82:841). Without features it is the sign test.
 
+    Where the policy's responses are always longer, length and policy can hardly be told apart: next to nothing is left of each
+    part, all the same of one sign, and random signs do not see how little it is. So p is that of the score against the model's
+    own information (Rao 1948) where that is larger.
+
     Args:
         wins: [n].
         features: [n, k].
     """
-    wins, cleared, p = np.asarray(wins, dtype=float), np.ones(len(wins)), np.full(len(wins), 0.5)
-    if features.any():
-        # Each prompt as a win and as a loss, by its weight on either: ties are both.
-        both, weights = np.repeat([1, 0], len(wins)), np.concatenate([wins, 1 - wins])
-        model = LogisticRegression(fit_intercept=False, C=1 / PRIOR_PRECISION, max_iter=1000)
-        twice = np.vstack([features, features])
-        kept = weights > 0
-        b = np.zeros(features.shape[1])
-        if len(set(both[kept])) == 2:
-            b = model.fit(twice[kept], both[kept], weights[kept]).coef_[0]
-            p = expit(features @ b)
-        curvature = features.T @ (features * (p * (1 - p))[:, None]) + PRIOR_PRECISION * np.eye(len(b))
-        cleared -= features @ np.linalg.solve(curvature, features.T @ (p * (1 - p)))
-    return sign_flip_p(cluster_sums((wins - p) * cleared, clusters))
+    wins = np.asarray(wins, dtype=float)
+    if not features.any():
+        return sign_flip_p(cluster_sums(wins - 0.5, clusters))
+    p = expit(features @ at_equal_features(wins, features, even=True)[1:])
+    weights = p * (1 - p)
+    curvature = features.T @ (features * weights[:, None]) + PRIOR_PRECISION * np.eye(features.shape[1])
+    cleared = 1 - features @ np.linalg.solve(curvature, features.T @ weights)
+    parts = (wins - p) * cleared
+    told = (weights * cleared**2)[wins != 0.5].sum()  # ties tell nothing of it
+    by_information = 2 * stats.norm.sf(abs(parts.sum()) / np.sqrt(told)) if told > 0 else 1.0
+    return max(sign_flip_p(cluster_sums(parts, clusters)), float(by_information))
 
 
 def style_differences(base: pd.DataFrame, policy: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """What the numbers say about a policy, in words, by rules that are stated here and nowhere else."""
 
 from preference_study.analysis.evidence import POWER, detectable, needed
+from preference_study.analysis.statistics import side_of_zero
 from preference_study.methods import display_name
 from preference_study.numbers import decimal, with_interval
 
@@ -47,15 +48,14 @@ def at_equal_length(reward: str, corrected_p: float | None, win_rate: dict, word
         corrected_p: of the test that the win rate at equal length is one half. Below 0.05 the win rate says who won.
         win_rate: at equal length.
         words_difference: mean of the policy's words minus base's. Where equal length shows nothing although the policy is better,
-            and the interval of this lies above 0, the policy is only longer.
+            and this lies above 0, `side_of_zero`, the policy is only longer.
     """
     if reward not in (BETTER, WORSE):
         return None
     found = direction(corrected_p, win_rate["value"] - 0.5)
     if found != NO_EVIDENCE:
         return GAINED if found == BETTER else LOST
-    longer = words_difference["low"] is not None and words_difference["low"] > 0
-    return ONLY_LONGER if reward == BETTER and longer else NOT_SHOWN_AT_EQUAL_LENGTH
+    return ONLY_LONGER if reward == BETTER and side_of_zero(words_difference) > 0 else NOT_SHOWN_AT_EQUAL_LENGTH
 
 
 def could_have_been_seen(evidence: dict, tests: int) -> dict:

@@ -17,6 +17,7 @@ from preference_study.analysis.policies import describe_responses, evidence, res
 from preference_study.analysis.price import form_changes
 from preference_study.analysis.statistics import holm, mcnemar, mean, paired_tests
 from preference_study.errors import BadInput
+from preference_study.texts.measures import measured
 from tests.analysis.test_policies import BASE, CLUSTERS, OTHER
 from tests.conftest import asked
 
@@ -209,3 +210,22 @@ def test_under_two_judges_no_reward_is_compared_and_the_rest_is():
     nothing = [table.drop(columns=["gold", "letter"]) for table in (a, b)]
     sentence = compare_experiments(*nothing, ["it differs"], RIGHT, SMALLEST, seed=1)["b_against_a"]["verdict"]["sentence"]
     assert "for it differs. No truth is known of these prompts either, so it is not said which is better." in sentence
+
+
+@pytest.mark.parametrize(("name", "more"), [("a sentence", [9]), ("longer", range(8, 13)), ("any length", range(1, 120))])
+def test_a_judge_of_length_alone_finds_nothing_but_length(name, more):
+    """B's responses are A's with words added, and a response's reward is its number of words."""
+    rng, n = np.random.default_rng(3), 100
+    words = rng.integers(20, 60, n)
+    texts = [[f"word{number}" for number in range(count)] for count in words]
+    added = [[f"more{number}" for number in range(rng.choice(more))] for _ in range(n)]
+    tables = []
+    for of_each in (texts, [text + extra for text, extra in zip(texts, added, strict=True)]):
+        rows = [row(str(i), response=" ".join(text), finished=True) for i, text in enumerate(of_each)]
+        table = measured(pd.DataFrame(rows).set_index("id"))[0]
+        tables.append(table.assign(reward=table["words"].astype(float)))
+    found = compare_experiments(*tables, [], RIGHT, SMALLEST, 1)["b_against_a"]["verdict"]
+    assert (found["reward"], found["length"]) == ("better", "only longer")
+    assert "at equal length no difference is shown" in found["sentence"] and "better, at a price" not in found["sentence"]
+    [price] = found["price"]
+    assert price.startswith("its responses have more words (+")

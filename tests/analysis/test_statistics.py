@@ -25,6 +25,7 @@ from preference_study.analysis.statistics import (
     rank_correlation,
     reliability,
     share,
+    side_of_zero,
     sign_test,
     standard_deviation,
     unpaired_t,
@@ -72,6 +73,22 @@ def test_paired_tests_are_scipys():
     assert tests["paired_t"]["p"] == pytest.approx(stats.ttest_rel(b, a).pvalue)
     assert tests["wilcoxon"]["p"] == pytest.approx(stats.wilcoxon(b, a).pvalue)
     assert paired_tests(np.zeros(5)) == {"n": 5, "clusters": 5, "paired_t": None, "wilcoxon": None}
+
+
+def test_the_same_difference_everywhere_is_a_difference():
+    """Eight of one sign: random signs reach that in 2 of 256; of four clusters in 2 of 16."""
+    tests = paired_tests(np.full(8, 9.0))
+    assert tests["paired_t"] is None and tests["wilcoxon"]["p"] == pytest.approx(2 / 256)
+    tests = paired_tests(np.full(8, -9.0), list("aabbccdd"))
+    assert tests["paired_t"] is None and tests["wilcoxon"]["p"] == pytest.approx(2 / 16)
+
+
+def test_the_side_of_zero_goes_by_the_interval_or_by_values_that_are_all_the_same():
+    rng = np.random.default_rng(0)
+    for shift, side in ((3, 1), (-3, -1), (0, 0)):
+        assert side_of_zero(mean(rng.normal(shift, 1, 50))) == side
+    assert [side_of_zero(mean([value] * 4)) for value in (9.0, -9.0, 0.0)] == [1, -1, 0]
+    assert side_of_zero(mean([9.0])) == side_of_zero(mean([9.0, 9.0], ["a", "a"])) == 0  # of one nothing is known
 
 
 def test_ties_count_half():
@@ -222,7 +239,7 @@ def test_the_win_rate_at_equal_length_is_a_logistic_fit():
     assert found["value"] == pytest.approx(1 / (1 + np.exp(-fit.params[0])), abs=0.005)
     assert found["value"] < 0.5 < wins.mean()  # what was won was won by length
     every = length_controlled_win_rate(np.ones(30), np.arange(30), 0)
-    assert 0.9 < every["value"] < 1
+    assert 0.5 < every["value"] < 1 and every["low"] < 0.5  # all won and all longer: by what, nothing tells
     same_length = length_controlled_win_rate(wins, np.zeros(400), 0)
     assert same_length["value"] == pytest.approx((wins.sum() + 0.5) / 401)
 

@@ -5,8 +5,20 @@ import statsmodels.api as sm
 from scipy import stats
 from scipy.special import expit
 
-from preference_study.analysis.statistics import half_ties, length_controlled_win_rate, not_narrower
-from preference_study.analysis.style import STYLE, at_equal_features, coefficient_intervals, style_controlled, style_differences
+from preference_study.analysis.statistics import (
+    half_ties,
+    length_controlled_win_rate,
+    length_feature,
+    not_narrower,
+)
+from preference_study.analysis.style import (
+    STYLE,
+    at_equal_features,
+    coefficient_intervals,
+    even_at_equal_features_p,
+    style_controlled,
+    style_differences,
+)
 
 
 def drawn(n: int, coefficients: list[float], seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -119,6 +131,53 @@ def test_where_style_never_varies_the_win_rate_at_equal_style_is_not_known():
     wins = (rng.random(n) < 0.75).astype(float)
     found = style_controlled(wins, responses(words), responses(words + rng.integers(-9, 9, n), bold=2), seed=1)["win_rate"]
     assert found["low"] < 0.2 and found["high"] > 0.9
+
+
+def lengths_of(name: str, n: int, rng) -> np.ndarray:
+    """How many words more a policy's responses have than base's."""
+    return {
+        "all longer": lambda: rng.integers(1, 120, n),
+        "much longer": lambda: rng.normal(50, 10, n),
+        "nearly all longer": lambda: rng.normal(60, 30, n),
+        "both": lambda: rng.normal(20, 20, n),
+    }[name]()
+
+
+@pytest.mark.parametrize("name", ["all longer", "much longer", "nearly all longer", "both"])
+@pytest.mark.parametrize("n", [60, 300])
+def test_a_judge_of_length_alone_shows_nothing_at_equal_length(name, n):
+    rng, seen = np.random.default_rng(1), 0
+    for _ in range(40):
+        words = lengths_of(name, n, rng)
+        seen += even_at_equal_features_p(half_ties(words), length_feature(words)[:, None]) < 0.05
+    assert seen <= 4  # of 40, two at the level of the test
+
+
+def test_where_lengths_overlap_what_is_more_than_length_is_seen():
+    rng, seen = np.random.default_rng(2), []
+    for better in (0.0, 1.0):
+        p = []
+        for _ in range(40):
+            words = lengths_of("both", 300, rng)
+            length = length_feature(words)
+            p.append(even_at_equal_features_p((rng.random(300) < expit(better + 2 * length)).astype(float), length[:, None]))
+        seen.append((np.array(p) < 0.05).mean())
+    assert seen[0] <= 0.1 and seen[1] >= 0.9
+
+
+def test_p_is_raos_where_random_signs_give_a_smaller_one():
+    """Rao's score test of a is statsmodels'."""
+    equal = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        length = length_feature(rng.normal(50, 10, 400))
+        wins = (rng.random(400) < expit(1 + 2 * length)).astype(float)
+        model = sm.GLM(wins, length[:, None], family=sm.families.Binomial()).fit()
+        _, p = model.score_test(exog_extra=np.ones((400, 1)))
+        found = even_at_equal_features_p(wins, length[:, None])
+        assert found >= np.squeeze(p) - 1e-4
+        equal += abs(found - np.squeeze(p)) < 1e-4
+    assert equal >= 2
 
 
 def test_not_narrower_by_hand():

@@ -40,7 +40,7 @@ def test_the_corrected_p_decides_and_the_sign_says_which_way(p, difference, expe
         (BETTER, 0.05, 0.45, (0.0001, 2), "only longer"),
         (BETTER, None, 0.55, (0.0001, 2), "only longer"),
         (BETTER, 0.05, 0.55, (0, 2), "not shown at equal length"),
-        (BETTER, 0.05, 0.55, (None, None), "not shown at equal length"),
+        (BETTER, 0.05, 0.55, (None, None), "only longer"),  # by the same number of words everywhere
         (WORSE, 0.05, 0.55, (1, 2), "not shown at equal length"),  # only longer needs better
         (WORSE, 0.01, 0.55, (1, 2), "gained at equal length"),
         (WORSE, 0.01, 0.45, (1, 2), "lost at equal length"),
@@ -50,6 +50,9 @@ def test_the_corrected_p_decides_and_the_sign_says_which_way(p, difference, expe
 )
 def test_what_is_left_at_equal_length(reward, p, win_rate, words, expected):
     assert at_equal_length(reward, p, estimate(0.4, 0.6, win_rate), estimate(*words)) == expected
+    if words[0] is None:  # of a single cluster that says nothing
+        alone = estimate(*words, clusters=1)
+        assert at_equal_length(reward, p, estimate(0.4, 0.6, win_rate), alone) == "not shown at equal length"
 
 
 def comparison(
