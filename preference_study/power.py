@@ -16,7 +16,7 @@ from preference_study.params import load_params
 TESTS = {"with gold": 3, "without": 2}  # of verdicts, a method: reward, the same at equal length, gold
 
 
-def standard_errors(prompts: int, rows_per_cluster: float, alike: float, differ: float) -> dict[str, float]:
+def standard_errors(prompts: float, rows_per_cluster: float, alike: float, differ: float) -> dict[str, float]:
     """Of a win rate near one half without ties, and of a difference of gold rates near none.
 
     Args:
@@ -48,12 +48,12 @@ def table(
         smallest: win_rate and gold_rate.
     """
     clusters, tests = max(1, round(prompts / rows_per_cluster)), methods * TESTS["with gold" if gold else "without"]
-    rows = []
+    rows, of_one = [], standard_errors(rows_per_cluster, rows_per_cluster, alike, differ)
     for outcome, error in standard_errors(prompts, rows_per_cluster, alike, differ).items():
         if outcome == "win_rate" or gold:
-            enough = needed(error, clusters, smallest[outcome], tests)
+            enough = needed(of_one[outcome], 1, smallest[outcome], tests)
             row = {"outcome": outcome, "detectable": detectable(error, clusters, tests), "smallest": smallest[outcome]}
-            rows.append(row | {"prompts": math.ceil(enough * prompts / clusters), "clusters": enough})
+            rows.append(row | {"prompts": math.ceil(enough * rows_per_cluster), "clusters": enough})
     return rows
 
 
@@ -83,6 +83,12 @@ def _share(text: str) -> float:
     return value
 
 
+def _some(text: str) -> float:
+    if _share(text) == 0:
+        raise argparse.ArgumentTypeError("where gold never is another, there is nothing to be seen: give a share above 0")
+    return float(text)
+
+
 def _at_least_one(kind: type) -> type:
     def checked(text: str):
         value = kind(text)
@@ -99,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--prompts", type=_at_least_one(int), help="how many are answered (generate.max_prompts of params.yaml)")
     parser.add_argument("--rows-per-cluster", type=_at_least_one(float), default=1.0, help="prompts drawn together (%(default)s)")
     parser.add_argument("--alike", type=_share, default=0.2, help="correlation of their outcomes, from 0 to 1 (%(default)s)")
-    parser.add_argument("--differ", type=_share, default=0.4, help="share of prompts where gold is another (%(default)s)")
+    parser.add_argument("--differ", type=_some, default=0.4, help="share of prompts where gold is another (%(default)s)")
     parser.add_argument("--methods", type=_at_least_one(int), help="policies held against base (as many as policy.methods)")
     parser.add_argument("--no-gold", action="store_true", help="there is no truth that code can check")
     given, params = parser.parse_args(arguments), load_params()

@@ -29,6 +29,12 @@ def test_each_outcome_is_held_against_its_own_difference_at_the_corrected_level(
     assert alone["detectable"] == pytest.approx(detectable(0.025, 400, tests=2)) and alone["prompts"] == alone["clusters"]
 
 
+def test_what_it_takes_is_in_clusters_of_the_size_that_was_given_whatever_was_planned():
+    plans = [table(prompts, 10, 1.0, 0.4, 1, True, SMALLEST) for prompts in (5, 15, 400, 1500)]
+    taken = {tuple((row["prompts"], row["clusters"]) for row in plan) for plan in plans}
+    assert len(taken) == 1 and all(prompts == 10 * clusters for prompts, clusters in taken.pop())
+
+
 def test_it_reads_the_plan_from_the_parameters_and_says_it_in_words(tmp_path, monkeypatch, capsys):
     tiny_params(tmp_path)
     change(tmp_path, verdict={"smallest_difference": SMALLEST}, generate={"max_prompts": 250}, policy={"methods": ["dpo", "ipo"]})
@@ -54,3 +60,6 @@ def test_it_reads_the_plan_from_the_parameters_and_says_it_in_words(tmp_path, mo
     with pytest.raises(SystemExit):
         main(["--alike", "2"])
     assert "2 is not a share" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--differ", "0"])
+    assert "nothing to be seen" in capsys.readouterr().err
