@@ -13,7 +13,7 @@ import pandas as pd
 from preference_study.analysis.parity import beyond, policy_parity
 from preference_study.artifacts import read_dicts, read_json, whole_folder, write_json
 from preference_study.boundary import run
-from preference_study.errors import BadModel
+from preference_study.errors import BadInput, BadModel
 from preference_study.export.card import policy_card
 from preference_study.export.folders import sizes, write_policy
 from preference_study.export.licence import licence_of
@@ -28,13 +28,21 @@ from preference_study.report.origin import origin
 
 
 def parity(params: Params, name: str, folder: Path) -> dict:
-    """An exported folder against the study's own policy, on the first of the prompts that the study answered.
+    """An exported folder against the study's own policy, on the first of the prompts that the study answered whole.
 
     Raises:
         BadModel: they differ beyond the bounds.
+        BadInput: every prompt had to be shortened.
     """
     settings = params.generate
-    asked = pd.DataFrame(read_dicts("data/responses/generated/base.parquet")[: params.export.prompts])
+    # Only the study shortens a prompt that is longer than the model reads.
+    whole = [row for row in read_dicts("data/responses/generated/base.parquet") if not row["prompt_truncated"]]
+    if not whole:
+        raise BadInput(
+            f"{settings.prompts}: every prompt is longer than the model reads beside generate.max_new_tokens "
+            f"{settings.max_new_tokens}, so nothing can be compared with the exported policy: lower that, or take other prompts"
+        )
+    asked = pd.DataFrame(whole[: params.export.prompts])
     prompts = list(asked["prompt"])
     own = for_generating(load_causal("models/base", f"models/policy/{name}"))
     found = respond(

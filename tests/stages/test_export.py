@@ -16,11 +16,12 @@ import stages.export_reward
 from preference_study import serve_check, talk
 from preference_study.analysis import parity
 from preference_study.artifacts import read_dicts, read_json, write_json, write_rows
-from preference_study.errors import BadModel
+from preference_study.errors import BadInput, BadModel
 from preference_study.models.checks import with_system_prompt
 from preference_study.models.generation import respond
 from preference_study.models.language_models import load_causal, load_reward, load_tokenizer, new_reward_model, rewards
 from preference_study.models.tokens import encode_pairs
+from preference_study.params import load_params
 from tests.conftest import asked
 from tests.workspace import change, prepared, tiny_params
 
@@ -81,7 +82,7 @@ def exported(tmp_path_factory):
         # One prompt is too long for the reward model to see whole.
         prompts = [asked(prompt if number else prompt + " na" * 60) for number, prompt in enumerate(PROMPTS)]
         write_rows("data/responses/generated/base.parquet", [
-            {"id": str(number), "cluster": str(number), "prompt": prompt, "response": answer.text}
+            {"id": str(number), "cluster": str(number), "prompt": prompt, "response": answer.text, "prompt_truncated": False}
             for number, (prompt, [answer]) in enumerate(zip(prompts, answers, strict=True))
         ])  # fmt: skip
         measures = ("gold_rate", "reward_mean", "words_mean", "finished", "repetition_mean", "refusals")
@@ -238,6 +239,18 @@ def test_answers_that_take_unlikely_turns_are_an_error(study, monkeypatch):
     monkeypatch.setattr(parity, "GAP_BOUND", 0.25)  # to the tiny model no token is much likelier than another
     with pytest.raises(BadModel, match=r"parting_gap is \d+\.\d+, at most 0.25 is allowed"):
         stages.export_policy.main("dpo")
+
+
+def test_prompts_that_the_study_shortens_are_not_compared(study, monkeypatch):
+    long = [{"id": "x", "cluster": "x", "prompt": asked("na " * 300), "response": "", "prompt_truncated": True}]
+    rows = long + read_dicts("data/responses/generated/base.parquet")
+    monkeypatch.setattr(stages.export_policy, "read_dicts", lambda path: rows)
+    folder = study / "models/export/policy/dpo"
+    found = stages.export_policy.parity(load_params(), "dpo", folder)
+    assert found["n"] == 5 and found["same_prompts"]["value"] == 1
+    monkeypatch.setattr(stages.export_policy, "read_dicts", lambda path: long)
+    with pytest.raises(BadInput, match=r"every prompt is longer than the model reads .* lower that, or take other prompts"):
+        stages.export_policy.parity(load_params(), "dpo", folder)
 
 
 def test_a_template_of_another_kind_is_an_error(study, monkeypatch):
