@@ -5,6 +5,7 @@ python -m stages.train_policy dpo
 The methods are in preference_study/methods/.
 """
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer
 
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import open_table, read_json, write_json
 from preference_study.boundary import run
 from preference_study.methods import METHODS, Method, Recipe
 from preference_study.models.frozen import kept_in, use_kept
@@ -21,13 +22,24 @@ from preference_study.models.language_models import compute_dtype, device, load_
 from preference_study.models.packed import pack_rows
 from preference_study.models.reward_models import load_judge
 from preference_study.models.token_pairs import TokenPairs, encode_for_policies, numbers, token_folder
-from preference_study.models.tokens import TokenPair
+from preference_study.models.tokens import TokenPair, encode_prompts, fit
 from preference_study.params import Params, PolicyTraining, load_params
 from preference_study.processes import check_processes
 from preference_study.training.run import BetterThanChance, arguments, fingerprint, lora, peak_memory, train, training_counts
 from preference_study.training.trainers import eos_token_ids, judging
 
+CHECKPOINTS = Path("checkpoints/train_policy")
 PROBED = 8  # validation pairs looked at in training, to see that the policy still has a language
+
+
+def prompts_alone(tokenizer: PreTrainedTokenizerBase, count: int, max_length: int) -> TokenPairs:
+    """The first training pairs with no responses, for a method that samples its own.
+
+    The prompt of a pair that is too long makes room for the pair's responses, which such a method never reads.
+    """
+    prompts = open_table("data/prepared/train.parquet").read(["prompt"])["prompt"].to_pylist()[:count]
+    whole = [ids for ids, _ in encode_prompts(tokenizer, prompts, None)]
+    return TokenPairs.of([fit(tokenizer, prompt, ids, [], [], max_length) for prompt, ids in zip(prompts, whole, strict=True)])
 
 
 def training_rows(
@@ -76,7 +88,7 @@ def train_policy(
 
     Args:
         name: of its method.
-        ids, encoded: the pairs' by split.
+        ids, encoded: the pairs' by split; of a method that samples its responses, prompts alone for training.
 
     Returns:
         What it was trained on, what that cost, and its log-probabilities of the validation pairs.
@@ -97,7 +109,7 @@ def train_policy(
         judged = getattr(models[-1], "settings", {})
         ends, limits = eos_token_ids(model, tokenizer.eos_token_id), params.scoring.model_dump()
         rewarded["reward_funcs"] = judging(models[-1], ends, own.missing_eos_penalty, **limits)
-    checkpoints, target = Path("checkpoints/train_policy") / name, Path("models/policy") / name
+    checkpoints, target = CHECKPOINTS / name, Path("models/policy") / name
     made_by = fingerprint(models, datasets["train"], section.shared() | own.model_dump() | judged, params.seed)
     configuration = arguments(section, own.learning_rate, params.seed, checkpoints)
     trainer = recipe.trainer(
@@ -133,11 +145,14 @@ def main(name: str) -> None:
     tokenizer = load_tokenizer("models/base")
     with token_folder(f"train_policy/{name}") as folder:
         ids, encoded = encode_for_policies(tokenizer, section.max_train, section.max_length, folder)
+        if METHODS[name].needs_reward_model:
+            encoded["train"] = prompts_alone(tokenizer, len(ids["train"]), section.max_length)
         counts, cost, logps = train_policy(params, name, state.num_processes, tokenizer, ids, encoded)
     if state.is_main_process:
         write_json(f"data/logps/{name}/val.json", [{"id": id} | row for id, row in zip(ids["val"], logps, strict=True)])
         write_json(f"metrics/train_policy/{name}.json", counts)
         write_json(f"metrics/train_cost/{name}.json", cost)
+        shutil.rmtree(CHECKPOINTS / name, ignore_errors=True)
 
 
 if __name__ == "__main__":

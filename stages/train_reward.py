@@ -7,6 +7,7 @@ at random (reward.head). Of the validation pairs the rewards before training, an
 data/scores/training/<variant>.json.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,6 +129,8 @@ def train_one(
         rows["bias_only"] = bias_only_rows(trainer.accelerator.unwrap_model(trainer.model).bias_only, encoded["val"])
         if trainer.is_world_process_zero():
             drop_bias_only(target)
+    if trainer.is_world_process_zero():
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return training_counts(trainer, encoded), rows
 
 

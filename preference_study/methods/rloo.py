@@ -9,11 +9,17 @@ from preference_study.sections import Count, MethodSection, Positive, Training
 
 
 class RlooSection(MethodSection):
-    """beta is of the KL divergence from base, taken off the reward; batch_size counts prompts in a step."""
+    """beta is of the KL divergence from base, taken off the reward; batch_size counts prompts in a step.
+
+    clip_range is PPO's (Schulman et al. 2017, equation 7), on the ratio of a whole response's probabilities. In a generation's
+    first step that is 1; in later ones a response whose ratio has left 1 - clip_range to 1 + clip_range, in the direction of its
+    advantage, has no gradient.
+    """
 
     steps: Count
     batch_size: Count
     steps_per_generation: Count
+    clip_range: Positive
     generations: Annotated[int, Field(ge=2)]
     max_new_tokens: Count
     temperature: Positive
@@ -35,6 +41,9 @@ def configure(policy: Training, own: RlooSection, processes: int) -> dict[str, A
         "num_generations": own.generations,
         # Sampled together, for a few steps at a time: later ones are weighted by what the policy has moved since (TRL).
         "steps_per_generation": own.steps_per_generation * policy.gradient_accumulation_steps,
+        "epsilon": own.clip_range,
+        # As the other methods have it: with dropout the ratio would be of two different models.
+        "disable_dropout": True,
         "max_completion_length": own.max_new_tokens,
         "temperature": own.temperature,
         "per_device_train_batch_size": own.batch_size * own.generations // processes,

@@ -34,6 +34,7 @@ from preference_study.params import Training
 LOGGED = (
     "loss", "learning_rate", "grad_norm", "accuracy", "margin", "rewards/accuracies", "rewards/margins",
     "rewards/chosen", "rewards/rejected", "reward", "kl", "completions/mean_length", "completions/clipped_ratio",
+    "clip_ratio/region_mean",
 )  # fmt: skip
 COMPLETE = "complete"
 REMEDY = "lower the learning rate or lengthen the warm-up"
@@ -257,6 +258,18 @@ class CompleteMark(TrainerCallback):
             write_json(folder / COMPLETE, sizes(folder))
 
 
+class Ended(Exception):
+    """A run goes on from its last step: there is nothing left to train."""
+
+
+class NoStepTooMany(TrainerCallback):
+    """Raises `Ended`: transformers would take one step more, where the last one is not the end of an epoch."""
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        if state.global_step >= state.max_steps:
+            raise Ended
+
+
 class QuietProgress(ProgressCallback):
     """The progress bar without a line per logged step."""
 
@@ -327,7 +340,8 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
 
     Args:
         trainer: ready to train.
-        checkpoints: folder for them; removed at the end.
+        checkpoints: folder for them. It stays, the last step's in it: the caller removes it when all that is made of the training
+            is written, so that what ends badly in between need not be trained again.
         run: the run's `fingerprint`.
         log: folder for the numbers of each step.
         target: folder for the trained weights: safetensors and configuration alone.
@@ -337,7 +351,7 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
         Whether it began at the beginning, and did not go on from a checkpoint.
 
     Raises:
-        SystemExit: it diverged; nothing is written to `target`.
+        SystemExit: it diverged, or ended early; nothing is written to `target`.
     """
     state = PartialState()
     mark = checkpoints / "run"
@@ -353,17 +367,22 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
     if resume and state.is_main_process:
         print(f"going on from {resume}")
     trainer.remove_callback(ProgressCallback)
-    for callback in (QuietProgress(), StepLog(log, len(trainer.train_dataset), untrained_loss), CompleteMark()):
+    steps = StepLog(log, len(trainer.train_dataset), untrained_loss)
+    for callback in (QuietProgress(), steps, CompleteMark(), NoStepTooMany()):
         trainer.add_callback(callback)
     # An adapter's input would be made float32 like its weights, for autocast to make it bfloat16 again. RLOO samples without.
     with disable_input_dtype_casting(trainer.model, active=not isinstance(trainer, RLOOTrainer)):
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        except Ended:
+            steps.on_train_end(trainer.args, trainer.state, trainer.control)
+    if trainer.state.global_step < trainer.state.max_steps:
+        raise SystemExit(f"training ended after {trainer.state.global_step} of {trainer.state.max_steps} steps: too little data")
     save_whole(trainer, target)
     if state.is_main_process:
         # A pickle, a tokenizer that models/base has, and a card about nobody's model.
         for name in ("training_args.bin", "README.md", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
             (target / name).unlink(missing_ok=True)
-        shutil.rmtree(checkpoints)
     state.wait_for_everyone()
     return resume is None
 

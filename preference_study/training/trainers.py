@@ -8,12 +8,14 @@ import torch
 from accelerate import Accelerator
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 from trl import DPOTrainer, KTOTrainer, RLOOTrainer
 from trl.experimental.cpo import CPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from preference_study.errors import BadInput
 from preference_study.models.batching import batches_by_length
 from preference_study.models.frozen import distinct
 from preference_study.models.head_rows import rows_together
@@ -77,7 +79,11 @@ class KTO(KTOTrainer):
         rows in memory each process looks for it in a temporary folder of its own."""
         loader = self.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator))
         model = self.ref_model or self.model
-        found = [self.accelerator.gather_for_metrics(self.compute_ref_log_probs(model, batch)) for batch in loader]
+        found = []
+        with tqdm(total=len(dataset), desc="reference", disable=not self.accelerator.is_main_process) as bar:
+            for batch in loader:
+                found.append(self.accelerator.gather_for_metrics(self.compute_ref_log_probs(model, batch)))
+                bar.update(len(found[-1][0]))
         columns = zip(("ref_logps", "ref_KL_logps"), zip(*found, strict=True), strict=True)
         made = Dataset.from_dict({name: torch.cat(parts).float().cpu().numpy() for name, parts in columns})
         return concatenate_datasets([dataset, made], axis=1)
@@ -128,6 +134,12 @@ class RLOO(RLOOTrainer):
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> EpochPrompts:
         made = super()._get_train_sampler(dataset)
+        if made.num_samples < made.batch_size:  # the sampler would give none, and training end at once
+            raise BadInput(
+                f"rloo samples responses to {made.batch_size} different prompts at a time (policy.rloo.batch_size x "
+                "policy.rloo.steps_per_generation x policy.gradient_accumulation_steps), and the training pairs have "
+                f"{made.num_samples}: lower one of these, or train on more prompts (policy.max_train)"
+            )
         return EpochPrompts(
             made.data_source, made.mini_repeat_count, made.batch_size, made.repeat_count, shuffle=made.shuffle, seed=made.seed
         )
@@ -182,7 +194,11 @@ def _unpaired(pairs: TokenPairs, order: Sequence[int], batch: int) -> Iterator[d
 
 
 def prompt_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> Dataset:
-    """{prompt} per different prompt, as tokens: the policy makes its own responses."""
+    """{prompt} per different prompt, as tokens: the policy makes its own responses.
+
+    Args:
+        pairs: with whole prompts, as `stages.train_policy.prompts_alone` makes them.
+    """
     pairs = TokenPairs.of(pairs)
     first, _ = distinct(p.prompt_ids for p in pairs)
     return pairs.rows.select(first).select_columns(["prompt_ids"]).rename_column("prompt_ids", "prompt")

@@ -11,14 +11,15 @@ from datasets import Dataset
 
 import stages.reference_logps
 import stages.train_policy
-from preference_study.artifacts import read_json, read_table, write_json
+from preference_study.artifacts import read_json, read_table, write_json, write_rows
 from preference_study.methods import METHODS
 from preference_study.models.language_models import compute_dtype, load_causal, load_tokenizer, new_reward_model, pair_logps
-from preference_study.models.tokens import encode_pairs
+from preference_study.models.tokens import encode_pairs, encode_prompts
 from preference_study.params import load_params
 from preference_study.training.run import BetterThanChance
 from preference_study.training.trainers import pair_rows, prompt_rows, unpaired_rows
-from stages.train_policy import method_facts, training_rows
+from stages.train_policy import method_facts, prompts_alone, training_rows
+from tests.conftest import asked
 from tests.stages.capture import change_top, without_training
 from tests.workspace import alternative_params, change
 
@@ -64,6 +65,22 @@ def test_other_methods_take_no_reference(folder, name, rows):
     method = METHODS[name]
     made = training_rows(method, method.recipe(), POLICY, 3, pairs, list(table["id"]), "train")
     assert list(made) == list(rows(pairs, POLICY, 3))
+
+
+def test_prompts_alone_are_as_long_as_they_may_be(folder):
+    table, _ = encoded("train")
+    long = [f"Question: {'context ' * 24}{number // 2}" for number in range(24)]
+    table["prompt"] = [asked(text) for text in long]
+    table["chosen"] = ["ab " * (80 if number % 2 else 1) for number in range(24)]
+    write_rows("data/prepared/train.parquet", table.to_dict("records"))
+    tokenizer = load_tokenizer("models/base")
+    made = prompts_alone(tokenizer, 24, 300)
+    assert [ids for ids, _ in encode_prompts(tokenizer, [asked(text) for text in long], None)] == [p.prompt_ids for p in made]
+    assert len(prompt_rows(made, POLICY, 1)) == 12 and not any(pair.truncated for pair in made)
+    # As pairs they are shortened for the longer responses, so that one prompt is two.
+    assert len(prompt_rows(encode_pairs(tokenizer, table, 300), POLICY, 1)) == 24
+    short = prompts_alone(tokenizer, 3, 150)
+    assert [len(pair.prompt_ids) for pair in short] == [150] * 3 and all(pair.truncated for pair in short)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +177,8 @@ def test_what_an_online_method_is_trained_with(folder, monkeypatch):
     assert asked == [("models/base", "models/judge_for/rloo"), (judge, [eos, 9], 1.0, load_params().scoring.model_dump())]
     assert run.models[1] is judge and run.models[0].dtype == torch.float32
     assert run.settings == section.shared() | section.rloo.model_dump() | judge.settings
-    assert list(run.trainer.train_dataset) == list(prompt_rows(encoded("train")[1], section, 1))
+    alone = prompts_alone(load_tokenizer("models/base"), 24, section.max_length)
+    assert list(run.trainer.train_dataset) == list(prompt_rows(alone, section, 1))
     assert run.trainer.eval_dataset is None and len(run.trainer.reward_funcs) == 1
     assert read_json("metrics/train_policy/rloo.json")["needs_reward_model"] is True
 

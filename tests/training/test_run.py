@@ -506,6 +506,45 @@ def test_a_killed_method_ends_where_an_unbroken_one_does(referenced, folder, mon
     assert read_json(folder / f"metrics/train_cost/{name}.json")["seconds"] is None
 
 
+@pytest.mark.parametrize(("name", "epochs"), [("dpo", 2), ("dpo", 0.7), ("rloo", 1)])
+def test_what_ends_badly_after_the_last_step_need_not_be_trained_again(referenced, folder, monkeypatch, capsys, name, epochs):
+    change(folder, policy={"epochs": epochs})
+    stages.judge_for.main(name)
+    stages.train_policy.main(name)
+    assert not (folder / f"checkpoints/train_policy/{name}").exists()
+    told, weights = read_json(folder / f"metrics/train_policy/{name}.json"), load_weights(folder / f"models/policy/{name}")
+    logged = losses(folder, f"train_policy/{name}")
+    for place in ("models/policy", f"plots/train_policy/{name}", f"metrics/train_policy/{name}.json"):
+        shutil.rmtree(folder / place) if (folder / place).is_dir() else (folder / place).unlink()
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stages.train_policy, "pair_logps", killed)
+        stages.train_policy.main(name)
+    shutil.rmtree(folder / "models/policy")  # as DVC does
+    shutil.rmtree(folder / f"plots/train_policy/{name}")
+    with monkeypatch.context() as patch:
+        patch.setattr(preference_study.training.run.Trainer, "training_step", killed)
+        stages.train_policy.main(name)
+    assert f"going on from checkpoints/train_policy/{name}/checkpoint-{told['steps']}" in capsys.readouterr().out
+    assert read_json(folder / f"metrics/train_policy/{name}.json") == told
+    assert losses(folder, f"train_policy/{name}") == logged
+    again = load_weights(folder / f"models/policy/{name}")
+    assert all(torch.equal(weights[key], again[key]) for key in weights | again)
+    assert not (folder / f"checkpoints/train_policy/{name}").exists()
+
+
+def test_a_training_that_ends_early_leaves_no_model(referenced, folder, monkeypatch):
+    monkeypatch.setattr(
+        preference_study.training.run.Trainer, "train", lambda trainer, **_: setattr(trainer.state, "max_steps", 6)
+    )
+    with pytest.raises(SystemExit, match="training ended after 0 of 6 steps"):
+        stages.train_policy.main("dpo")
+    assert not (folder / "models/policy").exists()
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_diverging_method_stops_and_leaves_no_model(referenced, folder, name):
     own = yaml.safe_load((folder / "params.yaml").read_text())["policy"][name]
@@ -560,6 +599,7 @@ def test_a_checkpoint_of_sharded_weights_is_gone_on_from_by_such_a_run_alone(tmp
 
     trainer = SimpleNamespace(
         is_fsdp_enabled=sharded, train_dataset=[1], remove_callback=lambda _: None, add_callback=lambda _: None,
+        state=SimpleNamespace(global_step=1, max_steps=1),
         train=lambda resume_from_checkpoint: there.append((checkpoints / "a checkpoint").exists()), save_model=save,
         model=SimpleNamespace(all_tied_weights_keys={}, save_pretrained=save, named_modules=dict),
         is_world_process_zero=lambda: True,

@@ -11,6 +11,7 @@ import trl
 from datasets import Dataset
 from transformers import GenerationConfig
 
+from preference_study.errors import BadInput
 from preference_study.methods import METHODS
 from preference_study.models.language_models import batch_rewards, load_causal, new_reward_model, pair_logps, rewards
 from preference_study.models.tokens import TokenPair
@@ -219,6 +220,7 @@ LOSS_TYPES = {"dpo": ["sigmoid"], "ipo": ["ipo"], "kto": "kto", "simpo": "simpo"
         ("rloo", {"steps": 17}, {"max_steps": 17}),
         ("rloo", {"temperature": 0.6}, {"temperature": 0.6}),
         ("rloo", {"max_new_tokens": 11}, {"max_completion_length": 11}),
+        ("rloo", {"clip_range": 0.3}, {"epsilon": 0.3}),
         ("rloo", {"missing_eos_penalty": 3.0}, {}),  # the reward function has it
         ("rloo", {"generations": 4}, {"num_generations": 4, "per_device_train_batch_size": 8, "generation_batch_size": 8}),
         ("rloo", {"batch_size": 3}, {"per_device_train_batch_size": 6, "generation_batch_size": 6}),
@@ -236,7 +238,7 @@ def test_each_parameter_of_a_method_reaches_its_trainer_and_nothing_else(name, o
 def test_what_a_methods_trainer_is_told_besides(name):
     policy = POLICY.model_copy(update={"batch_size": 6, "max_length": 48, "evaluations": 4})
     found = configuration(name, policy)
-    assert found["learning_rate"] == policy.own(name).learning_rate
+    assert found["learning_rate"] == policy.own(name).learning_rate and found["disable_dropout"] is True
     if name in LOSS_TYPES:
         assert found["loss_type"] == LOSS_TYPES[name]
     if name in ("dpo", "ipo", "kto"):
@@ -329,6 +331,14 @@ def test_the_order_of_prompts_depends_on_seed_and_epoch_alone(rloo):
     assert order(1, 0) == first
     orders = [tuple(order(seed, epoch)) for seed, epoch in ((1, 0), (1, 1), (1, 2), (2, 0), (2, 1))]
     assert len(set(orders)) == 5
+
+
+def test_too_few_prompts_for_a_generation_are_refused(rloo):
+    rloo.train_dataset = rloo.train_dataset.select(range(6))
+    assert len(list(rloo._get_train_sampler())) == 36
+    rloo.train_dataset = rloo.train_dataset.select(range(5))
+    with pytest.raises(BadInput, match=r"responses to 6 different prompts at a time .* the training pairs have 5: lower one"):
+        rloo.train()
 
 
 def test_training_goes_by_another_order_in_each_epoch(model, tokenizer, tmp_path):
