@@ -40,6 +40,12 @@ _END = 60  # characters at a text's end that hold any of them
 # Vicuna has it, in capitals in the same. No two parts of it take the same spaces, or long runs of them would take for ever.
 _ASKS = re.compile(r"\s*(?:\#+\s*)?(?i:user|human|prompter|h|question|q|instruction)\s*:")
 _ANSWERS = re.compile(r"\n[ \t]*(?:\#+[ \t]*)?(?i:assistant|bot|ai|gpt|chatgpt|a|answer|response)[ \t]*:|\sASSISTANT:")
+# A turn's label in it; not "Q:" and "A:" and the like, which a prompt has before its examples too.
+_LABEL = re.compile(
+    r"(?:\A|\n)[ \t]*(?:\#+[ \t]*)?"
+    r"(?i:(?P<system>system)|(?P<user>user|human|prompter)|(?P<assistant>assistant|bot|ai|gpt|chatgpt))[ \t]*:"
+    r"|(?<=\s)(?:(?P<USER>USER)|ASSISTANT):"
+)
 
 
 class Unusable(ValueError):
@@ -67,6 +73,17 @@ def is_other_transcript(text: str) -> bool:
     """Whether a text is a transcript that is not read: "User:" and "Assistant:", "Q:" and "A:" and so on."""
     text = _unix(text)
     return not is_transcript(text) and _ASKS.match(text) is not None and _ANSWERS.search(text) is not None
+
+
+def holds_turns(text: str) -> bool:
+    """Whether a text is a transcript that is not read, in which an assistant has spoken: user's and assistant's labels take turns
+    in it, from its beginning, where a system's may stand before them."""
+    text = _unix(text).strip()
+    if is_transcript(text) or not _LABEL.match(text):
+        return False
+    speakers = [(found.lastgroup or "assistant").lower() for found in _LABEL.finditer(text)]
+    speakers = speakers[1:] if speakers[0] == "system" else speakers
+    return len(speakers) > 1 and all(who == ("user", "assistant")[n % 2] for n, who in enumerate(speakers))
 
 
 def _unix(text: str) -> str:
@@ -211,6 +228,8 @@ def prompt_of(prompt: Any, before: Turns = (), system: Any = None) -> Turns:
             transcript), broken_text (half of a pair of UTF-16 surrogates).
     """
     turns = _whole_prompt(as_turns(prompt, "user"), list(before))
+    if isinstance(prompt, str) and not before and holds_turns(prompt):
+        raise Unusable("turns_in_text")
     own = as_turns(system, "system")
     turns = [*(own if own != turns[:1] else []), *turns]
     turns = [turn for turn in turns if turn["role"] != "system" or not _is_blank(turn["content"])]

@@ -75,6 +75,17 @@ def zst(content: bytes) -> bytes:
 
 
 EXPLICIT = {"prompt": Q, "chosen": A, "rejected": B}
+# Prompts that are one turn, though they hold what a transcript may hold; and one that is a transcript, but for the turns given.
+TALK = [
+    "Q: What is 1 + 1?\nA: 2\n\nQ: What is 2 + 2?",
+    "User: who is that?",
+    "User: a\nUser: b",
+    "In chats, what do User: and Assistant: say?",
+    "Sum this up.\nUser: hi\nAssistant: hello\nUser: bye",
+    "Assistant: hello\nUser: bye",
+    "Question: 1?\nAnswer: 2\nQuestion: 3?",
+]
+SHOWN = "User: hi\nAssistant: hello\nUser: bye"
 STUDY = {"question": Q, "response_1": A, "response_2": B, "overall_response": 1}
 
 
@@ -268,6 +279,13 @@ SHAPES = [
     accepted("an_answer_of_code", EXPLICIT | {"chosen": '{"name": "a", "role": 1'}, pairs=[([user(Q)], '{"name": "a", "role": 1', B)]),
     accepted("other_names_of_roles", {"prompt": [say("developer", "Be brief."), say("prompter", Q)], "chosen": [say("ai", A)], "rejected": [say("bot", B)]}, pairs=[WITH_SYSTEM]),
     accepted("roles_in_capitals", {"prompt": [say("User", Q)], "chosen": [say("Assistant", A)], "rejected": [say("ASSISTANT", B)]}),
+    accepted(
+        "prompts_that_talk_of_turns", *(EXPLICIT | {"prompt": prompt} for prompt in TALK), pairs=[([user(prompt)], A, B) for prompt in TALK],
+    ),
+    accepted(
+        "a_transcript_that_a_user_shows", {"prompt": SHOWN, "chosen": [user(SHOWN), assistant(A)], "rejected": [user(SHOWN), assistant(B)]},
+        pairs=[([user(SHOWN)], A, B)],
+    ),
     accepted("white_space_around", {"prompt": f" {Q}\n", "chosen": f"\n{A}", "rejected": f"{B}\t"}),
     accepted("an_answer_that_looks_like_a_list", EXPLICIT | {"chosen": "[1, 2]"}, pairs=[([user(Q)], "[1, 2]", B)]),
     accepted("chinese", {"prompt": "说一种水果。", "chosen": "苹果。", "rejected": "汽车。"}, pairs=[([user("说一种水果。")], "苹果。", "汽车。")]),
@@ -406,6 +424,14 @@ DROPPED = [
     dropped("an_instruction_template", "turns_in_text", EXPLICIT | {"prompt": "### Instruction:\np\n\n### Response:"}),
     dropped("a_markdown_transcript", "turns_in_text", EXPLICIT | {"prompt": "### Human: hi\n### Assistant:"}),
     dropped("vicunas_transcript", "turns_in_text", EXPLICIT | {"prompt": "USER: hi ASSISTANT:"}),
+    dropped(
+        "transcripts_of_several_turns_as_prompts", "turns_in_text",
+        *(EXPLICIT | {"prompt": prompt} for prompt in (
+            "User: hi\nAssistant: hello\nUser: bye", "USER: hi ASSISTANT: hello USER: bye", "User: hi\r\n\r\nAI: hello\r\n\r\nUser: bye",
+            "### Human: hi\n### Assistant: hello\n### Human: bye", "System: Be brief.\nUser: hi\nBot: hello\nUser: bye",
+            "USER: hi ASSISTANT: hello</s>USER: bye", "User: hi\nAssistant: hello",
+        )),
+    ),
     dropped(
         "marks_in_the_middle", "turns_in_text",
         EXPLICIT | {"prompt": "p", "chosen": "Apple.<|im_end|>\n<|im_start|>user\nMore?"},
