@@ -24,6 +24,7 @@ _CLOSE_SPEAKER = re.compile(r"(?:^|\n)(Human|Assistant|System):", re.IGNORECASE)
 # A text that is meant to be a message or a list of them.
 _MESSAGES = re.compile(r"""\s*(?:\[\s*)?\{\s*['"]\w+['"]\s*:.*""", re.DOTALL)
 _ROLE = re.compile(r"""['"](?:role|from)['"]\s*:""")
+_SAID = {"content", "value", "tool_calls", "function_call"}
 # Marks of chat templates: those that nobody writes in a text, which a model's tokenizer may take for the end of a turn wherever
 # they stand, and others that say so where a text begins or ends with them, as it also may with the place of a response.
 _CONTROL = re.compile(
@@ -98,19 +99,50 @@ def looks_like_messages(text: str) -> bool:
 
 def is_plain(text: str) -> bool:
     """Whether a text is nothing but a text: no transcript, and no messages written out."""
-    return not (is_transcript(text) or looks_like_messages(text))
+    return not is_transcript(text) and written_messages(text) is None and not _is_broken_list(text)
 
 
 def written_messages(text: str) -> list[dict] | dict | None:
-    """The message or messages that a text is, in JSON or as Python prints them; None where it is neither."""
+    """The message or messages that a text is, in JSON or as Python prints them; None where it is neither.
+
+    Other JSON may have a "role" or "from" too: one message has nothing but these and its text, and a known role; of several that
+    have more, one at least has a known role and something said.
+    """
+    found = _parsed(text) if looks_like_messages(text) else None
+    if isinstance(found, dict):
+        return found if _is_bare(found) and _is_known(found) else None
+    if not isinstance(found, list) or not all(isinstance(one, dict) and {"role", "from"} & set(one) for one in found):
+        return None
+    return found if all(map(_is_bare, found)) or any(_is_known(one) and _SAID & set(one) for one in found) else None
+
+
+def _is_bare(message: dict) -> bool:
+    """Whether it holds who speaks and what, and nothing else, which other JSON with a "role" or "from" does."""
+    return set(message) in ({"role", "content"}, {"from", "value"})
+
+
+def _is_known(message: dict) -> bool:
+    """Whether its speaker is one that messages have."""
+    return _role(message) in {*ROLES, *TOOLS}
+
+
+def _role(message: dict) -> str | None:
+    role = message.get("from") if is_missing(message.get("role")) else message["role"]
+    return role.strip().lower() if isinstance(role, str) else None
+
+
+def _is_broken_list(text: str) -> bool:
+    """Whether a text is a list of messages that was cut off, or is written in another way."""
+    return looks_like_messages(text) and text.lstrip().startswith("[") and _parsed(text) is None
+
+
+def _parsed(text: str) -> Any:
+    """What a text is in JSON or as Python prints it; None where it is neither."""
     for parse in (json.loads, ast.literal_eval):
         try:
-            found = parse(text)
+            return parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        messages = found if isinstance(found, list) else [found]
-        if all(isinstance(message, dict) and {"role", "from"} & set(message) for message in messages):
-            return found
     return None
 
 
@@ -118,8 +150,9 @@ def as_turns(value: Any, role: str) -> Turns:
     """A cell as turns.
 
     Args:
-        value: a text, which is a turn of `role` unless it is a transcript or messages written out; a message, {role, content} or
-            {from, value}; or a list of messages. A message's content is a text, or a list of parts {type: text, text}.
+        value: a text, which is a turn of `role` unless it is a transcript or messages written out (`written_messages`); a
+            message, {role, content} or {from, value}; or a list of messages. A message's content is a text, or a list of parts
+            {type: text, text}.
         role: whose turn a bare text is.
 
     Returns:
@@ -139,11 +172,10 @@ def as_turns(value: Any, role: str) -> Turns:
         turns = [{"role": ROLES[who.lower()], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
         return turns[:-1] if turns[-1] == {"role": "assistant", "content": ""} else turns
     if isinstance(value, str):
-        messages = written_messages(value) if looks_like_messages(value) else None
-        if messages is not None:
+        if (messages := written_messages(value)) is not None:
             return as_turns(messages, role)
-        if looks_like_messages(value) and value.lstrip().startswith("["):
-            raise Unusable("not_a_conversation")  # a list that was cut off, or is written in another way
+        if _is_broken_list(value):
+            raise Unusable("not_a_conversation")
         return [{"role": role, "content": _unix(value).strip()}]
     if isinstance(value, dict):
         return as_turns(value["messages"], role) if "messages" in value and "role" not in value else [_turn(value)]
@@ -155,8 +187,7 @@ def as_turns(value: Any, role: str) -> Turns:
 def _turn(message: Any) -> dict[str, str]:
     if not isinstance(message, dict):
         raise Unusable("not_a_conversation")
-    role = message.get("from") if is_missing(message.get("role")) else message["role"]
-    role = role.strip().lower() if isinstance(role, str) else None
+    role = _role(message)
     called = any(_holds(message.get(name)) for name in ("tool_calls", "function_call", "tool_call_id"))
     if called or role in TOOLS:
         raise Unusable("tool_calls")
@@ -200,7 +231,7 @@ def pair_of(prompt: Any, chosen: Any, rejected: Any, system: Any = None) -> tupl
         Unusable: as `prompt_of`; or not_the_assistants (a conversation's last turn is not the assistant's), conversations_differ
             (before that turn).
     """
-    both = [as_turns(cell, "assistant") for cell in (chosen, rejected)]
+    both = [as_turns(cell, "assistant") for cell in _alike(chosen, rejected)]
     if not all(both):
         raise Unusable("empty_text")
     if any(turns[-1]["role"] != "assistant" for turns in both):
@@ -212,6 +243,17 @@ def pair_of(prompt: Any, chosen: Any, rejected: Any, system: Any = None) -> tupl
     texts = [one[-1]["content"] for one in both]
     _check_texts(texts)
     return turns, *texts
+
+
+def _alike(*sides: Any) -> list[Any]:
+    """Both responses; one message written out beside another text is an answer in JSON, which is kept as it is."""
+    written = [written_messages(side) if isinstance(side, str) else side for side in sides]
+    if not any(isinstance(side, str) and found is None for side, found in zip(sides, written, strict=True)):
+        return list(sides)
+    return [
+        {"role": "assistant", "content": side} if isinstance(side, str) and isinstance(found, dict) else side
+        for side, found in zip(sides, written, strict=True)
+    ]
 
 
 def prompt_of(prompt: Any, before: Turns = (), system: Any = None) -> Turns:

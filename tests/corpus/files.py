@@ -277,6 +277,19 @@ SHAPES = [
     accepted("whole_conversations_written_out", {"chosen": json.dumps([user(Q), assistant(A)]), "rejected": json.dumps([user(Q), assistant(B)])}),
     accepted("messages_written_out", {"prompt": json.dumps([user(Q)]), "chosen": json.dumps([assistant(A)]), "rejected": str([assistant(B)])}),
     accepted("an_answer_of_code", EXPLICIT | {"chosen": '{"name": "a", "role": 1'}, pairs=[([user(Q)], '{"name": "a", "role": 1', B)]),
+    *(
+        accepted(f"an_answer_of_json_with_{name}", EXPLICIT | {"chosen": chosen, "rejected": rejected}, pairs=[([user(Q)], chosen, rejected)])
+        for name, chosen, rejected in (
+            ("a_role_and_more", '{"name": "Bob", "role": "assistant", "value": "42"}', B),
+            ("a_sender", '{"from": "ann@x.org", "to": "bob@x.org"}', '{"from": "ann@x.org", "value": "7"}'),
+            ("a_message_and_more", '{"role":"assistant","content":"hi","temperature":0.3}', '{"role":"assistant","content":"hi"}'),
+            ("one_message_beside_a_text", '{"role": "user", "content": "hi"}', "Sure, here it is."),
+            ("people", '[{"name": "Bob", "role": "user"}]', '[{"from": "EUR", "to": "USD", "value": 1}]'),
+        )
+    ),
+    accepted("an_answer_of_json_to_an_instruction", {"instruction": Q, "chosen": '{"role": "admin"}', "rejected": B}, pairs=[([user(Q)], '{"role": "admin"}', B)]),
+    accepted("one_message_written_out_a_side", EXPLICIT | {"chosen": json.dumps(assistant(A)), "rejected": str({"from": "gpt", "value": B})}),
+    accepted("messages_with_more_written_out", EXPLICIT | {"chosen": json.dumps([assistant(A) | {"weight": 1}]), "rejected": json.dumps([assistant(B)])}),
     accepted("other_names_of_roles", {"prompt": [say("developer", "Be brief."), say("prompter", Q)], "chosen": [say("ai", A)], "rejected": [say("bot", B)]}, pairs=[WITH_SYSTEM]),
     accepted("roles_in_capitals", {"prompt": [say("User", Q)], "chosen": [say("Assistant", A)], "rejected": [say("ASSISTANT", B)]}),
     accepted(
@@ -415,6 +428,8 @@ DROPPED = [
     dropped("a_tool_turn", "tool_calls", {"prompt": [user("p"), say("tool", "7"), user("q")], "chosen": A, "rejected": B}),
     dropped("a_tool_call", "tool_calls", EXPLICIT | {"chosen": [assistant(None) | {"tool_calls": [{"name": "f"}]}]}),
     dropped("a_function_of_sharegpt", "tool_calls", EXPLICIT | {"prompt": [{"from": "function_call", "value": "f()"}]}),
+    dropped("an_unknown_role_written_out", "unknown_role", EXPLICIT | {"prompt": json.dumps([say("narrator", "x")])}),
+    dropped("a_tool_call_written_out", "tool_calls", EXPLICIT | {"chosen": json.dumps([{"role": "assistant", "tool_calls": [{"name": "f"}]}])}),
     dropped("an_unknown_role", "unknown_role", EXPLICIT | {"prompt": [say("narrator", "x"), user(Q)]}),
     dropped("a_message_without_role", "unknown_role", EXPLICIT | {"prompt": [{"content": Q}]}),
     dropped("chatml", "turns_in_text", {"prompt": "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n", "chosen": A, "rejected": B}),
