@@ -364,7 +364,7 @@ CODINGS = [
     refused("zero_and_one_for_one_and_two.jsonl", lines(*coded(0, 1, 0, 1)), "'overall_response'", "0 (2 rows)", "coding: [0, 1]"),
     refused("a_single_zero_among_many.jsonl", lines(*coded(0, *[1, 2] * 30)), "'overall_response'", "0 (1 rows)", "coding"),
     refused("letters.jsonl", lines(*coded("A", "B", "A")), "'overall_response'", "coding: [A, B]"),
-    refused("truth_values.jsonl", lines(*coded(True, False)), "'overall_response'", "True", "coding"),
+    refused("truth_values.jsonl", lines(*coded(True, False)), "'overall_response'", "True", "coding: [<the value that means 'response_1'>, <the value that"),
     refused("names.jsonl", lines(*coded("response_1", "response_2")), "coding: [response_1, response_2]"),
     refused("ranks_from_nought.jsonl", lines({"prompt": Q, "answers": [{"answer": A, "rank": 0}, {"answer": B, "rank": 1}]}), "rank 0", "ranks begin with 1"),
     refused("an_infinite_rank.jsonl", lines({"prompt": Q, "answers": [{"answer": A, "rank": 1}, {"answer": B, "rank": float("inf")}]}), "no row can be used", "bad_preference"),
@@ -389,6 +389,7 @@ CODINGS = [
     accepted(
         "a_slip_among_many", *coded(*[1] * 19, 3), pairs=[([user(f"q{n}")], A, B) for n in range(19)], dropped={"bad_preference": 1},
     ),
+    accepted("labels_with_decimals", *coded(1, "2.00", "1.0"), pairs=[([user("q0")], A, B), ([user("q1")], B, A), ([user("q2")], A, B)]),
     accepted("a_missing_label", *coded(1, None), pairs=[([user("q0")], A, B)], dropped={"bad_preference": 1}),
     accepted(
         "helpsteer2_tie", {"prompt": Q, "response_1": A, "response_2": B, "preference_strength": -3},
