@@ -151,8 +151,8 @@ def as_turns(value: Any, role: str) -> Turns:
 
     Args:
         value: a text, which is a turn of `role` unless it is a transcript or messages written out (`written_messages`); a
-            message, {role, content} or {from, value}; or a list of messages. A message's content is a text, or a list of parts
-            {type: text, text}.
+            message, {role, content} or {from, value}; or a list of messages, also as {messages} and, where empty, {tools}. A
+            message's content is a text, or a list of parts {type: text, text}.
         role: whose turn a bare text is.
 
     Returns:
@@ -178,7 +178,11 @@ def as_turns(value: Any, role: str) -> Turns:
             raise Unusable("not_a_conversation")
         return [{"role": role, "content": _unix(value).strip()}]
     if isinstance(value, dict):
-        return as_turns(value["messages"], role) if "messages" in value and "role" not in value else [_turn(value)]
+        if "messages" not in value or "role" in value:
+            return [_turn(value)]
+        if _holds(value.get("tools")):
+            raise Unusable("tool_calls")
+        return as_turns(value["messages"], role)
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
         return [_turn(message) for message in value]
     raise Unusable("not_a_conversation")

@@ -271,6 +271,11 @@ SHAPES = [
     accepted("an_empty_prompt_beside_whole_conversations", {"prompt": "", "chosen": [user(Q), assistant(A)], "rejected": [user(Q), assistant(B)]}),
     accepted("a_prompt_of_messages_in_an_object", {"prompt": {"messages": [user(Q)]}, "chosen": A, "rejected": B}),
     accepted("helpsteer2_minus_nought", {"prompt": Q, "response_1": A, "response_2": B, "preference_strength": -3}, {"prompt": "p", "response_1": A, "response_2": B, "preference_strength": -0.0}, dropped={"tie": 1}),
+    accepted(
+        "messages_beside_no_tools", {
+            "input": {"messages": [user(Q)], "tools": [], "parallel_tool_calls": True}, "chosen": [assistant(A)], "rejected": {"messages": [assistant(B)], "tools": None},
+        },
+    ),
     accepted("a_response_with_its_mark", EXPLICIT | {"chosen": f"\n\nAssistant: {A}"}),
     accepted("a_prompt_with_its_mark", EXPLICIT | {"prompt": f"\n\nHuman: {Q}"}),
     accepted("roles_beside_none", {"prompt": [{"role": None, "content": None, "from": " Human ", "value": Q}], "chosen": A, "rejected": B}),
@@ -470,6 +475,7 @@ DROPPED = [
     dropped("equal_but_for_line_ends", "equal_responses", EXPLICIT | {"prompt": "p", "chosen": "a\r\nb", "rejected": "a\nb"}),
     dropped("nothing_to_see", "empty_text", EXPLICIT | {"prompt": "\u200b\ufeff"}),
     dropped("a_picture_in_a_column", "not_text", EXPLICIT | {"prompt": "p", "images": ["x.png"]}, left_out=("images",)),
+    dropped("tools_beside_messages", "tool_calls", *(EXPLICIT | {side: {"messages": [turn], "tools": [{"name": "f"}]}} for side, turn in (("prompt", user("p")), ("chosen", assistant("p"))))),
     dropped("tools_in_a_column", "tool_calls", EXPLICIT | {"prompt": "p", "tools": [{"name": "f"}]}, left_out=("tools",)),
     dropped("a_list_cut_off", "not_a_conversation", EXPLICIT | {"prompt": "p", "chosen": "[{'role': 'assistant', 'content': 'Ap"}),
     dropped("a_list_of_numpy", "not_a_conversation", EXPLICIT | {"prompt": "p", "chosen": "[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]"}),
