@@ -269,16 +269,19 @@ def prompt_of(prompt: Any, before: Turns = (), system: Any = None) -> Turns:
         system: the text of a system turn that stands in a column of its own.
 
     Raises:
-        Unusable: as `as_turns`; or prompt_contradicts (the prompt is no part of the conversation), no_user_turn,
-            not_the_users_turn (it ends with another's), empty_text, turns_in_text (the marks of a chat template or of another
-            transcript), broken_text (half of a pair of UTF-16 surrogates).
+        Unusable: as `as_turns`; or prompt_contradicts (the prompt is no part of the conversation, or begins with another system
+            turn than `system`), no_user_turn, not_the_users_turn (it ends with another's), empty_text, turns_in_text (the marks
+            of a chat template or of another transcript, or all of one), broken_text (half of a pair of UTF-16 surrogates).
     """
     turns = _whole_prompt(as_turns(prompt, "user"), list(before))
     if isinstance(prompt, str) and not before and holds_turns(prompt):
         raise Unusable("turns_in_text")
-    own = as_turns(system, "system")
-    turns = [*(own if own != turns[:1] else []), *turns]
-    turns = [turn for turn in turns if turn["role"] != "system" or not _is_blank(turn["content"])]
+    own, turns = _without_blank_systems(as_turns(system, "system")), _without_blank_systems(turns)
+    if own and own == turns[: len(own)]:
+        own = []
+    elif own and turns and turns[0]["role"] == "system":
+        raise Unusable("prompt_contradicts")
+    turns = [*own, *turns]
     if not turns and prompt is not None:
         raise Unusable("empty_text")
     if not any(turn["role"] == "user" for turn in turns):
@@ -298,6 +301,10 @@ def _whole_prompt(prompt: Turns, before: Turns) -> Turns:
     if prompt and prompt not in parts:
         raise Unusable("prompt_contradicts")
     return before
+
+
+def _without_blank_systems(turns: Turns) -> Turns:
+    return [turn for turn in turns if turn["role"] != "system" or not _is_blank(turn["content"])]
 
 
 def _check_texts(texts: Sequence[str]) -> None:

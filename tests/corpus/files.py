@@ -204,6 +204,10 @@ SHAPES = [
         "a_system_column_beside_the_turn_itself",
         {"system": "Be brief.", "prompt": [SYSTEM, user(Q)], "chosen": A, "rejected": B}, pairs=[WITH_SYSTEM],
     ),
+    accepted(
+        "a_system_column_beside_an_empty_turn", {"system": "Be brief.", "prompt": [say("system", " "), user(Q)], "chosen": A, "rejected": B}, pairs=[WITH_SYSTEM],
+    ),
+    accepted("an_empty_system_column_beside_a_turn", {"system": "", "prompt": [SYSTEM, user(Q)], "chosen": A, "rejected": B}, pairs=[WITH_SYSTEM]),
     accepted("shp", {"history": Q, "human_ref_A": A, "human_ref_B": B, "labels": 1, "score_ratio": 2.0}),
     accepted("shp_b_preferred", {"history": Q, "human_ref_A": B, "human_ref_B": A, "labels": 0}),
     accepted("helpsteer2", {"prompt": Q, "response_1": A, "response_2": B, "preference_strength": -2}),
@@ -428,6 +432,10 @@ DROPPED = [
     dropped("another_prompt", "prompt_contradicts", {
         "prompt": "other", "chosen": [user(Q), assistant(A)], "rejected": [user(Q), assistant(B)],
     }),
+    dropped(
+        "another_system_turn", "prompt_contradicts", {"system": "S1", "prompt": [say("system", "S2"), user("p")], "chosen": A, "rejected": B},
+        {"system": "S1", "prompt": None, **{side: [say("system", "S2"), user("p"), assistant(text)] for side, text in (("chosen", A), ("rejected", B))}},
+    ),
     dropped("a_picture", "not_text", {"prompt": [user([{"type": "image", "image": "x"}, {"type": "text", "text": Q}])], "chosen": A, "rejected": B}),
     dropped("a_picture_by_address", "not_text", EXPLICIT | {"prompt": [user([{"type": "image_url", "image_url": {"url": "x"}}])]}),
     dropped("a_number_as_content", "not_text", EXPLICIT | {"prompt": [user(7)]}),
