@@ -24,6 +24,7 @@ _CLOSE_SPEAKER = re.compile(r"(?:^|\n)(Human|Assistant|System):", re.IGNORECASE)
 # A text that is meant to be a message or a list of them.
 _MESSAGES = re.compile(r"""\s*(?:\[\s*)?\{\s*['"]\w+['"]\s*:.*""", re.DOTALL)
 _ROLE = re.compile(r"""['"](?:role|from)['"]\s*:""")
+_SAID = {"content", "value", "tool_calls", "function_call"}
 # Marks of chat templates: those that nobody writes in a text, which a model's tokenizer may take for the end of a turn wherever
 # they stand, and others that say so where a text begins or ends with them, as it also may with the place of a response.
 _CONTROL = re.compile(
@@ -40,6 +41,12 @@ _END = 60  # characters at a text's end that hold any of them
 # Vicuna has it, in capitals in the same. No two parts of it take the same spaces, or long runs of them would take for ever.
 _ASKS = re.compile(r"\s*(?:\#+\s*)?(?i:user|human|prompter|h|question|q|instruction)\s*:")
 _ANSWERS = re.compile(r"\n[ \t]*(?:\#+[ \t]*)?(?i:assistant|bot|ai|gpt|chatgpt|a|answer|response)[ \t]*:|\sASSISTANT:")
+# A turn's label in it; not "Q:" and "A:" and the like, which a prompt has before its examples too.
+_LABEL = re.compile(
+    r"(?:\A|\n)[ \t]*(?:\#+[ \t]*)?"
+    r"(?i:(?P<system>system)|(?P<user>user|human|prompter)|(?P<assistant>assistant|bot|ai|gpt|chatgpt))[ \t]*:"
+    r"|(?<=\s)(?:(?P<USER>USER)|ASSISTANT):"
+)
 
 
 class Unusable(ValueError):
@@ -69,6 +76,17 @@ def is_other_transcript(text: str) -> bool:
     return not is_transcript(text) and _ASKS.match(text) is not None and _ANSWERS.search(text) is not None
 
 
+def holds_turns(text: str) -> bool:
+    """Whether a text is a transcript that is not read, in which an assistant has spoken: user's and assistant's labels take turns
+    in it, from its beginning, where a system's may stand before them."""
+    text = _unix(text).strip()
+    if is_transcript(text) or not _LABEL.match(text):
+        return False
+    speakers = [(found.lastgroup or "assistant").lower() for found in _LABEL.finditer(text)]
+    speakers = speakers[1:] if speakers[0] == "system" else speakers
+    return len(speakers) > 1 and all(who == ("user", "assistant")[n % 2] for n, who in enumerate(speakers))
+
+
 def _unix(text: str) -> str:
     """A text whose lines end as on Unix."""
     return text.replace("\r\n", "\n")
@@ -81,19 +99,50 @@ def looks_like_messages(text: str) -> bool:
 
 def is_plain(text: str) -> bool:
     """Whether a text is nothing but a text: no transcript, and no messages written out."""
-    return not (is_transcript(text) or looks_like_messages(text))
+    return not is_transcript(text) and written_messages(text) is None and not _is_broken_list(text)
 
 
 def written_messages(text: str) -> list[dict] | dict | None:
-    """The message or messages that a text is, in JSON or as Python prints them; None where it is neither."""
+    """The message or messages that a text is, in JSON or as Python prints them; None where it is neither.
+
+    Other JSON may have a "role" or "from" too: one message has nothing but these and its text, and a known role; of several that
+    have more, one at least has a known role and something said.
+    """
+    found = _parsed(text) if looks_like_messages(text) else None
+    if isinstance(found, dict):
+        return found if _is_bare(found) and _is_known(found) else None
+    if not isinstance(found, list) or not all(isinstance(one, dict) and {"role", "from"} & set(one) for one in found):
+        return None
+    return found if all(map(_is_bare, found)) or any(_is_known(one) and _SAID & set(one) for one in found) else None
+
+
+def _is_bare(message: dict) -> bool:
+    """Whether it holds who speaks and what, and nothing else, which other JSON with a "role" or "from" does."""
+    return set(message) in ({"role", "content"}, {"from", "value"})
+
+
+def _is_known(message: dict) -> bool:
+    """Whether its speaker is one that messages have."""
+    return _role(message) in {*ROLES, *TOOLS}
+
+
+def _role(message: dict) -> str | None:
+    role = message.get("from") if is_missing(message.get("role")) else message["role"]
+    return role.strip().lower() if isinstance(role, str) else None
+
+
+def _is_broken_list(text: str) -> bool:
+    """Whether a text is a list of messages that was cut off, or is written in another way."""
+    return looks_like_messages(text) and text.lstrip().startswith("[") and _parsed(text) is None
+
+
+def _parsed(text: str) -> Any:
+    """What a text is in JSON or as Python prints it; None where it is neither."""
     for parse in (json.loads, ast.literal_eval):
         try:
-            found = parse(text)
+            return parse(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        messages = found if isinstance(found, list) else [found]
-        if all(isinstance(message, dict) and {"role", "from"} & set(message) for message in messages):
-            return found
     return None
 
 
@@ -101,8 +150,9 @@ def as_turns(value: Any, role: str) -> Turns:
     """A cell as turns.
 
     Args:
-        value: a text, which is a turn of `role` unless it is a transcript or messages written out; a message, {role, content} or
-            {from, value}; or a list of messages. A message's content is a text, or a list of parts {type: text, text}.
+        value: a text, which is a turn of `role` unless it is a transcript or messages written out (`written_messages`); a
+            message, {role, content} or {from, value}; or a list of messages, also as {messages} and, where empty, {tools}. A
+            message's content is a text, or a list of parts {type: text, text}.
         role: whose turn a bare text is.
 
     Returns:
@@ -122,14 +172,17 @@ def as_turns(value: Any, role: str) -> Turns:
         turns = [{"role": ROLES[who.lower()], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
         return turns[:-1] if turns[-1] == {"role": "assistant", "content": ""} else turns
     if isinstance(value, str):
-        messages = written_messages(value) if looks_like_messages(value) else None
-        if messages is not None:
+        if (messages := written_messages(value)) is not None:
             return as_turns(messages, role)
-        if looks_like_messages(value) and value.lstrip().startswith("["):
-            raise Unusable("not_a_conversation")  # a list that was cut off, or is written in another way
+        if _is_broken_list(value):
+            raise Unusable("not_a_conversation")
         return [{"role": role, "content": _unix(value).strip()}]
     if isinstance(value, dict):
-        return as_turns(value["messages"], role) if "messages" in value and "role" not in value else [_turn(value)]
+        if "messages" not in value or "role" in value:
+            return [_turn(value)]
+        if _holds(value.get("tools")):
+            raise Unusable("tool_calls")
+        return as_turns(value["messages"], role)
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
         return [_turn(message) for message in value]
     raise Unusable("not_a_conversation")
@@ -138,8 +191,7 @@ def as_turns(value: Any, role: str) -> Turns:
 def _turn(message: Any) -> dict[str, str]:
     if not isinstance(message, dict):
         raise Unusable("not_a_conversation")
-    role = message.get("from") if is_missing(message.get("role")) else message["role"]
-    role = role.strip().lower() if isinstance(role, str) else None
+    role = _role(message)
     called = any(_holds(message.get(name)) for name in ("tool_calls", "function_call", "tool_call_id"))
     if called or role in TOOLS:
         raise Unusable("tool_calls")
@@ -183,7 +235,7 @@ def pair_of(prompt: Any, chosen: Any, rejected: Any, system: Any = None) -> tupl
         Unusable: as `prompt_of`; or not_the_assistants (a conversation's last turn is not the assistant's), conversations_differ
             (before that turn).
     """
-    both = [as_turns(cell, "assistant") for cell in (chosen, rejected)]
+    both = [as_turns(cell, "assistant") for cell in _alike(chosen, rejected)]
     if not all(both):
         raise Unusable("empty_text")
     if any(turns[-1]["role"] != "assistant" for turns in both):
@@ -197,6 +249,17 @@ def pair_of(prompt: Any, chosen: Any, rejected: Any, system: Any = None) -> tupl
     return turns, *texts
 
 
+def _alike(*sides: Any) -> list[Any]:
+    """Both responses; one message written out beside another text is an answer in JSON, which is kept as it is."""
+    written = [written_messages(side) if isinstance(side, str) else side for side in sides]
+    if not any(isinstance(side, str) and found is None for side, found in zip(sides, written, strict=True)):
+        return list(sides)
+    return [
+        {"role": "assistant", "content": side} if isinstance(side, str) and isinstance(found, dict) else side
+        for side, found in zip(sides, written, strict=True)
+    ]
+
+
 def prompt_of(prompt: Any, before: Turns = (), system: Any = None) -> Turns:
     """A prompt as turns that end with the user's.
 
@@ -206,14 +269,19 @@ def prompt_of(prompt: Any, before: Turns = (), system: Any = None) -> Turns:
         system: the text of a system turn that stands in a column of its own.
 
     Raises:
-        Unusable: as `as_turns`; or prompt_contradicts (the prompt is no part of the conversation), no_user_turn,
-            not_the_users_turn (it ends with another's), empty_text, turns_in_text (the marks of a chat template or of another
-            transcript), broken_text (half of a pair of UTF-16 surrogates).
+        Unusable: as `as_turns`; or prompt_contradicts (the prompt is no part of the conversation, or begins with another system
+            turn than `system`), no_user_turn, not_the_users_turn (it ends with another's), empty_text, turns_in_text (the marks
+            of a chat template or of another transcript, or all of one), broken_text (half of a pair of UTF-16 surrogates).
     """
     turns = _whole_prompt(as_turns(prompt, "user"), list(before))
-    own = as_turns(system, "system")
-    turns = [*(own if own != turns[:1] else []), *turns]
-    turns = [turn for turn in turns if turn["role"] != "system" or not _is_blank(turn["content"])]
+    if isinstance(prompt, str) and not before and holds_turns(prompt):
+        raise Unusable("turns_in_text")
+    own, turns = _without_blank_systems(as_turns(system, "system")), _without_blank_systems(turns)
+    if own and own == turns[: len(own)]:
+        own = []
+    elif own and turns and turns[0]["role"] == "system":
+        raise Unusable("prompt_contradicts")
+    turns = [*own, *turns]
     if not turns and prompt is not None:
         raise Unusable("empty_text")
     if not any(turn["role"] == "user" for turn in turns):
@@ -233,6 +301,10 @@ def _whole_prompt(prompt: Turns, before: Turns) -> Turns:
     if prompt and prompt not in parts:
         raise Unusable("prompt_contradicts")
     return before
+
+
+def _without_blank_systems(turns: Turns) -> Turns:
+    return [turn for turn in turns if turn["role"] != "system" or not _is_blank(turn["content"])]
 
 
 def _check_texts(texts: Sequence[str]) -> None:

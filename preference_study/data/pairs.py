@@ -33,7 +33,7 @@ REASONS = {
     "tool_calls": "tool calls",
     "not_the_assistants": "a last turn that is not the assistant’s",
     "conversations_differ": "conversations that differ before the last turn",
-    "prompt_contradicts": "a prompt that is not in the conversations",
+    "prompt_contradicts": "a prompt that is not in the conversations, or has another system turn than its column",
     "no_user_turn": "no turn of the user’s",
     "not_the_users_turn": "a prompt that does not end with the user’s turn",
     "empty_text": "an empty text",

@@ -1,8 +1,9 @@
 """What the formats share: rows of a chosen and a rejected side, and rows in which a column says which of two was preferred."""
 
+import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from preference_study.errors import BadInput
 
 # More of them than this are no slips, but a coding that is not the one meant.
 STRAY_SHARE = 0.1
+_WHOLE = re.compile(r"-?[0-9]+")
 
 
 class Row(NamedTuple):
@@ -58,9 +60,8 @@ def two_sides(prompt: str | None, chosen: str, rejected: str) -> Rows:
 
 
 def as_word(value: Any) -> str:
-    """A preference as a text: 1, 1.0, '1' and ' 1 ' are all '1'; a missing one is ''. True is 'True', and no number."""
-    text = "" if is_missing(value) else str(value).strip()
-    text = text[:-2] if text.endswith(".0") else text
+    """A preference as a text: 1, 1.0, '1.00' and ' 1 ' are all '1'; a missing one is ''. True is 'True', and no number."""
+    text = "" if is_missing(value) else re.sub(r"\.0+\Z", "", str(value).strip())
     return "0" if text == "-0" else text
 
 
@@ -91,7 +92,10 @@ def by_preference(
         stray = {said: count for said, count in found.items() if said and said not in {one, two, *ties}}
         if any(said in stray for said in wrong) or sum(stray.values()) > STRAY_SHARE * found.total():
             del found[""]
-            _refuse(source.name, found, prompt, (first, second), preference, (one, two))
+            # Beside both values of the coding some few wrong ones are slips.
+            allowed = STRAY_SHARE * found.total() if {one, two} <= {*found} else 0
+            own = _coding({*found} - ties, (one, two), (first, second), is_another=sum(found[said] for said in wrong) > allowed)
+            _refuse(source.name, found, prompt, (first, second), preference, (one, two), own, sorted(ties & {*found}))
         for asked, a, b, cell in zip(*(source.cells(name) for name in (prompt, first, second, preference)), strict=True):
             said = word(cell)
             problem = "tie" if said in ties else "bad_preference" if said not in (one, two) else None
@@ -100,11 +104,37 @@ def by_preference(
     return rows
 
 
-def _refuse(source: str, found: Counter, prompt: str | None, responses: tuple, preference: str, meant: tuple) -> None:
+def _coding(values: Set[str], meant: tuple[str, str], responses: tuple[str, str], *, is_another: bool) -> list[str]:
+    """The coding that values of a preference can be said to have; where that is not known, a place says what belongs there.
+
+    Args:
+        values: those that are there, but for ties.
+        meant: the values that were to mean the first and the second response.
+        is_another: whether the values say that another coding is meant.
+    """
+    known = [one if one in values and not is_another else None for one in meant]
+    if not any(known):
+        counted = [("0", "1"), ("1", "2")] if is_another else []
+        letters = [("A", "B"), ("a", "b")] if responses[0] < responses[1] else []
+        known = list(next((pair for pair in (responses, *letters, *counted) if values == {*pair}), known))
+    elif len(values) == 2:
+        # Of two numbers that differ in their sign alone one means what the other does not.
+        rest = values - {*known}
+        known = [one or next(iter(rest & {_minus(other)}), None) for one, other in zip(known, reversed(known), strict=True)]
+    return [one or f"<the value that means {name!r}>" for one, name in zip(known, responses, strict=True)]
+
+
+def _minus(word: str | None) -> str | None:
+    """A whole number with the other sign, as a text; None of other texts."""
+    return str(-int(word)) if word and _WHOLE.fullmatch(word) else None
+
+
+def _refuse(
+    source: str, found: Counter, prompt: str | None, responses: tuple, preference: str, meant: tuple, coding: list, ties: list
+) -> None:
     values = ", ".join(f"{word} ({count} rows)" for word, count in found.most_common(6))
-    own: list[Any] = sorted([*(word for word, _ in found.most_common()), "<first>", "<second>"][:2])
-    own = [int(word) if word.lstrip("-").isdecimal() else word for word in own]
-    mapping = {"prompt": prompt, "responses": list(responses), "preference": preference, "coding": own}
+    coding, ties = ([int(word) if _WHOLE.fullmatch(word) else word for word in words] for words in (coding, ties))
+    mapping = {"prompt": prompt, "responses": list(responses), "preference": preference, "coding": coding, "tie": ties or None}
     mapping = {name: value for name, value in mapping.items() if value is not None}
     written = yaml.safe_dump({"columns": mapping}, default_flow_style=None, sort_keys=False, width=1000, allow_unicode=True)
     raise BadInput(

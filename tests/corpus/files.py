@@ -75,6 +75,17 @@ def zst(content: bytes) -> bytes:
 
 
 EXPLICIT = {"prompt": Q, "chosen": A, "rejected": B}
+# Prompts that are one turn, though they hold what a transcript may hold; and one that is a transcript, but for the turns given.
+TALK = [
+    "Q: What is 1 + 1?\nA: 2\n\nQ: What is 2 + 2?",
+    "User: who is that?",
+    "User: a\nUser: b",
+    "In chats, what do User: and Assistant: say?",
+    "Sum this up.\nUser: hi\nAssistant: hello\nUser: bye",
+    "Assistant: hello\nUser: bye",
+    "Question: 1?\nAnswer: 2\nQuestion: 3?",
+]
+SHOWN = "User: hi\nAssistant: hello\nUser: bye"
 STUDY = {"question": Q, "response_1": A, "response_2": B, "overall_response": 1}
 
 
@@ -193,6 +204,10 @@ SHAPES = [
         "a_system_column_beside_the_turn_itself",
         {"system": "Be brief.", "prompt": [SYSTEM, user(Q)], "chosen": A, "rejected": B}, pairs=[WITH_SYSTEM],
     ),
+    accepted(
+        "a_system_column_beside_an_empty_turn", {"system": "Be brief.", "prompt": [say("system", " "), user(Q)], "chosen": A, "rejected": B}, pairs=[WITH_SYSTEM],
+    ),
+    accepted("an_empty_system_column_beside_a_turn", {"system": "", "prompt": [SYSTEM, user(Q)], "chosen": A, "rejected": B}, pairs=[WITH_SYSTEM]),
     accepted("shp", {"history": Q, "human_ref_A": A, "human_ref_B": B, "labels": 1, "score_ratio": 2.0}),
     accepted("shp_b_preferred", {"history": Q, "human_ref_A": B, "human_ref_B": A, "labels": 0}),
     accepted("helpsteer2", {"prompt": Q, "response_1": A, "response_2": B, "preference_strength": -2}),
@@ -260,14 +275,39 @@ SHAPES = [
     accepted("an_empty_prompt_beside_whole_conversations", {"prompt": "", "chosen": [user(Q), assistant(A)], "rejected": [user(Q), assistant(B)]}),
     accepted("a_prompt_of_messages_in_an_object", {"prompt": {"messages": [user(Q)]}, "chosen": A, "rejected": B}),
     accepted("helpsteer2_minus_nought", {"prompt": Q, "response_1": A, "response_2": B, "preference_strength": -3}, {"prompt": "p", "response_1": A, "response_2": B, "preference_strength": -0.0}, dropped={"tie": 1}),
+    accepted(
+        "messages_beside_no_tools", {
+            "input": {"messages": [user(Q)], "tools": [], "parallel_tool_calls": True}, "chosen": [assistant(A)], "rejected": {"messages": [assistant(B)], "tools": None},
+        },
+    ),
     accepted("a_response_with_its_mark", EXPLICIT | {"chosen": f"\n\nAssistant: {A}"}),
     accepted("a_prompt_with_its_mark", EXPLICIT | {"prompt": f"\n\nHuman: {Q}"}),
     accepted("roles_beside_none", {"prompt": [{"role": None, "content": None, "from": " Human ", "value": Q}], "chosen": A, "rejected": B}),
     accepted("whole_conversations_written_out", {"chosen": json.dumps([user(Q), assistant(A)]), "rejected": json.dumps([user(Q), assistant(B)])}),
     accepted("messages_written_out", {"prompt": json.dumps([user(Q)]), "chosen": json.dumps([assistant(A)]), "rejected": str([assistant(B)])}),
     accepted("an_answer_of_code", EXPLICIT | {"chosen": '{"name": "a", "role": 1'}, pairs=[([user(Q)], '{"name": "a", "role": 1', B)]),
+    *(
+        accepted(f"an_answer_of_json_with_{name}", EXPLICIT | {"chosen": chosen, "rejected": rejected}, pairs=[([user(Q)], chosen, rejected)])
+        for name, chosen, rejected in (
+            ("a_role_and_more", '{"name": "Bob", "role": "assistant", "value": "42"}', B),
+            ("a_sender", '{"from": "ann@x.org", "to": "bob@x.org"}', '{"from": "ann@x.org", "value": "7"}'),
+            ("a_message_and_more", '{"role":"assistant","content":"hi","temperature":0.3}', '{"role":"assistant","content":"hi"}'),
+            ("one_message_beside_a_text", '{"role": "user", "content": "hi"}', "Sure, here it is."),
+            ("people", '[{"name": "Bob", "role": "user"}]', '[{"from": "EUR", "to": "USD", "value": 1}]'),
+        )
+    ),
+    accepted("an_answer_of_json_to_an_instruction", {"instruction": Q, "chosen": '{"role": "admin"}', "rejected": B}, pairs=[([user(Q)], '{"role": "admin"}', B)]),
+    accepted("one_message_written_out_a_side", EXPLICIT | {"chosen": json.dumps(assistant(A)), "rejected": str({"from": "gpt", "value": B})}),
+    accepted("messages_with_more_written_out", EXPLICIT | {"chosen": json.dumps([assistant(A) | {"weight": 1}]), "rejected": json.dumps([assistant(B)])}),
     accepted("other_names_of_roles", {"prompt": [say("developer", "Be brief."), say("prompter", Q)], "chosen": [say("ai", A)], "rejected": [say("bot", B)]}, pairs=[WITH_SYSTEM]),
     accepted("roles_in_capitals", {"prompt": [say("User", Q)], "chosen": [say("Assistant", A)], "rejected": [say("ASSISTANT", B)]}),
+    accepted(
+        "prompts_that_talk_of_turns", *(EXPLICIT | {"prompt": prompt} for prompt in TALK), pairs=[([user(prompt)], A, B) for prompt in TALK],
+    ),
+    accepted(
+        "a_transcript_that_a_user_shows", {"prompt": SHOWN, "chosen": [user(SHOWN), assistant(A)], "rejected": [user(SHOWN), assistant(B)]},
+        pairs=[([user(SHOWN)], A, B)],
+    ),
     accepted("white_space_around", {"prompt": f" {Q}\n", "chosen": f"\n{A}", "rejected": f"{B}\t"}),
     accepted("an_answer_that_looks_like_a_list", EXPLICIT | {"chosen": "[1, 2]"}, pairs=[([user(Q)], "[1, 2]", B)]),
     accepted("chinese", {"prompt": "说一种水果。", "chosen": "苹果。", "rejected": "汽车。"}, pairs=[([user("说一种水果。")], "苹果。", "汽车。")]),
@@ -333,7 +373,7 @@ CODINGS = [
     refused("zero_and_one_for_one_and_two.jsonl", lines(*coded(0, 1, 0, 1)), "'overall_response'", "0 (2 rows)", "coding: [0, 1]"),
     refused("a_single_zero_among_many.jsonl", lines(*coded(0, *[1, 2] * 30)), "'overall_response'", "0 (1 rows)", "coding"),
     refused("letters.jsonl", lines(*coded("A", "B", "A")), "'overall_response'", "coding: [A, B]"),
-    refused("truth_values.jsonl", lines(*coded(True, False)), "'overall_response'", "True", "coding"),
+    refused("truth_values.jsonl", lines(*coded(True, False)), "'overall_response'", "True", "coding: [<the value that means 'response_1'>, <the value that"),
     refused("names.jsonl", lines(*coded("response_1", "response_2")), "coding: [response_1, response_2]"),
     refused("ranks_from_nought.jsonl", lines({"prompt": Q, "answers": [{"answer": A, "rank": 0}, {"answer": B, "rank": 1}]}), "rank 0", "ranks begin with 1"),
     refused("an_infinite_rank.jsonl", lines({"prompt": Q, "answers": [{"answer": A, "rank": 1}, {"answer": B, "rank": float("inf")}]}), "no row can be used", "bad_preference"),
@@ -358,6 +398,7 @@ CODINGS = [
     accepted(
         "a_slip_among_many", *coded(*[1] * 19, 3), pairs=[([user(f"q{n}")], A, B) for n in range(19)], dropped={"bad_preference": 1},
     ),
+    accepted("labels_with_decimals", *coded(1, "2.00", "1.0"), pairs=[([user("q0")], A, B), ([user("q1")], B, A), ([user("q2")], A, B)]),
     accepted("a_missing_label", *coded(1, None), pairs=[([user("q0")], A, B)], dropped={"bad_preference": 1}),
     accepted(
         "helpsteer2_tie", {"prompt": Q, "response_1": A, "response_2": B, "preference_strength": -3},
@@ -391,12 +432,18 @@ DROPPED = [
     dropped("another_prompt", "prompt_contradicts", {
         "prompt": "other", "chosen": [user(Q), assistant(A)], "rejected": [user(Q), assistant(B)],
     }),
+    dropped(
+        "another_system_turn", "prompt_contradicts", {"system": "S1", "prompt": [say("system", "S2"), user("p")], "chosen": A, "rejected": B},
+        {"system": "S1", "prompt": None, **{side: [say("system", "S2"), user("p"), assistant(text)] for side, text in (("chosen", A), ("rejected", B))}},
+    ),
     dropped("a_picture", "not_text", {"prompt": [user([{"type": "image", "image": "x"}, {"type": "text", "text": Q}])], "chosen": A, "rejected": B}),
     dropped("a_picture_by_address", "not_text", EXPLICIT | {"prompt": [user([{"type": "image_url", "image_url": {"url": "x"}}])]}),
     dropped("a_number_as_content", "not_text", EXPLICIT | {"prompt": [user(7)]}),
     dropped("a_tool_turn", "tool_calls", {"prompt": [user("p"), say("tool", "7"), user("q")], "chosen": A, "rejected": B}),
     dropped("a_tool_call", "tool_calls", EXPLICIT | {"chosen": [assistant(None) | {"tool_calls": [{"name": "f"}]}]}),
     dropped("a_function_of_sharegpt", "tool_calls", EXPLICIT | {"prompt": [{"from": "function_call", "value": "f()"}]}),
+    dropped("an_unknown_role_written_out", "unknown_role", EXPLICIT | {"prompt": json.dumps([say("narrator", "x")])}),
+    dropped("a_tool_call_written_out", "tool_calls", EXPLICIT | {"chosen": json.dumps([{"role": "assistant", "tool_calls": [{"name": "f"}]}])}),
     dropped("an_unknown_role", "unknown_role", EXPLICIT | {"prompt": [say("narrator", "x"), user(Q)]}),
     dropped("a_message_without_role", "unknown_role", EXPLICIT | {"prompt": [{"content": Q}]}),
     dropped("chatml", "turns_in_text", {"prompt": "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n", "chosen": A, "rejected": B}),
@@ -406,6 +453,14 @@ DROPPED = [
     dropped("an_instruction_template", "turns_in_text", EXPLICIT | {"prompt": "### Instruction:\np\n\n### Response:"}),
     dropped("a_markdown_transcript", "turns_in_text", EXPLICIT | {"prompt": "### Human: hi\n### Assistant:"}),
     dropped("vicunas_transcript", "turns_in_text", EXPLICIT | {"prompt": "USER: hi ASSISTANT:"}),
+    dropped(
+        "transcripts_of_several_turns_as_prompts", "turns_in_text",
+        *(EXPLICIT | {"prompt": prompt} for prompt in (
+            "User: hi\nAssistant: hello\nUser: bye", "USER: hi ASSISTANT: hello USER: bye", "User: hi\r\n\r\nAI: hello\r\n\r\nUser: bye",
+            "### Human: hi\n### Assistant: hello\n### Human: bye", "System: Be brief.\nUser: hi\nBot: hello\nUser: bye",
+            "USER: hi ASSISTANT: hello</s>USER: bye", "User: hi\nAssistant: hello",
+        )),
+    ),
     dropped(
         "marks_in_the_middle", "turns_in_text",
         EXPLICIT | {"prompt": "p", "chosen": "Apple.<|im_end|>\n<|im_start|>user\nMore?"},
@@ -428,6 +483,7 @@ DROPPED = [
     dropped("equal_but_for_line_ends", "equal_responses", EXPLICIT | {"prompt": "p", "chosen": "a\r\nb", "rejected": "a\nb"}),
     dropped("nothing_to_see", "empty_text", EXPLICIT | {"prompt": "\u200b\ufeff"}),
     dropped("a_picture_in_a_column", "not_text", EXPLICIT | {"prompt": "p", "images": ["x.png"]}, left_out=("images",)),
+    dropped("tools_beside_messages", "tool_calls", *(EXPLICIT | {side: {"messages": [turn], "tools": [{"name": "f"}]}} for side, turn in (("prompt", user("p")), ("chosen", assistant("p"))))),
     dropped("tools_in_a_column", "tool_calls", EXPLICIT | {"prompt": "p", "tools": [{"name": "f"}]}, left_out=("tools",)),
     dropped("a_list_cut_off", "not_a_conversation", EXPLICIT | {"prompt": "p", "chosen": "[{'role': 'assistant', 'content': 'Ap"}),
     dropped("a_list_of_numpy", "not_a_conversation", EXPLICIT | {"prompt": "p", "chosen": "[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]"}),

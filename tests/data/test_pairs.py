@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from preference_study.data.files import RawFile, read_table_file
 from preference_study.data.pairs import REASONS, beside_texts, extra_columns, pair_id, sample_pairs, usable_pairs
 from preference_study.errors import BadInput
 from preference_study.formats import to_pairs
+from preference_study.sections import Columns
 from tests.conftest import asked
 
 STUDY = {"question": ["q1", "q2"], "response_1": ["a", "c"], "response_2": ["b", "d"], "overall_response": [1, 2]}
@@ -247,6 +249,50 @@ def test_few_strange_values_are_no_other_coding():
         assert found["problem"].notna().sum() == 3
         with pytest.raises(BadInput, match=r" holds .*9"):
             to_pairs(pd.DataFrame([*told, (*told[0][:3], 9)], columns=columns), "raw")
+
+
+SHP = ("history", "human_ref_A", "human_ref_B", "labels")
+PKU = ("prompt", "response_0", "response_1", "better_response_id")
+ARENA = ("conversation_a", "conversation_b", "winner")
+
+
+def unknown(*responses: str) -> list[str]:
+    return [f"<the value that means '{name}'>" for name in responses]
+
+
+@pytest.mark.parametrize(("shape", "values", "coding"), [
+    (SHP, [1, -1], [1, -1]),
+    (PKU, [-1, 1], [-1, 1]),
+    (tuple(STUDY), [-2, 2], [-2, 2]),
+    (SHP, [1, 0, 0, 7], [1, 0]),
+    (SHP, [*[1, 0] * 10, 2], [1, 0]),
+    (SHP, [1, 0, 2], unknown(*SHP[1:3])),
+    (SHP, [1, 2], [1, 2]),
+    (SHP, [0, -1], [*unknown("human_ref_A"), 0]),
+    (PKU, [1, 2], [1, 2]),
+    (tuple(STUDY), [0, 1], [0, 1]),
+    (tuple(STUDY), [0] + 60 * [1], [0, 1]),
+    (tuple(STUDY), [1, "2.50", 2], [1, 2]),
+    (tuple(STUDY), [1, "tie"], [1, *unknown("response_2")]),
+    (tuple(STUDY), [1, "--1"], [1, *unknown("response_2")]),
+    (tuple(STUDY), [True, False], unknown("response_1", "response_2")),
+    (tuple(STUDY), ["yes", "no", "A"], unknown("response_1", "response_2")),
+    (ARENA, ["model_a", "model_b", "tie", "neither"], ["model_a", "model_b"]),
+])  # fmt: skip
+def test_the_coding_that_an_error_shows_turns_no_label_round(shape, values, coding):
+    rows = [[*(f"{name} {number}" for name in shape[:-1]), value] for number, value in enumerate(values)]
+    with pytest.raises(BadInput) as error:
+        to_pairs(pd.DataFrame(rows, columns=shape, dtype=object), "raw")
+    shown = yaml.safe_load(str(error.value).split("\n", 1)[1])["columns"]
+    assert shown["coding"] == coding and shown["responses"] == list(shape[-3:-1])
+    assert shown.get("tie") == (["tie"] if shape == ARENA else None)
+
+
+def test_of_columns_in_another_order_letters_say_nothing():
+    raw = pd.DataFrame({"q": ["p", "q"], "l": "a", "r": "b", "won": ["A", "B"]})
+    columns = Columns(prompt="q", responses=["r", "l"], preference="won", coding=["left", "right"])
+    with pytest.raises(BadInput, match=r"coding: \[<the value that means 'r'>, <the value that means 'l'>\]"):
+        to_pairs(raw, "raw", columns)
 
 
 @pytest.mark.parametrize(
