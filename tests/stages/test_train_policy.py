@@ -157,7 +157,7 @@ def test_what_an_offline_method_is_trained_with(referenced, monkeypatch, whole):
 
 
 def test_what_an_online_method_is_trained_with(folder, monkeypatch):
-    change(folder, policy={"lora_rank": 0})
+    change(folder, policy={"lora_rank": 0, "max_length": 64})
     write_json("data/frozen/policy/about.json", {"left_out": "every layer is trained"})
     runs = without_training(monkeypatch, stages.train_policy)
     judge, asked = new_reward_model("models/base", 3), []
@@ -179,6 +179,7 @@ def test_what_an_online_method_is_trained_with(folder, monkeypatch):
     assert run.settings == section.shared() | section.rloo.model_dump() | judge.settings
     alone = prompts_alone(load_tokenizer("models/base"), 24, section.max_length)
     assert list(run.trainer.train_dataset) == list(prompt_rows(alone, section, 1))
+    assert list(run.trainer.train_dataset) != list(prompt_rows(encoded("train", 64)[1], section, 1))  # as pairs they lose more
     assert run.trainer.eval_dataset is None and len(run.trainer.reward_funcs) == 1
     assert read_json("metrics/train_policy/rloo.json")["needs_reward_model"] is True
 
