@@ -506,9 +506,10 @@ def test_a_killed_method_ends_where_an_unbroken_one_does(referenced, folder, mon
     assert read_json(folder / f"metrics/train_cost/{name}.json")["seconds"] is None
 
 
-@pytest.mark.parametrize(("name", "epochs"), [("dpo", 2), ("dpo", 0.7), ("rloo", 1)])
+@pytest.mark.parametrize(("name", "epochs"), [("dpo", 2), ("dpo", 1.5), ("rloo", 1)])
 def test_what_ends_badly_after_the_last_step_need_not_be_trained_again(referenced, folder, monkeypatch, capsys, name, epochs):
-    change(folder, policy={"epochs": epochs})
+    rloo = yaml.safe_load((folder / "params.yaml").read_text())["policy"]["rloo"]
+    change(folder, policy={"epochs": epochs, "rloo": rloo | {"steps": 2}})  # two of an epoch's three
     stages.judge_for.main(name)
     stages.train_policy.main(name)
     assert not (folder / f"checkpoints/train_policy/{name}").exists()
@@ -526,7 +527,7 @@ def test_what_ends_badly_after_the_last_step_need_not_be_trained_again(reference
     shutil.rmtree(folder / "models/policy")  # as DVC does
     shutil.rmtree(folder / f"plots/train_policy/{name}")
     with monkeypatch.context() as patch:
-        patch.setattr(preference_study.training.run.Trainer, "training_step", killed)
+        patch.setattr(preference_study.training.run.Trainer, "training_step", lambda *_, **__: pytest.fail("one step more"))
         stages.train_policy.main(name)
     assert f"going on from checkpoints/train_policy/{name}/checkpoint-{told['steps']}" in capsys.readouterr().out
     assert read_json(folder / f"metrics/train_policy/{name}.json") == told
