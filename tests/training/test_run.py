@@ -470,7 +470,7 @@ def test_every_method_trains_logs_and_counts(referenced, folder, name):
     assert cost["seconds"] > 0 and cost["peak_memory_bytes"] > 1e8
     logged = {path.stem for path in (folder / f"plots/train_policy/{name}").rglob("*.tsv")}
     assert {"loss", "learning_rate", "grad_norm", "examples"} <= logged
-    assert name != "rloo" or {"reward", "kl", "completions_mean_length"} <= logged
+    assert name != "rloo" or {"reward", "kl", "completions_mean_length", "clip_ratio_region_mean"} <= logged
     before = dict(load_causal(folder / "models/base").named_parameters())
     after = dict(load_causal(folder / "models/base", folder / f"models/policy/{name}").named_parameters())
     changed = {key for key in before if not torch.equal(before[key], after[key])}
