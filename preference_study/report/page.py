@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -278,11 +279,9 @@ def check_one_run(study: dict) -> None:
             )
 
 
-def fill(template: str, study: dict, **values: Any) -> str:
-    """A page from its template and what it shows, with the script that browses cases.
-
-    Every text of a model or of the data is escaped, and no script but the page's own can run.
-    """
+@cache
+def templates() -> Environment:
+    """The page's templates and what they call; every text of a model or of the data is escaped."""
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -293,6 +292,12 @@ def fill(template: str, study: dict, **values: Any) -> str:
     filters = (number, p_value, decimals, statistic, in_words, asides, scale, lookup)
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals["enough_clusters"] = ENOUGH
+    return environment
+
+
+def fill(template: str, study: dict, **values: Any) -> str:
+    """A page from its template and what it shows, with the script that browses cases; no script but the page's own can run."""
+    environment = templates()
     script = environment.get_template("report.js").render()
     # A browser runs the script with this digest and no other, whatever a response holds.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
