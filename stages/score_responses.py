@@ -21,12 +21,9 @@ def main() -> None:
     rows = [row for policy in policies for row in read_dicts(f"data/responses/generated/{policy}.parquet")]
     model = load_judge("models/base", f"models/reward/{params.reward.judge}", params.reward.aggregate.model_dump())
     sequences = encode_responses(load_tokenizer("models/base"), pd.DataFrame(rows), params.reward.max_length)
-    # Each text once: scored in two batches its two rewards would differ in the last digits, and be no tie.
-    texts = list(dict.fromkeys(map(tuple, sequences)))
-    scores = rewards(model, [list(ids) for ids in texts], **params.scoring.model_dump(), description="responses")
-    reward_of = dict(zip(texts, scores, strict=True))
+    scores = rewards(model, sequences, **params.scoring.model_dump(), description="responses")
     if state.is_main_process:
-        scored = [row | {"reward": reward_of[tuple(ids)]} for row, ids in zip(rows, sequences, strict=True)]
+        scored = [row | {"reward": reward} for row, reward in zip(rows, scores, strict=True)]
         write_rows("data/responses/scored.parquet", scored)
         rows_as_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json", "data/responses/scored.parquet")
 

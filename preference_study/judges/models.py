@@ -134,15 +134,12 @@ def judge_by_rewards(
     if (positions := positions_of(model.config)) is not None:
         max_length = min(max_length, positions)
     chosen, rejected, shortened = encode_cases(tokenizer, table, max_length, until)
-    # Each text once: scored in two batches its two rewards would differ in the last digits, and be no tie.
-    sequences = list(dict.fromkeys(map(tuple, chosen + rejected)))
+    sequences = chosen + rejected
     if model.config.pad_token_id is None:  # then the reward is read at the last token, which no padding may be
         model.config.pad_token_id = unused_token(sequences, len(tokenizer))
-    scores = dict(zip(sequences, rewards(model, [list(ids) for ids in sequences], **batching), strict=True))
-    sides = zip(table["id"], chosen, rejected, strict=True)
-    if bad := [id for id, *both in sides if not np.isfinite([scores[tuple(ids)] for ids in both]).all()]:
+    own, other = np.split(np.array(rewards(model, sequences, **batching)), 2)
+    if bad := table["id"][~(np.isfinite(own) & np.isfinite(other))].tolist():
         raise BadModel(f"the reward of a response to {bad[0]} is no number, and of {len(bad) - 1} more: take another model")
-    own, other = ([scores[tuple(ids)] for ids in side] for side in (chosen, rejected))
     return table.assign(preference=by_rewards(own, other)), shortened
 
 

@@ -6,9 +6,8 @@ with the sequences that are computed beside it, and so do losses and rewards fro
 another size.
 """
 
-import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from preference_study.models.batching import map_batches
 from preference_study.models.language_models import padded
 from preference_study.models.layers import layer_list
 from preference_study.models.packed import CLOSE, batches, packed_now
-from preference_study.models.token_pairs import lengths, some
+from preference_study.models.token_pairs import distinct, lengths, some
 
 # Written last, so that a folder whose pass was killed holds no states.
 ABOUT = "about.json"
@@ -65,20 +64,6 @@ class HiddenStates:
         for row, place in zip(batch, places, strict=True):
             row[: place.stop - place.start] = self.states[place]
         return batch.to(ids.device)
-
-
-def distinct(sequences: Iterable[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Which of some sequences are all there are: equal ones are told by a digest of 16 bytes, so that none is held.
-
-    Returns:
-        The place of every different sequence's first occurrence, in order; and of each sequence which of those it is.
-    """
-    number: dict[bytes, int] = {}
-    which = [
-        number.setdefault(hashlib.blake2b(np.asarray(ids, dtype=np.int32).tobytes(), digest_size=16).digest(), len(number))
-        for ids in sequences
-    ]
-    return np.unique(which, return_index=True)[1], np.array(which, dtype=int)
 
 
 def why_not(needed: int, depth: int, max_gib: float, spread: bool, folder: str | Path) -> str | None:

@@ -25,7 +25,7 @@ from preference_study.errors import BadModel
 from preference_study.models.batching import map_batches
 from preference_study.models.checks import HEAD, check_files, check_loaded
 from preference_study.models.packed import batches
-from preference_study.models.token_pairs import BothSides, some
+from preference_study.models.token_pairs import BothSides, distinct, some
 from preference_study.models.tokens import TokenPair
 
 ADAPTER = "adapter_config.json"
@@ -271,12 +271,17 @@ def padded(sequences: list[list[int]], padding: int, where: torch.device) -> tup
 def rewards(
     model: PreTrainedModel, sequences: Sequence[list[int]], *, max_batch: int, max_padded: int, description: str = "scoring"
 ) -> list[float]:
-    """A reward model's score of each sequence of tokens (prompt and response), batched by length, in the order given."""
+    """A reward model's score of each sequence of tokens (prompt and response), batched by length, in the order given.
+
+    Equal sequences are scored once: in two batches their rewards would differ in the last digits, and be no tie.
+    """
+    places, which = distinct(sequences)
 
     def run(number: int, indices: list[int]) -> list[float]:
-        return batch_rewards(model, some(sequences, indices))
+        return batch_rewards(model, some(sequences, places[indices]))
 
-    return map_batches(run, batches(model, sequences, max_batch, max_padded), description=description)
+    scores = map_batches(run, batches(model, sequences, max_batch, max_padded, places), description=description)
+    return [scores[i] for i in which]
 
 
 def batch_rewards(model: PreTrainedModel, sequences: list[list[int]]) -> list[float]:

@@ -1,8 +1,9 @@
 """Pairs as tokens in files that are mapped into memory: what is looked at is read, and what is not takes no memory."""
 
+import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
@@ -137,6 +138,20 @@ def lengths(sequences: Sequence[Sequence[int]]) -> list[int]:
 def some(sequences: Sequence[list[int]], places: Sequence[int]) -> list[list[int]]:
     """The sequences at these places."""
     return sequences.some(places) if isinstance(sequences, BothSides) else [sequences[place] for place in places]
+
+
+def distinct(sequences: Iterable[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Which of some sequences are all there are: equal ones are told by a digest of 16 bytes, so that none is held.
+
+    Returns:
+        The place of every different sequence's first occurrence, in order; and of each sequence which of those it is.
+    """
+    number: dict[bytes, int] = {}
+    which = [
+        number.setdefault(hashlib.blake2b(np.asarray(ids, dtype=np.int32).tobytes(), digest_size=16).digest(), len(number))
+        for ids in sequences
+    ]
+    return np.unique(which, return_index=True)[1], np.array(which, dtype=int)
 
 
 @contextmanager

@@ -17,10 +17,9 @@ from trl.trainer.utils import RepeatSampler
 
 from preference_study.errors import BadInput
 from preference_study.models.batching import batches_by_length
-from preference_study.models.frozen import distinct
 from preference_study.models.head_rows import rows_together
 from preference_study.models.language_models import batch_rewards
-from preference_study.models.token_pairs import BothSides, TokenPairs, written
+from preference_study.models.token_pairs import BothSides, TokenPairs, distinct, written
 from preference_study.models.tokens import TokenPair
 from preference_study.sections import Training
 from preference_study.training.head import cheaper_head
