@@ -11,6 +11,7 @@ from preference_study.analysis.groups import compare_groups
 from preference_study.artifacts import read_rows, write_csv, write_json, write_png
 from preference_study.boundary import run
 from preference_study.data.pairs import label
+from preference_study.methods import display_name, named
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.gold import with_truth
@@ -37,7 +38,8 @@ def main() -> None:
         labelled = pairs.assign(category=[label(cell) for cell in pairs[column]]) if column in pairs else None
         metrics = compare_groups(responses, labelled)
     write_json("metrics/groups.json", metrics)
-    rows = figures.group_rows(metrics, methods)
+    shown = {category: found | {"policies": named(found["policies"])} for category, found in metrics.items()}
+    rows = figures.group_rows(shown, list(map(display_name, methods)))
     write_csv(PLOTS / "groups.csv", figures.or_not_measured(figures.without_markup(rows)))
     write_png(PLOTS / "groups.png", figures.groups(rows))
 

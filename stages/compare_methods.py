@@ -10,7 +10,7 @@ import pandas as pd
 from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
 from preference_study.artifacts import read_json, read_rows, write_csv, write_json, write_png
 from preference_study.boundary import run
-from preference_study.methods import METHODS
+from preference_study.methods import METHODS, display_name, named
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.gold import with_truth
@@ -44,12 +44,13 @@ def training(methods: list[str], measure: str) -> dict[str, pd.DataFrame]:
 
 
 def likelihoods(methods: list[str], betas: dict[str, float | None]) -> dict[tuple[str, str], pd.DataFrame]:
-    """Per method and side of the pairs, how much likelier its batches' responses were than to base: columns examples and value.
+    """Per method, by its name, and side of the pairs, how much likelier its batches' responses were than to base.
 
-    TRL logs beta times that, for methods with a reference; the batches' log-probabilities themselves go by the batches.
+    Columns examples and value. TRL logs beta times that, for methods with a reference; the batches' log-probabilities themselves
+    go by the batches.
     """
     return {
-        (method, side): steps.assign(value=steps["value"] / betas[method])
+        (display_name(method), side): steps.assign(value=steps["value"] / betas[method])
         for side in SIDES
         for method, steps in training([m for m in methods if betas[m] is not None], f"rewards_{side}").items()
     }
@@ -79,16 +80,17 @@ def main() -> None:
     table = compare_methods(responses, policies, trained, read_json("experiments/results/stability.json"), given)
     write_json("metrics/methods.json", table)
     write_json("metrics/methods_cost.json", training_costs(measured, {method: trained[method]["tokens"] for method in methods}))
-    rows = figures.method_rows(policies, methods)
+    names = list(map(display_name, methods))
+    rows = figures.method_rows(named(policies), names)
     write_csv(PLOTS / "methods.csv", figures.or_not_measured(rows))
-    steps = {name: figures.training_rows(training(methods, measure), name, methods) for name, measure in SERIES.items()}
+    steps = {name: figures.training_rows(named(training(methods, measure)), name, names) for name, measure in SERIES.items()}
     for name, logged in steps.items():
         write_csv(PLOTS / f"training_{name}.csv", figures.or_not_measured(logged))
     # Losses have units of their own; rewards, KL and lengths can be read side by side.
     losses = [(f"loss of {method}", "loss", own) for method, own in steps["loss"].groupby("group", sort=False)]
     shared = [(label, name, steps[name]) for name, label in LABELS.items()]
     write_png(PLOTS / "training.png", figures.training([*losses, *shared]))
-    logps = figures.logps_rows(likelihoods(methods, {m: trained[m]["implicit_beta"] for m in methods}), methods)
+    logps = figures.logps_rows(likelihoods(methods, {m: trained[m]["implicit_beta"] for m in methods}), names)
     write_csv(PLOTS / "training_logps.csv", figures.or_not_measured(logps))
     write_png(PLOTS / "training_logps.png", figures.logps(logps))
     online = {
@@ -96,12 +98,13 @@ def main() -> None:
         for method in methods
         if METHODS[method].needs_reward_model
     }
-    plane = figures.plane_rows(policies, read_json("metrics/best_of_n.json"), online, methods)
+    plane = figures.plane_rows(named(policies), read_json("metrics/best_of_n.json"), named(online), names)
     for measure in figures.PLANE:
         write_csv(PLOTS / f"plane_{measure}.csv", figures.or_not_measured(plane[plane["measure"] == measure]))
     write_png(PLOTS / "plane.png", figures.plane(plane))
     write_png(PLOTS / "methods.png", figures.method_shares(rows))
-    write_png(PLOTS / "pairwise.png", figures.win_matrix(pair_matrix(table["pairs"], ["base", *methods], "reward")))
+    matrix = pair_matrix(table["pairs"], ["base", *methods], "reward")
+    write_png(PLOTS / "pairwise.png", figures.win_matrix([row | {"policy": display_name(row["policy"])} for row in matrix]))
 
 
 if __name__ == "__main__":

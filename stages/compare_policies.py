@@ -15,7 +15,7 @@ from preference_study.artifacts import PIECE, open_table, read_json, read_pieces
 from preference_study.boundary import run
 from preference_study.data.conversations import prompt_key
 from preference_study.data.pairs import pair_id
-from preference_study.methods import display_name
+from preference_study.methods import display_name, named
 from preference_study.params import load_params
 from preference_study.report import figures
 from preference_study.texts.keywords import keyword_table, log_odds, standing_for, top_differences
@@ -27,6 +27,7 @@ MOST_DIFFERENT = 20
 
 def draw_policies(responses: dict[str, pd.DataFrame], metrics: dict, methods: list[str]) -> None:
     """Write the figures of the responses and the rows they are drawn from."""
+    responses, metrics, methods = named(responses), named(metrics), list(map(display_name, methods))
     rewards = {policy: rows["reward"] for policy, rows in responses.items()}
     differences = {method: rewards[method] - rewards["base"] for method in methods}
     reward, unit = "reward (reward model's units)", "responses"
@@ -49,7 +50,7 @@ def draw_policies(responses: dict[str, pd.DataFrame], metrics: dict, methods: li
 
 def write_keywords(responses: dict[str, pd.DataFrame], training: list[str]) -> None:
     """Write the study's TF-IDF lists, and the words that really differ between each method's responses and base's."""
-    texts = {policy: rows["response"].tolist() for policy, rows in responses.items()}
+    texts = {policy: rows["response"].tolist() for policy, rows in named(responses).items()}
     write_csv(PLOTS / "keywords.csv", keyword_table(texts | {"training set": training}))
     tables = [
         top_differences(log_odds(texts[method], texts["base"], training), MOST_DIFFERENT).assign(

@@ -66,3 +66,8 @@ METHODS: dict[str, Method] = entries(sys.modules[__name__], "METHOD")
 def display_name(policy: str) -> str:
     """A policy's name where people read it: a method's own; base is called base."""
     return METHODS[policy].display if policy in METHODS else policy
+
+
+def named(of_policies: dict[str, Any]) -> dict[str, Any]:
+    """What is known of some policies, by their names where people read them."""
+    return {display_name(policy): found for policy, found in of_policies.items()}

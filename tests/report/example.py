@@ -351,7 +351,7 @@ def _example(names: tuple[str, ...], prompts: int, sandbox: bool, whole: bool) -
         judges_outputs(folder, methods, rows, scored, np.random.default_rng(8))
         variants_outputs(folder, scored, np.random.default_rng(7))
         word_tables(folder / "plots/reward", ["favoured", "other", "training set"], "favoured against other")
-        word_tables(folder / "plots/policies", ["base", *methods, "training set"], f"{methods[0]} against base")
+        word_tables(folder / "plots/policies", ["base", *methods, "training set"], f"{display_name(methods[0])} against base")
         points = figures.kde_rows({"chosen": scored["chosen_reward"], "rejected": scored["rejected_reward"]})
         shown = (
             "reward/score_histogram",

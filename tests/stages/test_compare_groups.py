@@ -42,7 +42,7 @@ def test_policies_and_judge_by_the_named_column(folder):
     assert list(found) == ["tea"] and found["tea"]["prompts"] == 2
     assert found["tea"]["policies"]["dpo"]["win_rate"]["value"] == 1 and found["tea"]["judge"]["value"] == 0
     rows = pd.read_csv("plots/groups/groups.csv")
-    assert rows["label"].tolist() == ["tea: base", "tea: dpo"] and rows["value"].tolist() == [0.5, 1.0]
+    assert rows["label"].tolist() == ["tea: base", "tea: DPO"] and rows["value"].tolist() == [0.5, 1.0]
     assert (folder / "plots/groups/groups.png").stat().st_size > 1000
 
 

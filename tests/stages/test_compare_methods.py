@@ -15,7 +15,7 @@ from tests.workspace import change, tiny_params
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
-METHODS = ["dpo", "rloo"]
+METHODS, READ = ["dpo", "rloo"], ["DPO", "RLOO"]
 
 
 def scored(**columns) -> pd.DataFrame:
@@ -88,39 +88,40 @@ def test_each_file_is_of_its_own_measure(folder, monkeypatch):
     monkeypatch.setattr(stages.compare_methods, "write_png", lambda path, figure: pictures.update({path.stem: figure}))
     stages.compare_methods.main()
     wanted = {
-        "loss": [("dpo", 8, 1.5), ("dpo", 16, 1.25), ("rloo", 16, 2.5), ("rloo", 32, 2.25)],
-        "reward": [("rloo", 16, -1.0), ("rloo", 48, 2.0)],
-        "kl": [("rloo", 16, 0.0), ("rloo", 32, 0.125), ("rloo", 48, 0.25)],
-        "length": [("rloo", 16, 33.0), ("rloo", 48, 20.0)],
+        "loss": [("DPO", 8, 1.5), ("DPO", 16, 1.25), ("RLOO", 16, 2.5), ("RLOO", 32, 2.25)],
+        "reward": [("RLOO", 16, -1.0), ("RLOO", 48, 2.0)],
+        "kl": [("RLOO", 16, 0.0), ("RLOO", 32, 0.125), ("RLOO", 48, 0.25)],
+        "length": [("RLOO", 16, 33.0), ("RLOO", 48, 20.0)],
     }
     for name, rows in wanted.items():
         found = pd.read_csv(f"plots/methods/training_{name}.csv")
         assert list(found[["group", "examples", name]].itertuples(index=False, name=None)) == rows
     logps = pd.read_csv("plots/methods/training_logps.csv")
     assert list(logps[["group", "examples", "change"]].itertuples(index=False, name=None)) == [
-        ("dpo, chosen", 8, 1.0), ("dpo, chosen", 16, -0.5), ("dpo, rejected", 8, -1.0), ("dpo, rejected", 16, -2.5),
+        ("DPO, chosen", 8, 1.0), ("DPO, chosen", 16, -0.5), ("DPO, rejected", 8, -1.0), ("DPO, rejected", 16, -2.5),
     ]  # fmt: skip
     plane = pd.read_csv("plots/methods/plane_judge.csv").set_index("group")
     policies = read_json("metrics/policies.json")
-    for method in METHODS:
-        assert plane.loc[method, "kl"] == pytest.approx(policies[method]["price"]["kl"]["nats_per_response"]["value"])
-        assert plane.loc[method, "value"] == pytest.approx(policies[method]["against_base"]["reward_difference"]["value"])
+    for method, name in zip(METHODS, READ, strict=True):
+        assert plane.loc[name, "kl"] == pytest.approx(policies[method]["price"]["kl"]["nats_per_response"]["value"])
+        assert plane.loc[name, "value"] == pytest.approx(policies[method]["against_base"]["reward_difference"]["value"])
     # The penalty of 1 for responses that were cut off is given back: -1 + 0.75, and 2 + 0.25.
-    assert plane.loc["rloo in training", ["kl", "value"]].to_numpy().tolist() == [[0.0, 0.0], [5.0, 2.5]]
+    assert plane.loc["RLOO in training", ["kl", "value"]].to_numpy().tolist() == [[0.0, 0.0], [5.0, 2.5]]
     gold = pd.read_csv("plots/methods/plane_gold.csv").set_index("group")["value"]
-    assert gold.to_dict() == {m: pytest.approx(policies[m]["against_base"]["gold"]["difference"]["value"]) for m in METHODS}
-    shares = pd.read_csv("plots/methods/methods.csv")
-    pd.testing.assert_frame_equal(
-        shares, method_rows(read_json("metrics/policies.json"), METHODS).reset_index(drop=True), check_dtype=False
-    )
+    assert gold.to_dict() == {
+        name: pytest.approx(policies[m]["against_base"]["gold"]["difference"]["value"])
+        for m, name in zip(METHODS, READ, strict=True)
+    }
+    shares, by_name = pd.read_csv("plots/methods/methods.csv"), dict(zip(["base", *READ], policies.values(), strict=True))
+    pd.testing.assert_frame_equal(shares, method_rows(by_name, READ).reset_index(drop=True), check_dtype=False)
     assert set(pictures) == {"methods", "pairwise", "training", "training_logps", "plane"}
     drawn = {axes.get_title(): list(axes.lines[0].get_ydata()) for axes in pictures["training"].axes if axes.axison}
     assert drawn == {
-        "loss of dpo": [1.5, 1.25], "loss of rloo": [2.5, 2.25], "mean reward of samples": [-1, 2],
+        "loss of DPO": [1.5, 1.25], "loss of RLOO": [2.5, 2.25], "mean reward of samples": [-1, 2],
         "KL from base (nats a token)": [0, 0.125, 0.25], "mean length of samples (tokens)": [33, 20],
     }  # fmt: skip
     ticks = [label.get_text() for label in pictures["pairwise"].axes[0].get_xticklabels()]
-    assert [tick.split("\n")[0] for tick in ticks] == ["base", *METHODS]
+    assert [tick.split("\n")[0] for tick in ticks] == ["base", *READ]
 
 
 def test_costs_and_tokens_are_each_methods_own(folder):

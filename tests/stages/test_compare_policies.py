@@ -13,6 +13,7 @@ from preference_study.analysis.price import correct_prices, policy_price, prices
 from preference_study.artifacts import read_json, read_rows, write_json, write_rows, write_table
 from preference_study.data.pairs import pair_id
 from preference_study.data.prompts import choose_prompts
+from preference_study.methods import named
 from preference_study.report import figures
 from preference_study.texts import keywords
 from preference_study.texts.keywords import keyword_table, log_odds, top_differences
@@ -23,7 +24,7 @@ from tests.workspace import change, tiny_params
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
-METHODS = ["dpo", "simpo"]
+METHODS, READ = ["dpo", "simpo"], ["DPO", "SimPO"]
 SMALLEST, RIGHT = {"win_rate": 0.2, "gold_rate": 0.3}, {"holds": False, "reasons": ["it is a coin"]}
 VAL = pd.DataFrame({"id": [str(i) for i in range(8)], "cluster": list("pqrspqpp")})
 
@@ -173,13 +174,14 @@ def plotted(name: str) -> pd.DataFrame:
 
 def test_each_plot_is_of_its_own_column(drawn):
     wanted = {
-        name: {policy: rows[name] for policy, rows in drawn.responses.items()} for name in ("reward", "words", "reading_grade")
+        name: {policy: rows[name] for policy, rows in named(drawn.responses).items()}
+        for name in ("reward", "words", "reading_grade")
     }
-    wanted["reward_differences"] = {"dpo": [2.0, -0.5, 0.5, 5.0], "simpo": [-1.0, -3.5, -0.5, -1.0]}
+    wanted["reward_differences"] = {"DPO": [2.0, -0.5, 0.5, 5.0], "SimPO": [-1.0, -3.5, -0.5, -1.0]}
     for name, groups in wanted.items():
-        for kind, rows in (("histogram", figures.histogram_rows(groups, METHODS)), ("kde", figures.kde_rows(groups, METHODS))):
+        for kind, rows in (("histogram", figures.histogram_rows(groups, READ)), ("kde", figures.kde_rows(groups, READ))):
             pd.testing.assert_frame_equal(plotted(f"{name}_{kind}"), rows, check_dtype=False)
-    pd.testing.assert_frame_equal(plotted("shares"), figures.share_rows(drawn.metrics, METHODS), check_dtype=False)
+    pd.testing.assert_frame_equal(plotted("shares"), figures.share_rows(named(drawn.metrics), READ), check_dtype=False)
     both = {f"{name}_{kind}" for name in wanted for kind in ("histogram", "kde")}
     assert set(drawn.pictures) == both | {"reward_scatter", "shares"}
 
@@ -205,23 +207,23 @@ def test_each_picture_says_what_it_shows(drawn, name, title, label, unit):
 def test_the_scatter_has_base_across_and_each_method_up(drawn):
     panels = [panel for panel in drawn.pictures["reward_scatter"].axes if panel.collections]
     base = drawn.responses["base"]["reward"]
-    for method, panel in zip(METHODS, panels, strict=True):
+    for method, name, panel in zip(METHODS, READ, panels, strict=True):
         assert panel.collections[0].get_offsets().tolist() == np.column_stack([base, drawn.responses[method]["reward"]]).tolist()
-        assert panel.get_legend().get_texts()[0].get_text() == method
+        assert panel.get_legend().get_texts()[0].get_text() == name
 
 
 def test_keywords_of_each_policy_and_what_it_says_more_than_base(drawn):
     training = ["tea cats birds", "dogs"]
     write_keywords(drawn.responses, training)
-    texts = {policy: rows["response"].tolist() for policy, rows in drawn.responses.items()}
+    texts = {policy: rows["response"].tolist() for policy, rows in zip(["base", *READ], drawn.responses.values(), strict=True)}
     wanted = keyword_table(texts | {"training set": training})
     pd.testing.assert_frame_equal(plotted("keywords"), wanted, check_dtype=False)
     found = plotted("log_odds")
     tables = [
-        top_differences(log_odds(texts[method], texts["base"], training), stages.compare_policies.MOST_DIFFERENT).assign(
-            comparison=f"{method} against base"
+        top_differences(log_odds(texts[name], texts["base"], training), stages.compare_policies.MOST_DIFFERENT).assign(
+            comparison=f"{name} against base"
         )
-        for method in METHODS
+        for name in READ
     ]
     pd.testing.assert_frame_equal(found, pd.concat(tables, ignore_index=True), check_dtype=False)
     assert found.groupby("comparison")["word"].first().tolist() == ["dogs", "birds"]  # said more than by base
