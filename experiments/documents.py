@@ -445,9 +445,9 @@ def beside_stock() -> str:
     return f"{told}\n\n{table(heads, rows)}"
 
 
-def whole_run() -> str:
-    """What each stage of the default run took, the longest first, from experiments/results/whole_run.json."""
-    found = read_json(RESULTS / "whole_run.json")
+def whole_run(file: str) -> str:
+    """What each stage of the default run took, the longest first, from a file in experiments/results."""
+    found = read_json(RESULTS / file)
     rows = sorted(found["rows"], key=lambda row: -row["clock"])
     total = sum(row["clock"] for row in rows)
     shown = [row for row in rows if row["clock"] >= SHORT * total]
@@ -577,7 +577,8 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "engines": ("docs/full_size.md", engines),
     "memory-measured": ("docs/full_size.md", memory_measured),
     "stock": ("docs/results/speed.md", beside_stock),
-    "whole-run": ("docs/results/speed.md", whole_run),
+    "whole-run": ("docs/results/speed.md", partial(whole_run, "whole_run.json")),
+    "whole-run-float32": ("docs/results/speed.md", partial(whole_run, "whole_run_float32.json")),
     "judges": ("docs/judges.md", judges),
     "export-parity": ("docs/export.md", export_parity),
     "mutants": ("docs/extending.md", mutants),

@@ -29,6 +29,7 @@ STANDING = (
     "memory-measured",
     "stock",
     "whole-run",
+    "whole-run-float32",
     "mutants",
     "export-parity",
     "engines",

@@ -42,7 +42,7 @@ def test_the_document_names_the_longest_and_sums_up_the_rest(tmp_path, monkeypat
     ]
     write_json(tmp_path / "whole_run.json", {"device": "cpu", "threads": 2, "dtype": "bfloat16", "gflops": 385.4, "rows": rows})
     monkeypatch.setattr(documents, "RESULTS", tmp_path)
-    told, _, _, _, *lines = documents.whole_run().splitlines()
+    told, _, _, _, *lines = documents.whole_run("whole_run.json").splitlines()
     assert told == "2 cores of a CPU, plain matrix products 385 GFLOP/s in bfloat16"
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells == [
