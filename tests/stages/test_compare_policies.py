@@ -123,7 +123,7 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
     assert [found[policy]["prompts_truncated"] for policy in ("base", *METHODS)] == [3, 4, 5]
     assert found["base"]["reading_grade_left_out"].keys() == {"empty", "code", "not English", "too short"}
     assert read_json("metrics/summary/policies.json") == policies_row(found, METHODS)
-    texts = {policy: table["response"].tolist() for policy, table in responses.items()}
+    texts = {policy: table["response"].tolist() for policy, table in zip(["base", *READ], responses.values(), strict=True)}
     words = keyword_table(texts | {"training set": ["good words here", "bad words"]})
     pd.testing.assert_frame_equal(plotted("keywords"), words, check_dtype=False)
 
