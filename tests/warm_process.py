@@ -91,7 +91,7 @@ def keep(connection: socket.socket) -> dict | None:
     return asked
 
 
-def be(module: str) -> None:
+def run_to_end(module: str) -> None:
     """Run a module as `python -m` does, to its end: with what it registered for its exit, as if it had been started alone.
 
     A good end leaves out what Python does last, to take all libraries apart object by object: more than half a second.
@@ -127,7 +127,7 @@ def main(address: str) -> None:
             if os.fork() == 0:
                 warm.close()
                 connection.settimeout(None)
-                be(keep(connection)["arguments"][0])
+                run_to_end(keep(connection)["arguments"][0])
             connection.close()
 
 
