@@ -46,8 +46,13 @@ def of_default_run() -> dict:
 
 
 def default_run() -> str:
-    """Three numbers of the default run: the judge, the truth, the judge's preference."""
+    """Some numbers of the default run: the judge, the truth, the judge's preference, and what is not trained on."""
     reward, policies = read_json("metrics/reward.json"), of_default_run()
+    new = read_json("metrics/transfer.json")["not_in_training"]
+    of_new = {
+        policy: f"gold {with_interval(found['gold_rate'])}, to the letter {with_interval(found['letter_rate'])}"
+        for policy, found in new["policies"].items()
+    }
     base, dpo = policies["base"], policies["dpo"]
     longer, tfidf, probe = (with_interval(reward["baselines"][name]) for name in ("longer", "tfidf", "probe"))
     against, gold = dpo["against_base"], dpo["against_base"]["gold"]
@@ -72,6 +77,11 @@ def default_run() -> str:
             f"{with_interval(against['win_rate'])} of the same prompts",
             f"at equal length {with_interval(against['win_rate_length_controlled'])}; "
             f"{with_interval(against['words_difference'], 1, signed=True)} words",
+        ],
+        [
+            f"And on the {len(new['categories'])} kinds of instruction that no training pair has?",
+            f"{of_new['dpo']} of n = {new['prompts']} prompts; preferred in {with_interval(new['policies']['dpo']['win_rate'])}",
+            f"base {of_new['base']}; the reward model is right on {with_interval(new['judge'])} of {new['judge']['n']} pairs",
         ],
     ]
     return table(["", "default run, 95% intervals", "beside it"], rows)

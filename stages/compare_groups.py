@@ -1,4 +1,4 @@
-"""Policies and judge by the category of the prompt -> metrics/groups.json and plots/groups/.
+"""Policies and judge by the category of the prompt -> metrics/groups.json, metrics/transfer.json and plots/groups/.
 
 python -m stages.compare_groups
 
@@ -7,8 +7,10 @@ Empty where the prompts have no categories, or the default one holds instruction
 
 from pathlib import Path
 
-from preference_study.analysis.groups import compare_groups
-from preference_study.artifacts import read_rows, write_csv, write_json, write_png
+import pandas as pd
+
+from preference_study.analysis.groups import compare_groups, compare_transfer
+from preference_study.artifacts import open_table, read_rows, write_csv, write_json, write_png
 from preference_study.boundary import run
 from preference_study.data.pairs import label
 from preference_study.methods import display_name, named
@@ -25,7 +27,8 @@ def main() -> None:
     methods = params.policy.methods
     scored = with_truth(read_rows("data/responses/scored.parquet"))
     pairs = read_rows("data/scores/pairs.parquet")
-    metrics, column = {}, params.generate.category
+    training = open_table("data/prepared/train.parquet")
+    metrics, transfer, column = {}, {}, params.generate.category
     if "category" not in scored and column not in (None, "instruction"):
         print(f"the prompts have no column {column!r}, which generate.category names: results are not told apart")
     # The default category names kinds that can be checked; an instruction of one's own is the prompt, and each a group by itself.
@@ -36,8 +39,13 @@ def main() -> None:
             print(f"the validation pairs have no column {column!r}: how often the judge is right there is not told")
         # As texts in one way on both sides, or a prompt and a pair of one category would be in two.
         labelled = pairs.assign(category=[label(cell) for cell in pairs[column]]) if column in pairs else None
-        metrics = compare_groups(responses, labelled)
+        trained = None
+        if column in training.schema_arrow.names:
+            trained = pd.DataFrame({"category": map(label, training.read([column])[column].to_pylist())}, dtype=object)
+            transfer = compare_transfer(responses, labelled, set(trained["category"].dropna()))
+        metrics = compare_groups(responses, labelled, trained)
     write_json("metrics/groups.json", metrics)
+    write_json("metrics/transfer.json", transfer)
     shown = {category: found | {"policies": named(found["policies"])} for category, found in metrics.items()}
     rows = figures.group_rows(shown, list(map(display_name, methods)))
     write_csv(PLOTS / "groups.csv", figures.or_not_measured(figures.without_markup(rows)))

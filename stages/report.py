@@ -94,6 +94,7 @@ def gather(
         "ensembles": stress.get("ensembles", {}),
         "variants": read_json(path) if (path := optional("metrics/variants.json")) else {},
         "groups": read_json(path) if (path := optional("metrics/groups.json")) else {},
+        "transfer": read_json(path) if (path := optional("metrics/transfer.json")) else {},
         "best_of_n": read_json(path) if (path := optional("metrics/best_of_n.json")) else {},
         "benchmarks": {name: read_json(folder / f"metrics/benchmarks/{name}.json") for name in benchmarks},
         "judges": read_json(path) if (path := optional("metrics/judges.json")) else {},

@@ -5,6 +5,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from preference_study.analysis import statistics
 from preference_study.analysis.statistics import (
@@ -28,6 +29,7 @@ from preference_study.analysis.statistics import (
     side_of_zero,
     sign_test,
     standard_deviation,
+    unpaired_difference,
     unpaired_t,
     win_rate,
 )
@@ -44,6 +46,26 @@ def test_proportion_is_wilsons():
         share = proportion(successes, n)
         assert (round(share["low"], 4), round(share["high"], 4)) == (low, high)
         assert share["value"] == successes / n and share["n"] == n
+
+
+def test_a_difference_of_two_shares_is_newcombes():
+    # Newcombe 1998, Statistics in Medicine 17:873, table II, example a, method 10.
+    found = unpaired_difference(proportion(56, 70), proportion(48, 80))
+    assert [round(found[key], 4) for key in ("value", "low", "high")] == [0.2, 0.0524, 0.3339] and found["n"] == 150
+    for (a, n), (b, m) in (((9, 10), (3, 10)), ((0, 60), (4, 35)), ((7, 7), (0, 19))):
+        found = unpaired_difference(proportion(a, n), proportion(b, m))
+        expected = confint_proportions_2indep(a, n, b, m, method="newcomb", compare="diff")
+        assert (found["low"], found["high"]) == pytest.approx(expected)
+
+
+def test_a_difference_of_means_has_the_intervals_of_both_and_none_without_one_of_them():
+    a, b = (mean(values, clusters) for values, clusters in (([1.0, 2.0, 4.0, 9.0], [1, 1, 2, 3]), ([0.0, 3.0, 1.0], None)))
+    found = unpaired_difference(a, b)
+    assert found["value"] == 4 - 4 / 3 and (found["n"], found["clusters"]) == (7, 6)
+    assert found["high"] - found["value"] == pytest.approx(math.hypot(a["high"] - 4, b["high"] - 4 / 3))
+    alone = unpaired_difference(a, mean([5.0]))
+    assert (alone["value"], alone["low"], alone["high"], alone["n"]) == (-1, None, None, 5)
+    assert unpaired_difference(alone | {"value": None}, a)["value"] is None
 
 
 def test_mcnemar_is_exact():

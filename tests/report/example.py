@@ -17,7 +17,7 @@ import pandas as pd
 
 from preference_study.analysis import statistics
 from preference_study.analysis.best_of_n import compare_best_of_n
-from preference_study.analysis.groups import compare_groups
+from preference_study.analysis.groups import compare_groups, compare_transfer
 from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.judges import compare_judges, disagreements
 from preference_study.analysis.methods import compare_methods, pair_matrix, training_costs
@@ -166,12 +166,16 @@ def methods_outputs(folder: Path, methods: list[str], rows: list[dict]) -> None:
 
 
 def groups_outputs(folder: Path, methods: list[str], rows: list[dict], scored: pd.DataFrame) -> None:
-    """metrics/groups.json and plots/groups/ by the instruction of such responses and pairs."""
+    """metrics/groups.json, metrics/transfer.json and plots/groups/ by the instruction of such responses and pairs; of those whose
+    name begins with a letter after o no training pair is."""
     table = with_truth(pd.DataFrame(rows))
     table["category"] = table["instruction"]
     responses = {policy: table[table["policy"] == policy].set_index("id") for policy in ("base", *methods)}
-    metrics = compare_groups(responses, scored.assign(category=scored["instruction"]))
+    pairs = scored.assign(category=scored["instruction"])
+    trained = pd.DataFrame({"category": [name for name in pairs["category"] if name < "p"] * 3}, dtype=object)
+    metrics = compare_groups(responses, pairs, trained)
     write_json(folder / "metrics/groups.json", metrics)
+    write_json(folder / "metrics/transfer.json", compare_transfer(responses, pairs, set(trained["category"])))
     write_png(folder / "plots/groups/groups.png", figures.groups(figures.group_rows(metrics, methods)))
 
 

@@ -419,10 +419,56 @@ def test_where_the_policies_gained(tmp_path):
     rows = starting(tables(page_of(tmp_path, ["dpo"]), "groups"), "Policies and judge by category")[1:]
     assert len(rows) == len(groups)
     for (name, group), row in zip(groups.items(), rows, strict=True):
-        assert row[0] == name.replace("_", " ") + "*" * group["small"] and row[1] == str(group["prompts"])
+        assert row[0] == name.replace("_", " ") + "*" * group["small"]
+        assert row[1:3] == [str(group["prompts"]), str(group["training_pairs"])]
         dpo = group["policies"]["dpo"]
-        assert row[2:5] == [with_interval(e) for e in (group["policies"]["base"]["gold_rate"], dpo["gold_rate"], dpo["win_rate"])]
-        assert row[5].startswith(with_interval(group["judge"])) if group["judge"] else row[5] == "–"
+        assert row[3:6] == [with_interval(e) for e in (group["policies"]["base"]["gold_rate"], dpo["gold_rate"], dpo["win_rate"])]
+        assert row[6].startswith(with_interval(group["judge"])) if group["judge"] else row[6] == "–"
+
+
+def minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def test_what_carries_over_to_categories_that_were_not_trained_on(tmp_path):
+    write_example(tmp_path, ["dpo"], prompts=200)
+    found = read_json(tmp_path / "metrics/transfer.json")
+    page = page_of(tmp_path, ["dpo"])
+    known, new, between = (found[part] for part in ("in_training", "not_in_training", "difference"))
+    rows = starting(tables(page, "groups"), "In categories that training pairs have")[1:]
+    labels = {"gold_difference": "gold, change", "letter_difference": "to the letter, change", "win_rate": "win rate over base"}
+    for (name, label), row in zip(labels.items(), rows, strict=False):
+        of_dpo = [part["policies"]["dpo"][name] for part in (known, new, between)]
+        shown = [minus(with_interval(e, signed=name != "win_rate")) for e in of_dpo[:2]]
+        sizes = [f"{shown[i]} n = {of_dpo[i]['n']} prompts in {of_dpo[i]['clusters']} clusters" for i in range(2)]
+        assert row == [f"DPO : {label}", *sizes, minus(with_interval(of_dpo[2], signed=True))]
+    judges = [part["judge"] for part in (known, new, between)]
+    assert rows[3][0] == "Judge right on validation pairs" and rows[3][3] == minus(with_interval(judges[2], signed=True))
+    assert [row.split(" n = ")[0] for row in rows[3][1:3]] == [with_interval(e) for e in judges[:2]]
+    key = re.search("<dt>Gold, change, in categories that no training pair has</dt><dd>(.*?)</dd>", page, re.DOTALL)[1]
+    gold, letter = "gold_difference", "letter_difference"
+    assert minus(f"in the others {with_interval(known['policies']['dpo'][gold], signed=True)}; to the letter ") in key
+    assert minus(f"to the letter {with_interval(new['policies']['dpo'][letter], signed=True)}.") in key
+    assert (
+        f"right on {with_interval(judges[1])} of their n = {judges[1]['n']} validation pairs, on {with_interval(judges[0])} of"
+        in key
+    )
+    assert f"n = {new['prompts']} prompts" in key
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.01, 0.3, "gained"), (-0.3, -0.01, "lost"), (-0.1, 0.3, "no gain shown"), (None, None, "too few to tell")],
+)
+def test_whether_it_gained_where_it_was_not_trained_stands_beside_the_verdict(tmp_path, low, high, said):
+    write_example(tmp_path, ["dpo"])
+    found = read_json(tmp_path / "metrics/transfer.json")
+    found["not_in_training"]["policies"]["dpo"]["gold_difference"] |= {"low": low, "high": high}
+    write_json(tmp_path / "metrics/transfer.json", found)
+    page = page_of(tmp_path, ["dpo"])
+    assert f"Categories not trained on: {said}</li>" in page
+    write_json(tmp_path / "metrics/transfer.json", {})
+    assert "Categories not trained on" not in (page := page_of(tmp_path, ["dpo"])) and "no training pair has" not in page
 
 
 def test_one_method_has_neither_ranking_nor_matrix(tmp_path):

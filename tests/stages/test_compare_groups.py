@@ -32,6 +32,7 @@ def folder(tmp_path, monkeypatch):
     write_rows(tmp_path / "data/responses/scored.parquet", rows)
     pairs = [{"cluster": "d", "topic": "tea", "instruction": "x", "chosen_reward": 1.0, "rejected_reward": 2.0}]
     write_rows(tmp_path / "data/scores/pairs.parquet", pairs)
+    write_rows(tmp_path / "data/prepared/train.parquet", [{"topic": "tea"}])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -41,9 +42,29 @@ def test_policies_and_judge_by_the_named_column(folder):
     found = read_json("metrics/groups.json")
     assert list(found) == ["tea"] and found["tea"]["prompts"] == 2
     assert found["tea"]["policies"]["dpo"]["win_rate"]["value"] == 1 and found["tea"]["judge"]["value"] == 0
+    assert found["tea"]["training_pairs"] == 1 and read_json("metrics/transfer.json") == {}
     rows = pd.read_csv("plots/groups/groups.csv")
     assert rows["label"].tolist() == ["tea: base", "tea: DPO"] and rows["value"].tolist() == [0.5, 1.0]
     assert (folder / "plots/groups/groups.png").stat().st_size > 1000
+
+
+def test_categories_that_no_training_pair_has_are_told_apart(folder):
+    path, scored = "data/responses/scored.parquet", read_rows("data/responses/scored.parquet")
+    category = pd.Series(["1", "tea", None, None, "1", "tea"], dtype=object)
+    write_rows(path, scored.assign(category=category).to_dict("records"))
+    pair = {"cluster": "d", "chosen_reward": 1.0, "rejected_reward": 2.0}
+    write_rows("data/scores/pairs.parquet", [pair | {"topic": 1.0}])
+    train = "data/prepared/train.parquet"
+    for topics, new in (([None, 1.0], "tea"), ([" tea ", "milk"], "1")):
+        write_rows(train, [{"topic": topic} for topic in topics])
+        stages.compare_groups.main()
+        found = read_json("metrics/transfer.json")
+        assert found["not_in_training"]["categories"] == [new] and found["in_training"]["prompts"] == 1
+        assert (found["in_training"]["judge"] is None) == (new == "1")
+        assert read_json("metrics/groups.json")[new]["training_pairs"] == 0
+    write_rows(train, [{"prompt": "p"}])
+    stages.compare_groups.main()
+    assert read_json("metrics/transfer.json") == {} and read_json("metrics/groups.json")["tea"]["training_pairs"] is None
 
 
 def test_a_category_is_the_same_text_of_prompts_and_pairs(folder, capsys):
