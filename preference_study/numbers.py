@@ -20,3 +20,10 @@ def with_interval(estimate: dict, places: int = 2, signed: bool = False) -> str:
     if estimate["low"] is None:
         return value
     return f"{value} [{decimal(estimate['low'], places)}, {decimal(estimate['high'], places)}]"
+
+
+def p_in_words(p: float | None, of: str = "corrected p") -> str:
+    """A p-value in a sentence: corrected p = 0.020; None where no test was possible."""
+    if p is None:
+        return "no test possible"
+    return f"{of} < 0.001" if p < 0.001 else f"{of} = {decimal(p, 3)}"

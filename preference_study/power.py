@@ -16,19 +16,23 @@ from preference_study.params import load_params
 TESTS = {"with gold": 3, "without": 2}  # of verdicts, a method: reward, the same at equal length, gold
 
 
-def standard_errors(prompts: float, rows_per_cluster: float, alike: float, differ: float) -> dict[str, float]:
-    """Of a win rate near one half without ties, and of a difference of gold rates near none.
+def planned(prompts: float, rows_per_cluster: float, alike: float, differ: float) -> dict[str, dict]:
+    """What will be known of a win rate near one half without ties, and of a difference of gold rates near none.
 
     Args:
         prompts: how many are answered.
         rows_per_cluster: prompts drawn together, 1 where each is drawn by itself.
         alike: the correlation of such prompts' outcomes, the intra-cluster correlation.
         differ: the share of prompts on which one policy is gold and the other is not.
+
+    Returns:
+        Per outcome what `detectable` takes.
     """
-    design_effect = 1 + (rows_per_cluster - 1) * alike
+    rows = prompts / (1 + (rows_per_cluster - 1) * alike)
+    known = {"rows": rows, "clusters": max(1, round(prompts / rows_per_cluster))}
     return {
-        "win_rate": 0.5 * math.sqrt(design_effect / prompts),
-        "gold_rate": math.sqrt(differ * design_effect / prompts),
+        "win_rate": known | {"error": 0.5 / math.sqrt(rows), "most": RATES["reward"][2]},
+        "gold_rate": known | {"error": math.sqrt(differ / rows), "most": RATES["gold"][2]},
     }
 
 
@@ -42,17 +46,17 @@ def table(
         many verdicts; the one that matters; how many prompts, in how many clusters, it takes to see that.
 
     Args:
-        prompts, rows_per_cluster, alike, differ: as `standard_errors` takes them.
+        prompts, rows_per_cluster, alike, differ: as `planned` takes them.
         methods: how many policies are held against base.
         gold: whether the truth is known.
         smallest: win_rate and gold_rate.
     """
-    clusters, tests = max(1, round(prompts / rows_per_cluster)), methods * TESTS["with gold" if gold else "without"]
-    rows, of_one = [], standard_errors(rows_per_cluster, rows_per_cluster, alike, differ)
-    for outcome, error in standard_errors(prompts, rows_per_cluster, alike, differ).items():
+    tests = methods * TESTS["with gold" if gold else "without"]
+    rows, of_one = [], planned(rows_per_cluster, rows_per_cluster, alike, differ)
+    for outcome, known in planned(prompts, rows_per_cluster, alike, differ).items():
         if outcome == "win_rate" or gold:
-            enough = needed(of_one[outcome], 1, smallest[outcome], tests)
-            row = {"outcome": outcome, "detectable": detectable(error, clusters, tests), "smallest": smallest[outcome]}
+            enough = needed(of_one[outcome], smallest[outcome], tests)
+            row = {"outcome": outcome, "detectable": detectable(known, tests), "smallest": smallest[outcome]}
             rows.append(row | {"prompts": math.ceil(enough * rows_per_cluster), "clusters": enough})
     return rows
 

@@ -12,7 +12,7 @@ import pandas as pd
 from preference_study.analysis.groups import compare_groups, compare_transfer
 from preference_study.artifacts import open_table, read_rows, write_csv, write_json, write_png
 from preference_study.boundary import run
-from preference_study.data.pairs import label
+from preference_study.data.pairs import TAKEN, label
 from preference_study.methods import display_name, named
 from preference_study.params import load_params
 from preference_study.report import figures
@@ -35,12 +35,14 @@ def main() -> None:
     if "category" in scored and (column != "instruction" or checkable(scored)):
         by_policy = {policy: scored[scored["policy"] == policy].set_index("id") for policy in ("base", *methods)}
         responses = {policy: rows.loc[by_policy["base"].index] for policy, rows in by_policy.items()}
-        if column not in pairs:
+        # What a stage added to the pairs is another thing of the same name.
+        theirs = column not in TAKEN
+        if column not in pairs or not theirs:
             print(f"the validation pairs have no column {column!r}: how often the judge is right there is not told")
         # As texts in one way on both sides, or a prompt and a pair of one category would be in two.
-        labelled = pairs.assign(category=[label(cell) for cell in pairs[column]]) if column in pairs else None
+        labelled = pairs.assign(category=[label(cell) for cell in pairs[column]]) if column in pairs and theirs else None
         trained = None
-        if column in training.schema_arrow.names:
+        if column in training.schema_arrow.names and theirs:
             trained = pd.DataFrame({"category": map(label, training.read([column])[column].to_pylist())}, dtype=object)
             transfer = compare_transfer(responses, labelled, set(trained["category"].dropna()))
         metrics = compare_groups(responses, labelled, trained)

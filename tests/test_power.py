@@ -1,7 +1,7 @@
 import pytest
 
 from preference_study.analysis.evidence import detectable, needed
-from preference_study.power import main, standard_errors, table
+from preference_study.power import main, planned, table
 from tests.workspace import change, tiny_params
 
 SMALLEST = {"win_rate": 0.05, "gold_rate": 0.1}
@@ -9,24 +9,32 @@ SMALLEST = {"win_rate": 0.05, "gold_rate": 0.1}
 
 def test_standard_errors_by_hand():
     """Of 400 prompts a win rate has 0.5 / 20; four much alike ones in a cluster tell half as much: 1 + 3 / 3 = 2."""
-    assert standard_errors(400, 1, 0.2, 0.36) == pytest.approx({"win_rate": 0.025, "gold_rate": 0.6 / 20})
-    alike = standard_errors(400, 4, 1 / 3, 0.36)
-    assert alike["win_rate"] == pytest.approx(0.025 * 2**0.5) and alike["gold_rate"] == pytest.approx(0.03 * 2**0.5)
+    assert planned(400, 1, 0.2, 0.36) == {
+        "win_rate": {"error": 0.025, "rows": 400, "most": 0.5, "clusters": 400},
+        "gold_rate": {"error": pytest.approx(0.6 / 20), "rows": 400, "most": 1.0, "clusters": 400},
+    }
+    alike = planned(400, 4, 1 / 3, 0.36)
+    assert (alike["win_rate"]["rows"], alike["win_rate"]["clusters"]) == (pytest.approx(200), 100)
+    assert alike["win_rate"]["error"] == pytest.approx(0.025 * 2**0.5)
+    assert alike["gold_rate"]["error"] == pytest.approx(0.03 * 2**0.5)
 
 
 def test_each_outcome_is_held_against_its_own_difference_at_the_corrected_level():
     reward, gold = table(400, 4, 1 / 3, 0.36, 2, True, SMALLEST)
-    error = 0.025 * 2**0.5
+    known = planned(400, 4, 1 / 3, 0.36)
     assert reward == {
         "outcome": "win_rate",
-        "detectable": pytest.approx(detectable(error, 100, tests=6)),
+        "detectable": pytest.approx(detectable(known["win_rate"], tests=6)),
         "smallest": 0.05,
-        "prompts": 4 * needed(error, 100, 0.05, 6),
-        "clusters": needed(error, 100, 0.05, 6),
+        "prompts": 4 * needed(known["win_rate"], 0.05, 6),
+        "clusters": needed(known["win_rate"], 0.05, 6),
     }
-    assert gold["smallest"] == 0.1 and gold["clusters"] == needed(0.03 * 2**0.5, 100, 0.1, 6)
+    assert gold["smallest"] == 0.1 and gold["clusters"] == needed(known["gold_rate"], 0.1, 6)
     [alone] = table(400, 1, 0, 0.36, 1, False, SMALLEST)
-    assert alone["detectable"] == pytest.approx(detectable(0.025, 400, tests=2)) and alone["prompts"] == alone["clusters"]
+    assert (
+        alone["detectable"] == pytest.approx(detectable(planned(400, 1, 0, 0.36)["win_rate"], tests=2))
+        and alone["prompts"] == alone["clusters"]
+    )
 
 
 def test_what_it_takes_is_in_clusters_of_the_size_that_was_given_whatever_was_planned():
@@ -50,9 +58,9 @@ def test_it_reads_the_plan_from_the_parameters_and_says_it_in_words(tmp_path, mo
     assert "600 prompts in 150 clusters, 1 against base" in first and " clusters" in reward
     main(["--prompts", "3", "--rows-per-cluster", "9"])
     assert "nothing: it takes two clusters" in capsys.readouterr().out
-    main(["--prompts", "12"])
+    main(["--prompts", "10"])
     _, reward, gold = capsys.readouterr().out.strip().split("\n")  # one half, and one, are the most there can be
-    assert "power nothing, however much it differs; 0.050" in reward and "power by 0.7" in gold
+    assert "power nothing, however much it differs; 0.050" in reward and "power nothing, however" in gold
     change(tmp_path, generate={"max_prompts": None})
     with pytest.raises(SystemExit):
         main([])

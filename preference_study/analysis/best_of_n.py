@@ -9,11 +9,11 @@ from preference_study.analysis.statistics import (
     Clusters,
     half_ties,
     holm_in_place,
-    length_controlled_win_rate,
     mean,
     paired_tests,
     pairwise_accuracy,
 )
+from preference_study.analysis.style import length_controlled_win_rate
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 

@@ -46,14 +46,16 @@ def prediction_powered(judged: np.ndarray, labels: np.ndarray, clusters: Cluster
 
     Returns:
         An estimate between 0 and 1, with Student's interval, robust to clusters. Where label minus judge is the same in all
-        labelled cases, which does not show that it always is, the rule of three says by how much it may differ in others.
+        labelled cases, or the judge says the same of all cases of one label, which does not show that it always does, the rule of
+        three says in how many others it may not.
     """
     judged, labels, numbers, known = _parts(judged, labels, clusters)
+    alike = any(np.ptp(judged[known & (labels == label)]) == 0 for label in np.unique(labels[known]))
     judged = weight * judged
-    of_others, of_known = _mean_terms(judged, ~known, numbers), _mean_terms(np.where(known, labels - judged, 0.0), known, numbers)
     of_labels = (labels - judged)[known]
+    unseen = (1.0 if np.ptp(of_labels) == 0 else weight**2 * alike) * RULE_OF_THREE / _units(numbers, known) ** 2
+    of_others, of_known = _mean_terms(judged, ~known, numbers), _mean_terms(np.where(known, labels - judged, 0.0), known, numbers)
     value = judged[~known].mean() + of_labels.mean()
-    unseen = 0.0 if np.ptp(of_labels) > 0 else RULE_OF_THREE / _units(numbers, known) ** 2
     half = np.sqrt(((of_others + of_known) ** 2).sum() + unseen) * student(CONFIDENCE, _freedom(numbers, known))
     return _bounded(value, value - half, value + half, numbers)
 
@@ -63,7 +65,7 @@ def rogan_gladen(judged: np.ndarray, labels: np.ndarray, clusters: Clusters = No
 
     Of the judge's mean p on the cases without a label, its mean s where the label is 1 and f where it is 0, the mean label is
     (p - f) / (s - f). A label between 0 and 1 counts in part for each, for which the same holds. The interval is Fieller's
-    (1954): every value that p, s and f, with their errors, do not contradict.
+    (1954): every value that p, s and f, with their errors, and `_unseen` ones of s and f, do not contradict.
 
     Args:
         judged, labels, clusters: as `prediction_powered` takes them.
@@ -82,10 +84,11 @@ def rogan_gladen(judged: np.ndarray, labels: np.ndarray, clusters: Clusters = No
         scale * np.bincount(numbers, weights * (judged - centre)) / weights.sum() for weights, centre in ((hits, s), (misses, f))
     )
     apart, t2 = s - f, student(CONFIDENCE, _freedom(numbers, known)) ** 2
-    # (p - f - x (s - f))^2 <= t^2 (sum of (a - c - x (b - c))^2), a square in x.
-    square = apart**2 - t2 * ((b - c) ** 2).sum()
-    linear = (p - f) * apart - t2 * ((a - c) * (b - c)).sum()
-    constant = (p - f) ** 2 - t2 * ((a - c) ** 2).sum()
+    of_s, of_f = (_unseen(judged, weights > 0, numbers) for weights in (hits, misses))
+    # (p - f - x (s - f))^2 <= t^2 (sum of (a - c - x (b - c))^2 + x^2 of_s + (1 - x)^2 of_f), a square in x.
+    square = apart**2 - t2 * (((b - c) ** 2).sum() + of_s + of_f)
+    linear = (p - f) * apart - t2 * (((a - c) * (b - c)).sum() + of_f)
+    constant = (p - f) ** 2 - t2 * (((a - c) ** 2).sum() + of_f)
     if not square > 0:
         return estimate(np.nan, np.nan, np.nan, len(numbers), numbers.max() + 1)
     reach = np.sqrt(max(0.0, linear**2 - square * constant))
@@ -100,6 +103,12 @@ def _parts(judged: np.ndarray, labels: np.ndarray, clusters: Clusters) -> tuple[
         raise ValueError("a correction needs cases with a label and cases without one")
     _, numbers = np.unique(np.arange(len(judged)) if clusters is None else np.asarray(clusters, dtype=str), return_inverse=True)
     return judged, labels, numbers, known
+
+
+def _unseen(judged: np.ndarray, rows: np.ndarray, numbers: np.ndarray) -> float:
+    """The variance of a judge's mean over cases of one label, where it says the same of all: the rule of three says in how many
+    others it may not."""
+    return 0.0 if np.ptp(judged[rows]) > 0 else RULE_OF_THREE / _units(numbers, rows) ** 2
 
 
 def _units(numbers: np.ndarray, rows: np.ndarray) -> int:

@@ -38,32 +38,52 @@ def equivalence_p(interval: Callable[[float], dict], centre: float, margin: floa
     return widest if room(widest) > 0 else brentq(room, widest, narrowest, xtol=1e-6)
 
 
-def detectable(error: float, clusters: int, tests: int = 1, power: float = POWER) -> float | None:
-    """The smallest difference that a two-sided test sees with such power (Miller 2024, section 5); null for a single cluster.
+def _must_be(difference: float, evidence: dict, tests: int, power: float) -> float:
+    """The difference that a two-sided test sees with such power, were the true one this large.
+
+    By Connor (1987, Biometrics 43:207), with Student's quantiles. Were there no difference, the variance is what was found, and
+    at least what this one needs: prompts on which something changes.
+    """
+    freedom = evidence["clusters"] - 1
+    none = max(evidence["error"] ** 2, evidence["most"] * difference / evidence["rows"])
+    there = max(0.0, none - difference**2 / evidence["rows"])
+    return stats.t.isf(LEVEL / tests / 2, freedom) * none**0.5 + stats.t.ppf(power, freedom) * there**0.5
+
+
+def detectable(evidence: dict, tests: int = 1, power: float = POWER) -> float | None:
+    """The smallest difference that a two-sided test sees with such power; null for a single cluster.
 
     Args:
-        error: the standard error of the difference.
-        clusters: how many independent observations it is of.
+        evidence: {error, rows, most, clusters}, as `win_rate_evidence` and `rate_evidence` return them.
         tests: of how many tests it is one: Holm's correction tries the smallest p-value at the level over their number.
+
+    Returns:
+        More than evidence's `most` where too little was seen to show any.
     """
-    if clusters < 2:
+    if evidence["clusters"] < 2:
         return None
-    reach = stats.t.isf(LEVEL / tests / 2, clusters - 1) + stats.t.ppf(power, clusters - 1)
-    return float(reach * error)
+    reach = _must_be(0.0, evidence | {"error": 1.0}, tests, power)
+    enough = max(reach * evidence["error"], reach**2 * evidence["most"] / evidence["rows"])
+    return float(brentq(lambda difference: _must_be(difference, evidence, tests, power) - difference, 0.0, 2 * enough))
 
 
-def needed(error: float, clusters: int, difference: float, tests: int = 1, power: float = POWER) -> int:
+def needed(evidence: dict, difference: float, tests: int = 1, power: float = POWER) -> int:
     """How many clusters it takes to see a difference with such power, were they as those seen: the smallest number, 2 at least.
 
     Args:
-        error, clusters: what was found, and of how many.
+        evidence, tests, power: as `detectable` takes them.
         difference: to be seen.
-        tests, power: as `detectable` takes them.
     """
-    deviation = error * np.sqrt(clusters)
-    normal = stats.norm.isf(LEVEL / tests / 2) + stats.norm.ppf(power)
-    count = max(2, ceil((normal * deviation / difference) ** 2))
-    while detectable(deviation / np.sqrt(count), count, tests, power) > difference:  # Student's needs a few more
+    seen = evidence["clusters"]
+
+    def of(clusters: int) -> dict:
+        size = clusters / seen
+        return evidence | {"error": evidence["error"] / size**0.5, "rows": evidence["rows"] * size, "clusters": clusters}
+
+    # As if Student's quantiles were normal ones, of which it needs a few more.
+    many = of(seen) | {"clusters": 10**9}
+    count = max(2, ceil(seen * (_must_be(difference, many, tests, power) / difference) ** 2))
+    while _must_be(difference, of(count), tests, power) > difference:
         count += 1
     return count
 
@@ -72,10 +92,12 @@ def _evidence(values: np.ndarray, clusters: Clusters, most: float, p: float, sma
     """`most` is how far from no difference a single value can be."""
     numbers = cluster_numbers(clusters)
     units = len(values) if numbers is None else int(numbers.max()) + 1
-    error = standard_error(values, clusters)
-    if error == 0:  # nothing differed: of so few, more may
-        error = most * np.sqrt(RULE_OF_THREE) / units
-    found = {"smallest": smallest, "p_equivalent": p, "error": float(error) if np.isfinite(error) else None}
+    found = {"smallest": smallest, "p_equivalent": p, "error": None, "rows": None, "most": most}
+    if units > 1:
+        alone, together = standard_error(values), standard_error(values, clusters)
+        rows = len(values) * (alone / together) ** 2 if alone > 0 and together > 0 else units
+        square = np.mean(values**2) or RULE_OF_THREE / units * most**2  # nothing differed: of so few, more may
+        found |= {"error": float(np.sqrt(square / rows)), "rows": float(rows)}
     return found | {"n": len(values), "clusters": units}
 
 
@@ -87,10 +109,12 @@ def win_rate_evidence(points: np.ndarray, clusters: Clusters, smallest: float) -
         smallest: the smallest difference from one half that matters.
 
     Returns:
-        {smallest, p_equivalent, error, n, clusters}: the p-value of both one-sided tests, and the standard error.
+        {smallest, p_equivalent, error, rows, most, n, clusters}: the p-value of both one-sided tests; the standard error were
+        there no difference; how many independent rows would tell as much; how far from no difference a win rate can be. error
+        and rows are null for a single cluster.
     """
     p = equivalence_p(lambda confidence: win_rate(points, clusters, confidence), 0.5, smallest)
-    return _evidence(np.asarray(points, dtype=float), clusters, 0.5, p, smallest)
+    return _evidence(np.asarray(points, dtype=float) - 0.5, clusters, 0.5, p, smallest)
 
 
 def rate_evidence(before: np.ndarray, after: np.ndarray, clusters: Clusters, smallest: float) -> dict:

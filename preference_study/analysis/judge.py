@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from preference_study.analysis.statistics import auc, cluster_sums, half_ties, holm_in_place, mean, sign_flip_p, win_rate
-from preference_study.numbers import decimal, with_interval
+from preference_study.numbers import p_in_words, with_interval
 
 LEVEL = 0.05
 BASELINES = {"longer": "“the longer response wins”", "tfidf": "TF-IDF", "probe": "a linear probe of the base model"}
@@ -36,8 +36,8 @@ def right_to_judge(scored: pd.DataFrame, baselines: dict[str, np.ndarray]) -> di
     shorter = longer < 0
     of_shorter = win_rate(right[shorter], clusters[shorter]) if shorter.any() else None
     reasons = [
-        f"it is not shown to be right more often than {BASELINES.get(name, name)} "
-        f"({with_interval(row['difference'], signed=True)}, corrected p = {decimal(row['p_holm'], 3)})"
+        f"it is {'not shown to be right more' if row['p_holm'] >= LEVEL else 'right less'} often than "
+        f"{BASELINES.get(name, name)} ({with_interval(row['difference'], signed=True)}, {p_in_words(row['p_holm'])})"
         for name, row in against.items()
         if row["p_holm"] >= LEVEL or row["difference"]["value"] <= 0
     ]

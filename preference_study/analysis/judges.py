@@ -14,15 +14,13 @@ from preference_study.analysis.judge import agreement_with_gold, right_to_judge
 from preference_study.analysis.statistics import (
     half_ties,
     holm_in_place,
-    length_controlled_win_rate,
-    length_feature,
     mean,
     rank_correlation,
     share,
     sign_test,
     win_rate,
 )
-from preference_study.analysis.style import even_at_equal_features_p
+from preference_study.analysis.style import even_at_equal_length_p, length_controlled_win_rate
 from preference_study.analysis.verdicts import EQUAL_LENGTH, REWARD, verdict
 
 LABELLED = 100  # prompts, at most half of them, whose gold corrects a judge's win rate
@@ -168,7 +166,7 @@ def on_responses(judged: pd.DataFrame, responses: dict[str, pd.DataFrame], polic
     base, own = (responses[name].loc[ids] for name in ("base", policy))
     preference, clusters = judged.loc[ids, "preference"].to_numpy(), base["cluster"].to_numpy()
     points, words = half_ties(preference - 0.5), (own["words"] - base["words"]).to_numpy()
-    even = even_at_equal_features_p(points, length_feature(words)[:, None], clusters)
+    even = even_at_equal_length_p(points, words, clusters)
     sign = sign_test(preference - 0.5, clusters)
     tests = {REWARD: (sign or {}).get("p"), EQUAL_LENGTH: even}
     found = {

@@ -41,7 +41,7 @@ def bears_on_policy(name: str, method: str, judge: str | None) -> bool:
     if section not in ("policy", "generate"):
         return bears_on_judge(name, judge)
     of_other_method = section == "policy" and len(rest) > 1 and rest[0] in METHODS and rest[0] != method
-    return not (of_other_method or name in ("policy.methods", "policy.save_steps"))
+    return not (of_other_method or name in ("policy.methods", "policy.save_steps", "generate.category"))
 
 
 def spread_over_seeds(stability: dict, params: dict, method: str) -> dict | None:

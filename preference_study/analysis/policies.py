@@ -9,8 +9,6 @@ from preference_study.analysis.statistics import (
     effect_size,
     half_ties,
     holm_in_place,
-    length_controlled_win_rate,
-    length_feature,
     mcnemar,
     mean,
     median,
@@ -22,7 +20,11 @@ from preference_study.analysis.statistics import (
     standard_deviation,
     unpaired_t,
 )
-from preference_study.analysis.style import even_at_equal_features_p, style_controlled
+from preference_study.analysis.style import (
+    even_at_equal_length_p,
+    length_controlled_win_rate,
+    style_controlled,
+)
 from preference_study.analysis.verdicts import EQUAL_LENGTH, VERDICT_TESTS, verdict
 
 TRUTHS = ("gold", "letter")  # of a response on the sandbox: preference_study.texts.gold
@@ -107,7 +109,7 @@ def _by_reward(reference: pd.DataFrame, policy: pd.DataFrame, seed: int) -> dict
         "paired t": paired_tests(difference, clusters)["paired_t"],
         "Wilcoxon": paired_tests(difference, clusters)["wilcoxon"],
     }
-    even = {"p": even_at_equal_features_p(half_ties(difference), length_feature(words)[:, None], clusters)}
+    even = {"p": even_at_equal_length_p(half_ties(difference), words, clusters)}
     rows = [_test_row("reward", test, result, clusters) for test, result in found.items()]
     rows.insert(1, _test_row(*EQUAL_LENGTH, even, clusters))
     return {

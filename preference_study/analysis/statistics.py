@@ -11,6 +11,7 @@ With several rows a cluster the intervals hold the truth 93 to 97 times in 100 f
 the tests; with fewer they may hold it less often.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cache
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.optimize import brentq
 from scipy.special import expit
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -160,13 +162,17 @@ def pairwise_accuracy(chosen: Sequence[float], rejected: Sequence[float], cluste
 
 
 def mean(values: Sequence[float], clusters: Clusters = None) -> dict:
-    """A mean with Student's interval, by clusters with clusters - 1 degrees of freedom; null where nothing varies."""
+    """A mean with Student's interval, by clusters with clusters - 1 degrees of freedom; null where nothing varies.
+
+    Where all clusters have the same mean and rows within them vary, the interval is that of as many independent rows.
+    """
     values = np.asarray(values, dtype=float)
     numbers = cluster_numbers(clusters)
     units = len(values) if numbers is None else _groups(numbers)
     centre, half = values.mean(), np.nan
     if units > 1 and np.ptp(values) > 0:
-        half = standard_error(values, clusters) * student(CONFIDENCE, units - 1)
+        error = standard_error(values, clusters)
+        half = (error if error > 1e-12 * np.abs(values).max() else standard_error(values)) * student(CONFIDENCE, units - 1)
     return estimate(centre, centre - half, centre + half, len(values), units)
 
 
@@ -332,21 +338,12 @@ def sign_flip_p(sums: Sequence[float], seed: int = 0) -> float:
 def paired_mean_change(differences: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
     """The mean of paired differences with Student's interval, and the p-value of a test that turns their signs at random.
 
-    The permutation test (scipy's, exact up to `RESAMPLES` arrangements) holds where most differences are zero, as bootstrap tests
-    do not. Of clusters it turns the signs of their sums.
+    The test, `sign_flip_p` of each cluster's sum, holds where most differences are zero, as bootstrap tests do not.
 
     Returns:
         An estimate with p.
     """
-    differences = np.asarray(differences, dtype=float)
-    varied = cluster_sums(differences, clusters)
-    varied = varied[varied != 0]  # zeros stay zero whatever their sign
-    test = None
-    if len(varied) > 1:  # of one, both signs are as extreme
-        test = stats.permutation_test(
-            (varied,), np.sum, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES, rng=np.random.default_rng(seed)
-        )
-    return mean(differences, clusters) | {"p": float(test.pvalue) if test else 1.0}
+    return mean(differences, clusters) | {"p": sign_flip_p(cluster_sums(differences, clusters), seed)}
 
 
 def standard_deviation(values: Sequence[float], seed: int, clusters: Clusters = None) -> dict:
@@ -485,9 +482,10 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool], clusters: Clusters = 
 
 
 def paired_difference(before: np.ndarray, after: np.ndarray, clusters: Clusters = None, confidence: float = CONFIDENCE) -> dict:
-    """after's share minus before's over the same rows, with Newcombe's interval (Stat. Med. 1998, 17:2635, method 10).
+    """after's share minus before's over the same rows, with Tango's score interval (Stat. Med. 1998, 17:891).
 
-    Of clusters it is the interval of the effective number of rows, by the design effect of the difference.
+    It goes by the rows that changed alone. Of clusters it is the interval of the effective number of rows, by the design effect
+    of the difference.
 
     Args:
         before, after: [n] truth values.
@@ -496,24 +494,32 @@ def paired_difference(before: np.ndarray, after: np.ndarray, clusters: Clusters 
     before, after = np.asarray(before, dtype=bool), np.asarray(after, dtype=bool)
     n, numbers = len(before), cluster_numbers(clusters)
     units, rows = (n, n) if numbers is None else (_groups(numbers), effective_rows(after * 1.0 - before, clusters, confidence))
-    value = after.sum() / n - before.sum() / n
+    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
     if units < 2 and n > 1:
-        return estimate(value, np.nan, np.nan, n, units)
-    weight = rows / n
-    both, only_after = (after & before).sum() * weight, (after & ~before).sum() * weight
-    only_before = (before & ~after).sum() * weight
-    neither = rows - both - only_after - only_before
-    p2, p1 = (both + only_after) / rows, (both + only_before) / rows
-    denominator = np.sqrt(max(0.0, (both + only_after) * (only_before + neither) * (both + only_before) * (only_after + neither)))
-    product = both * neither - only_after * only_before
-    if product > 0:
-        product = max(product - rows / 2, 0)
-    phi = product / denominator if denominator else 0.0
-    (low2, high2), (low1, high1) = (wilson(p * rows, rows, confidence) for p in (p2, p1))
-    up2, down2, up1, down1 = high2 - p2, p2 - low2, high1 - p1, p1 - low1
-    low = value - np.sqrt(max(0.0, down2**2 - 2 * phi * down2 * up1 + up1**2))
-    high = value + np.sqrt(max(0.0, up2**2 - 2 * phi * up2 * down1 + down1**2))
-    return estimate(value, low, high, n, units)
+        return estimate((gained - lost) / n, np.nan, np.nan, n, units)
+    return estimate((gained - lost) / n, *tango(gained * rows / n, lost * rows / n, rows, confidence), n, units)
+
+
+def tango(gained: float, lost: float, rows: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The ends of Tango's interval of (gained - lost) / rows; the numbers of rows need not be whole."""
+    value, quantile = (gained - lost) / rows, student(confidence, 0)
+
+    def score(difference: float) -> float:
+        # The share that is lost, most likely given the difference.
+        linear = (2 * rows - gained + lost) * difference - gained - lost
+        root = math.sqrt(max(0.0, linear**2 + 8 * rows * lost * difference * (1 - difference)))
+        variance = rows * ((root - linear) / (2 * rows) + difference * (1 - difference))
+        distance = gained - lost - rows * difference
+        if variance > 0:
+            return distance / math.sqrt(variance)
+        return math.copysign(1e9, distance) if distance else 0.0
+
+    def end(side: int) -> float:
+        if abs(value - side) < 1e-9:
+            return float(side)
+        return float(brentq(lambda difference: score(difference) + side * quantile, value, side, xtol=1e-12))
+
+    return end(-1), end(1)
 
 
 def unpaired_difference(a: dict, b: dict) -> dict:
@@ -649,33 +655,6 @@ def explained_share(margins: Sequence[float], differences: Sequence[float], seed
     return bootstrapped(explained, margins, differences, seed=seed, clusters=clusters)
 
 
-def length_controlled_win_rate(
-    wins: Sequence[float], length_differences: Sequence[float], seed: int, clusters: Clusters = None
-) -> dict:
-    """The win rate at equal length (Dubois et al. 2024, length-controlled AlpacaEval, without its term per instruction).
-
-    P(win) = sigmoid(a + b tanh(difference / s)), s the differences' standard deviation about zero; the result is sigmoid(a), with
-    a bootstrap interval, `not_narrower`. A win and a loss of half a prompt's weight at equal length are added, and b has a weak
-    normal prior, so that it is finite where every prompt was won or length separates wins from losses.
-
-    Args:
-        wins: 1 where the policy's response won, 0 where it lost, 0.5 for a tie.
-        length_differences: words of the policy's response minus base's.
-        seed: of the bootstrap.
-    """
-    wins, length = np.asarray(wins, dtype=float), length_feature(length_differences)
-    a, b = (float(x[0]) for x in _at_equal_length(wins, length))
-    found = bootstrapped(_win_rate_at_equal_length, wins, length, seed=seed, clusters=clusters)
-    return not_narrower(found, length[:, None], np.array([a, b]))
-
-
-def length_feature(differences: Sequence[float]) -> np.ndarray:
-    """tanh(difference / s), s the differences' standard deviation about zero."""
-    differences = np.asarray(differences, dtype=float)
-    scale = np.sqrt(np.mean(differences**2))
-    return np.tanh(differences / scale) if scale > 0 else np.zeros(len(differences))
-
-
 # Of b: a standard deviation of 32. A stronger prior would hold b back where the policy's responses are always longer and always
 # win, and so give to a what is as well told by length.
 PRIOR_PRECISION = 1e-3
@@ -712,28 +691,3 @@ def not_narrower(interval: dict, features: np.ndarray, found: np.ndarray) -> dic
     if interval["low"] is not None:
         low, high = min(interval["low"], low), max(interval["high"], high)
     return interval | {"low": low, "high": high}
-
-
-def _win_rate_at_equal_length(wins: np.ndarray, length: np.ndarray, axis: int = -1) -> np.ndarray:
-    return expit(_at_equal_length(wins, length)[0][..., 0])
-
-
-def _at_equal_length(wins: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """a and b by Newton's method, for every row of a stack of samples at once."""
-    a = b = np.zeros((*wins.shape[:-1], 1))
-    for _ in range(30):
-        p = expit(a + b * length)
-        prior = expit(a)
-        weight = p * (1 - p)
-        gradient_a = (wins - p).sum(-1, keepdims=True) + 0.5 - prior
-        gradient_b = ((wins - p) * length).sum(-1, keepdims=True) - PRIOR_PRECISION * b
-        aa = weight.sum(-1, keepdims=True) + prior * (1 - prior)
-        ab = (weight * length).sum(-1, keepdims=True)
-        bb = (weight * length**2).sum(-1, keepdims=True) + PRIOR_PRECISION
-        determinant = aa * bb - ab**2
-        step_a = (bb * gradient_a - ab * gradient_b) / determinant
-        step_b = (aa * gradient_b - ab * gradient_a) / determinant
-        a, b = a + np.clip(step_a, -2, 2), b + np.clip(step_b, -2, 2)
-        if max(np.abs(step_a).max(), np.abs(step_b).max()) < 1e-9:
-            break
-    return a, b

@@ -104,6 +104,58 @@ def even_at_equal_features_p(wins: Sequence[float], features: np.ndarray, cluste
     return max(sign_flip_p(cluster_sums(parts, clusters)), float(by_information))
 
 
+def length_features(differences: Sequence[float]) -> np.ndarray:
+    """[n, 2], what a difference in words may be worth: tanh(difference / m), m the median of their sizes, and difference / s, s
+    their standard deviation about zero.
+
+    The first tells small differences apart, and the second what a few responses that run on are worth. With one of the two, those
+    would say what a small difference is worth, too.
+    """
+    differences = np.asarray(differences, dtype=float)
+    spread = np.sqrt(np.mean(differences**2))
+    if spread == 0:
+        return np.zeros((len(differences), 2))
+    middle = np.median(np.abs(differences))
+    return np.column_stack([np.tanh(differences / (middle if middle > 0 else spread)), differences / spread])
+
+
+def even_at_equal_length_p(wins: Sequence[float], differences: Sequence[float], clusters: Clusters = None) -> float:
+    """The p-value of a win rate of one half at equal length: the larger of those by `length_features`, and by tanh of the second.
+
+    Each alone can be misled: one feature by a few responses that run on, two where all are longer and won.
+
+    Args:
+        wins: 1 where the policy's response won, 0 where it lost, 0.5 for a tie.
+        differences: words of the policy's response minus base's.
+    """
+    features = length_features(differences)
+    return max(even_at_equal_features_p(wins, columns, clusters) for columns in (features, np.tanh(features[:, 1:])))
+
+
+def length_controlled_win_rate(
+    wins: Sequence[float], length_differences: Sequence[float], seed: int, clusters: Clusters = None
+) -> dict:
+    """The win rate at equal length, in the manner of length-controlled AlpacaEval (Dubois et al. 2024).
+
+    P(win) = sigmoid(a + b . `length_features`); the result is sigmoid(a), with a bootstrap interval, `not_narrower`. Theirs has
+    one feature, and a term per instruction.
+
+    Args:
+        wins: 1 where the policy's response won, 0 where it lost, 0.5 for a tie.
+        length_differences: words of the policy's response minus base's.
+        seed: of the bootstrap.
+    """
+    wins, features = np.asarray(wins, dtype=float), length_features(length_differences)
+    resampled = bootstrapped(win_rate_at_equal_features, wins, *features.T, seed=seed, clusters=clusters)
+    return not_narrower(resampled, features, at_equal_features(wins, features))
+
+
+def win_rate_at_equal_features(wins: np.ndarray, *features: np.ndarray, axis: int = -1) -> np.ndarray:
+    """sigmoid(a) of `at_equal_features`, whose features come one by one, for every sample of a stack."""
+    columns = np.stack(features, axis=-1) if features else np.empty((*wins.shape, 0))
+    return expit(at_equal_features(wins, columns)[..., 0])
+
+
 def style_differences(base: pd.DataFrame, policy: pd.DataFrame) -> dict[str, np.ndarray]:
     """Per mark of style in which two responses differ anywhere, how much: (policy - base) / (policy + base), 0 where both are 0.
 
@@ -135,12 +187,9 @@ def style_controlled(wins: Sequence[float], base: pd.DataFrame, policy: pd.DataF
     wins = np.asarray(wins, dtype=float)
     features = np.column_stack([*columns.values(), np.empty((len(wins), 0))])
 
-    def at_equal_style(w, *fs, axis=-1):
-        return expit(at_equal_features(w, np.stack(fs, axis=-1) if fs else np.empty((*w.shape, 0)))[..., 0])
-
     found = at_equal_features(wins, features)
     intervals = coefficient_intervals(wins, features, found, base["cluster"])
-    resampled = bootstrapped(at_equal_style, wins, *columns.values(), seed=seed, clusters=base["cluster"])
+    resampled = bootstrapped(win_rate_at_equal_features, wins, *columns.values(), seed=seed, clusters=base["cluster"])
     return {
         "win_rate": not_narrower(resampled, features, found),
         "coefficients": dict(zip(columns, intervals, strict=True)),

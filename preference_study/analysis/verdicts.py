@@ -3,7 +3,7 @@
 from preference_study.analysis.evidence import POWER, detectable, needed
 from preference_study.analysis.statistics import side_of_zero
 from preference_study.methods import display_name
-from preference_study.numbers import decimal, with_interval
+from preference_study.numbers import decimal, p_in_words, with_interval
 
 LEVEL = 0.05
 BETTER, WORSE, NO_EVIDENCE = "better", "worse", "no evidence of a difference"
@@ -73,8 +73,8 @@ def could_have_been_seen(evidence: dict, tests: int) -> dict:
     found = {"power": POWER, "difference": None, "smallest": evidence["smallest"], "prompts": None, "clusters": None}
     if evidence["error"] is None:
         return found
-    found["difference"] = detectable(evidence["error"], evidence["clusters"], tests)
-    found["clusters"] = needed(evidence["error"], evidence["clusters"], evidence["smallest"], tests)
+    found["difference"] = detectable(evidence, tests)
+    found["clusters"] = needed(evidence, evidence["smallest"], tests)
     return found | {"prompts": -(-found["clusters"] * evidence["n"] // evidence["clusters"])}
 
 
@@ -211,7 +211,7 @@ def _by_reward(names: tuple[str, str], comparison: dict, corrected: dict, seen: 
                 NOT_SHOWN_AT_EQUAL_LENGTH: "at equal length no difference is shown",
             }[length]
         )
-        told += f" ({with_interval(controlled)}, {_p(corrected[EQUAL_LENGTH])})"
+        told += f" ({with_interval(controlled)}, {p_in_words(corrected[EQUAL_LENGTH])})"
     if reward == INCONCLUSIVE:
         told += f": {_in_words(seen, 'reward')}"
     return reward, length, told
@@ -267,12 +267,6 @@ def _in_words(seen: dict, outcome: str, rows: str = "prompts") -> str:
 def _p_of(found: str, p: float | None, evidence: dict, smaller: str) -> str:
     """The p-value that a verdict rests on: of a policy that is as good that of equivalence, and beside it what else is said."""
     if found != AS_GOOD:
-        return _p(p)
-    told = _p(evidence["p_equivalent_holm"], "corrected p of equivalence")
-    return f"{told}, {_p(p, 'of a difference')}" if smaller else told
-
-
-def _p(p: float | None, of: str = "corrected p") -> str:
-    if p is None:
-        return "no test possible"
-    return f"{of} < 0.001" if p < 0.001 else f"{of} = {decimal(p, 3)}"
+        return p_in_words(p)
+    told = p_in_words(evidence["p_equivalent_holm"], "corrected p of equivalence")
+    return f"{told}, {p_in_words(p, 'of a difference')}" if smaller else told

@@ -19,7 +19,6 @@ from preference_study.analysis.statistics import (
     cluster_numbers,
     effect_size,
     explained_share,
-    length_controlled_win_rate,
     mcnemar,
     mean,
     median,
@@ -39,6 +38,7 @@ from preference_study.analysis.statistics import (
     standard_error,
     subset,
 )
+from preference_study.analysis.style import length_controlled_win_rate, length_features, win_rate_at_equal_features
 
 
 def average(x, axis=-1):
@@ -250,7 +250,7 @@ def won_by_length(rng, clusters):
 
 def converged() -> float:
     wins, length = won_by_length(np.random.default_rng(0), np.arange(800_000) // 4)
-    return statistics._win_rate_at_equal_length(wins, np.tanh(length / np.sqrt(np.mean(length**2))))
+    return win_rate_at_equal_features(wins, *length_features(length).T)
 
 
 RANK = 6 / math.pi * math.asin(0.25)

@@ -134,6 +134,21 @@ def test_labels_that_all_agree_with_the_judge_do_not_show_that_it_never_errs():
     assert many["high"] - many["value"] == pytest.approx(error * stats.t.ppf(0.975, 99))
 
 
+@pytest.mark.parametrize(("labels", "hits"), [(10, 0.8), (20, 0.85)])
+def test_a_judge_without_false_alarms_among_few_labels_may_have_some(labels, hits):
+    """Each interval holds the truth in 93% and more of 200 draws."""
+    held = dict.fromkeys(("rogan_gladen", "prediction_powered", "power_tuned"), 0)
+    for draw in range(200):
+        rng = np.random.default_rng(draw)
+        truth = rng.random(300) < 0.5
+        judged = truth & (rng.random(300) < hits)
+        found = corrected(judged.astype(float), np.where(np.arange(300) < labels, truth, NAN))
+        for name in held:
+            one = found[name]
+            held[name] += one["low"] is None or one["low"] <= 0.5 <= one["high"]
+    assert min(held.values()) >= 186
+
+
 def test_the_weight_of_a_judge_by_hand():
     """Six labels and five others: covariance 1/15 over the variance of all eleven judgements, over 1 + 6/5."""
     assert np.cov(LABELS[:6], JUDGED[:6])[0, 1] == pytest.approx(1 / 15)

@@ -33,11 +33,16 @@ def test_the_p_value_is_where_the_interval_leaves_the_margin(clusters):
 
 
 def test_what_is_known_of_a_difference():
-    points = np.random.default_rng(2).random(60) < 0.5
-    found = win_rate_evidence(points, np.arange(60) // 3, 0.1)
-    assert found["error"] == standard_error(points.astype(float), np.arange(60) // 3)
-    assert (found["n"], found["clusters"], found["smallest"]) == (60, 20, 0.1)
-    assert win_rate_evidence(points, ["one"] * 60, 0.1)["error"] is None
+    points, clusters = np.random.default_rng(2).random(60) < 0.5, np.arange(60) // 3
+    found = win_rate_evidence(points, clusters, 0.1)
+    alike = (standard_error(points, clusters) / standard_error(points)) ** 2
+    assert found["rows"] == pytest.approx(60 / alike) and found["error"] == pytest.approx(0.5 / (60 / alike) ** 0.5)
+    assert (found["n"], found["clusters"], found["smallest"], found["most"]) == (60, 20, 0.1, 0.5)
+    alone = win_rate_evidence(points, ["one"] * 60, 0.1)
+    assert alone["error"] is alone["rows"] is None
+    before, after = np.arange(50) < 20, (np.arange(50) >= 5) & (np.arange(50) < 22)  # 2 gained, 5 lost
+    changed = rate_evidence(before, after, None, 0.1)
+    assert changed["error"] == pytest.approx((7 / 50 / 50) ** 0.5) and (changed["rows"], changed["most"]) == (50, 1.0)
 
 
 def test_few_prompts_that_are_all_alike_are_no_certainty():
@@ -46,21 +51,67 @@ def test_few_prompts_that_are_all_alike_are_no_certainty():
     assert ties["p_equivalent"] > 0.05 and ties["error"] == pytest.approx(0.5 * np.sqrt(3) / 5)
     neither = rate_evidence(np.zeros(5, bool), np.zeros(5, bool), None, 0.1)
     assert neither["p_equivalent"] > 0.05 and neither["error"] == pytest.approx(np.sqrt(3) / 5)
+    half = np.arange(16) < 8
+    assert rate_evidence(half, half, None, 0.1)["p_equivalent"] > 0.05
 
 
 @pytest.mark.parametrize("clusters", [20, 200, 1000])
 def test_what_could_be_seen_is_statsmodels(clusters):
-    error = 0.4 / np.sqrt(clusters)
+    """Where a difference needs next to nothing of the variance that was found."""
     exact = TTestPower().solve_power(nobs=clusters, alpha=0.05 / 3, power=0.8) * 0.4
-    assert detectable(error, clusters, tests=3) == pytest.approx(exact, rel=0.02)
-    assert detectable(error, 1) is None
+    evidence = {"error": 0.4 / np.sqrt(clusters), "rows": 1e6, "most": 1.0, "clusters": clusters}
+    assert detectable(evidence, tests=3) == pytest.approx(exact, rel=0.02)
+    assert detectable(evidence | {"clusters": 1, "error": None, "rows": None}) is None
 
 
-def test_what_it_takes_is_the_smallest_number_that_sees_it():
-    count = needed(0.03, 200, 0.05, tests=3)
-    deviation = 0.03 * np.sqrt(200)
-    assert detectable(deviation / np.sqrt(count), count, 3) <= 0.05 < detectable(deviation / np.sqrt(count - 1), count - 1, 3)
-    assert needed(1e-9, 200, 0.5) >= 2
+def known(square: float, most: float, n: int) -> dict:
+    """The evidence of n rows with this mean square of what differs."""
+    return {"error": (square / n) ** 0.5, "rows": n, "most": most, "clusters": n}
+
+
+@pytest.mark.parametrize(
+    ("square", "most", "difference"), [(0.25, 0.5, 0.1), (0.4, 1.0, 0.1), (0.01, 1.0, 0.1), (0.16, 0.5, 0.06)]
+)
+def test_what_it_takes_is_the_smallest_number_that_sees_it(square, most, difference):
+    count = needed(known(square, most, 77), difference, tests=3)
+    assert detectable(known(square, most, count), 3) <= difference < detectable(known(square, most, count - 1), 3)
+    assert needed(known(1e-9, 0.5, 200), 0.5) >= 2
+
+
+def power_of_mcnemar(n: int, gained: float, lost: float, level: float) -> float:
+    """Of the exact test, over all outcomes; with lost = 1 - gained it is the sign test."""
+    power = 0.0
+    for changed in range(1, n + 1):
+        p = 2 * stats.binom.cdf(np.minimum(ups := np.arange(changed + 1), changed - ups), changed, 0.5)
+        seen = stats.binom.pmf(ups, changed, gained / (gained + lost))[p < level].sum()
+        power += stats.binom.pmf(changed, n, gained + lost) * seen
+    return float(power)
+
+
+@pytest.mark.parametrize("changed", [(0, 0), (1, 0), (2, 0), (8, 6), (30, 25), (60, 55)])
+@pytest.mark.parametrize("n", [40, 120])
+def test_what_is_said_to_be_seen_is_seen_by_the_exact_test(changed, n):
+    """Were as many prompts to change as did, and at least what a difference needs: 76% and more, some 80."""
+    if sum(changed) > n:
+        return
+    gained, lost = changed
+    after = np.arange(n) < gained
+    before = (np.arange(n) >= n - lost) & (lost > 0)
+    found = rate_evidence(before, after, None, 0.1)
+    square = found["error"] ** 2 * n
+    for size, difference in ((n, detectable(found, 3)), (needed(found, 0.1, 3), 0.1)):
+        if difference < 1:
+            moved = max(square, difference)
+            assert power_of_mcnemar(size, (moved + difference) / 2, (moved - difference) / 2, 0.05 / 3) >= 0.76
+
+
+def test_of_a_win_rate_it_is_the_sign_tests_power():
+    for wins in (3, 6, 110):
+        found = win_rate_evidence(np.repeat([1.0, 0.0], [wins, 0 if wins < 100 else 90]), None, 0.1)
+        count = needed(found, 0.1, 3)
+        assert 0.78 <= power_of_mcnemar(count, 0.6, 0.4, 0.05 / 3) <= 0.84
+    nothing = win_rate_evidence(np.ones(4), None, 0.1)
+    assert detectable(nothing) > nothing["most"]  # of four, not even all won are told from one half
 
 
 def test_ties_make_a_win_rate_surer_to_be_one_half():

@@ -11,15 +11,14 @@ from preference_study.analysis.evidence import detectable
 from preference_study.analysis.policies import correct_tests, evidence
 from preference_study.analysis.statistics import (
     half_ties,
-    length_feature,
     mcnemar,
     mean,
     share,
     sign_test,
 )
-from preference_study.analysis.style import even_at_equal_features_p
+from preference_study.analysis.style import even_at_equal_length_p
 from preference_study.analysis.verdicts import EQUAL_LENGTH, GOLD, REWARD
-from preference_study.power import standard_errors
+from preference_study.power import planned
 
 SMALLEST = {"win_rate": 0.1, "gold_rate": 0.1}
 RIGHT = {"holds": True, "reasons": []}
@@ -55,7 +54,7 @@ def compared(base: pd.DataFrame, policy: pd.DataFrame) -> dict:
     words, clusters = (policy["words"] - base["words"]).to_numpy(), base["cluster"].to_numpy()
     found = {
         REWARD: sign_test(difference, clusters),
-        EQUAL_LENGTH: {"p": even_at_equal_features_p(half_ties(difference), length_feature(words)[:, None], clusters)},
+        EQUAL_LENGTH: {"p": even_at_equal_length_p(half_ties(difference), words, clusters)},
         GOLD: mcnemar(base["gold"], policy["gold"], clusters),
     }
     return {
@@ -99,11 +98,9 @@ def test_several_policies_share_the_one_of_twenty():
 @pytest.mark.parametrize(("prompts", "rows"), [(300, 1), (600, 4)])
 def test_what_is_promised_to_be_seen_is_seen(prompts, rows):
     """A gold rate is raised by what could be seen with 80% power, as found in that very data: it is, in 75 to 92%."""
-    raised, seen = 0.0, 0
-    for draw in range(200):
-        base, policy = drawn(np.random.default_rng(draw), prompts, rows, gold=0.0)
-        raised += compared(base, policy)["evidence"]["gold"]["error"] / 200
-    wanted = detectable(raised, prompts // rows, tests=3)
+    drawn_ = [drawn(np.random.default_rng(draw), prompts, rows, gold=0.0) for draw in range(200)]
+    wanted = np.mean([detectable(compared(*tables)["evidence"]["gold"], tests=3) for tables in drawn_])
+    seen = 0
     # By how much the score must rise for the rate to rise by that.
     many = np.random.default_rng(1).normal(size=200_000)
     rises = np.linspace(0, 2, 401)
@@ -131,13 +128,12 @@ def test_a_difference_that_matters_is_seldom_as_good():
 
 
 def test_a_plan_is_what_is_found():
-    """The planned standard errors are those of data so drawn."""
+    """The planned standard errors and independent rows are those of data so drawn."""
     found = []
     for draw in range(100):
         base, policy = drawn(np.random.default_rng(draw), 600, 4, by_length=0.0)
-        found.append(
-            [row["error"] for row in compared(base, policy)["evidence"].values()] + [(base["gold"] != policy["gold"]).mean()]
-        )
-    reward, gold, differ = np.mean(found, axis=0)
-    planned = standard_errors(600, 4, 0.32, differ)
-    assert planned["win_rate"] == pytest.approx(reward, rel=0.08) and planned["gold_rate"] == pytest.approx(gold, rel=0.12)
+        known = [row[key] for row in compared(base, policy)["evidence"].values() for key in ("error", "rows")]
+        found.append([*known, (base["gold"] != policy["gold"]).mean()])
+    *known, differ = np.mean(found, axis=0)
+    plan = planned(600, 4, 0.32, differ)
+    assert [plan[of][key] for of in ("win_rate", "gold_rate") for key in ("error", "rows")] == pytest.approx(known, rel=0.12)

@@ -40,6 +40,8 @@ def test_a_judge_that_does_not_beat_each_may_not():
     found = drawn(0.7, 0.7)
     assert not found["holds"] and len(found["reasons"]) == 1
     assert found["reasons"][0].startswith("it is not shown to be right more often than TF-IDF (")
+    [less] = [reason for reason in drawn(0.3, 0.9)["reasons"] if "TF-IDF" in reason]
+    assert less.startswith("it is right less often than TF-IDF (-0.") and less.endswith(", corrected p < 0.001)")
     assert not drawn(0.4, 0.2)["holds"]  # better than one, and worse than length
     worse = drawn(0.3, 0.9)
     assert (

@@ -15,7 +15,8 @@ from preference_study.analysis.judges import (
     points,
     position,
 )
-from preference_study.analysis.statistics import half_ties, length_controlled_win_rate, share, win_rate
+from preference_study.analysis.statistics import half_ties, share, win_rate
+from preference_study.analysis.style import length_controlled_win_rate
 from tests.conftest import asked
 
 pytestmark = pytest.mark.usefixtures("few_resamples")

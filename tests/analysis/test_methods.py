@@ -197,7 +197,7 @@ def test_what_does_not_touch_a_policy_is_no_setting():
         "policy.dpo.learning_rate": True, "policy.simpo.gamma": False, "policy.max_train": True, "policy.methods": False,
         "policy.save_steps": False, "generate.temperature": True, "generate.dpo.anything": True, "reward.learning_rate": True,
         "reward.ensemble.members": False, "reward.variants": False, "data.max_train": True, "stress.max_pairs": False,
-        "seed": False,
+        "seed": False, "generate.category": False,
     }  # fmt: skip
     assert {name: bears_on_policy(name, "dpo", "standard") for name in of_dpo} == of_dpo
     assert bears_on_policy("policy.simpo.gamma", "simpo", "standard")

@@ -213,7 +213,7 @@ def test_rules_beside_the_verdict_by_reward():
 
 
 def test_prompts_and_clusters_are_told_apart():
-    evidence = {"smallest": 0.1, "p_equivalent_holm": 1.0, "error": 0.05, "n": 60, "clusters": 10}
+    evidence = {"smallest": 0.1, "p_equivalent_holm": 1.0, "error": 0.05, "rows": 60, "most": 0.5, "n": 60, "clusters": 10}
     found = {"wins": 40, "losses": 20, "people": 3, "prompts": 20, "test": {"p_holm": 0.01}, "evidence": evidence}
     rate = {"value": 2 / 3, "low": 0.5, "high": 0.8, "n": 60, "clusters": 10}
     told = by_people("dpo", found | {"win_rate": rate}, 1, True, "better")["sentence"]

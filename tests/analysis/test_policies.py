@@ -13,8 +13,6 @@ from preference_study.analysis.policies import UNPAIRED, compare_policies, descr
 from preference_study.analysis.statistics import (
     effect_size,
     holm,
-    length_controlled_win_rate,
-    length_feature,
     mcnemar,
     mean,
     median,
@@ -26,7 +24,11 @@ from preference_study.analysis.statistics import (
     unpaired_t,
     win_rate,
 )
-from preference_study.analysis.style import even_at_equal_features_p, style_controlled
+from preference_study.analysis.style import (
+    even_at_equal_length_p,
+    length_controlled_win_rate,
+    style_controlled,
+)
 from preference_study.analysis.verdicts import VERDICT_TESTS
 from preference_study.numbers import decimal
 
@@ -260,7 +262,7 @@ def test_every_number_against_base_comes_from_its_own_column():
     found = policy_against_base(BASE, OTHER, BASE_LOGPS, LOGPS, SEED)
     tests = found.pop("tests")
     likelihood = mcnemar([True, False, True, True], [True, True, False, True], OF_PAIRS)
-    equal_length = even_at_equal_features_p([1, 0.5, 1, 1, 0, 1], length_feature(words)[:, None], CLUSTERS)
+    equal_length = even_at_equal_length_p([1, 0.5, 1, 1, 0, 1], words, CLUSTERS)
     gold, letter = (mcnemar(BASE[truth], OTHER[truth], CLUSTERS) for truth in ("gold", "letter"))
     style = style_controlled([1, 0.5, 1, 1, 0, 1], BASE, OTHER, SEED)
     assert list(style["coefficients"]) == ["words", "headings", "bold"]

@@ -3,6 +3,8 @@ import math
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.proportion import confint_proportions_2indep
@@ -14,7 +16,6 @@ from preference_study.analysis.statistics import (
     effect_size,
     explained_share,
     holm,
-    length_controlled_win_rate,
     mcnemar,
     mean,
     median,
@@ -29,10 +30,12 @@ from preference_study.analysis.statistics import (
     side_of_zero,
     sign_test,
     standard_deviation,
+    tango,
     unpaired_difference,
     unpaired_t,
     win_rate,
 )
+from preference_study.analysis.style import length_controlled_win_rate, length_features
 
 
 def test_proportion_is_wilsons():
@@ -79,13 +82,49 @@ def test_mcnemar_is_exact():
     assert mcnemar(before, before)["p"] == 1.0
 
 
-def test_paired_difference_is_newcombes():
-    # Newcombe 1998, Statistics in Medicine 17:2635, table III, method 10: (a, b, c, d) = (36, 12, 2, 0), (20, 12, 2, 16).
-    for (a, b, c, d), low, high in (((36, 12, 2, 0), 0.0569, 0.3404), ((20, 12, 2, 16), 0.0562, 0.3292)):
-        after = np.repeat([True, True, False, False], [a, b, c, d])
-        before = np.repeat([True, False, True, False], [a, b, c, d])
-        difference = mcnemar(before, after)["difference"]
-        assert (round(difference["low"], 4), round(difference["high"], 4)) == (low, high)
+def cells(both: int, gained: int, lost: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    counts = [both, gained, lost, neither]
+    return np.repeat([True, False, True, False], counts), np.repeat([True, True, False, False], counts)
+
+
+def test_paired_difference_is_tangos():
+    # Fagerland, Lydersen and Laake 2014, Stat. Med. 33:2850, airway hyper-responsiveness.
+    difference = mcnemar(*cells(1, 1, 7, 12))["difference"]
+    assert [round(difference[key], 3) for key in ("value", "low", "high")] == [-0.286, -0.517, -0.026]
+    # Of none that changed it is solved by hand: z^2 / (n + z^2), whatever the rates are.
+    square = stats.norm.ppf(0.975) ** 2
+    for both in (0, 8, 16):
+        none = mcnemar(*cells(both, 0, 0, 16 - both))["difference"]
+        assert [none["low"], none["high"]] == pytest.approx([-square / (16 + square), square / (16 + square)])
+    assert mcnemar(*cells(0, 7, 0, 0))["difference"]["high"] == -mcnemar(*cells(0, 0, 7, 0))["difference"]["low"] == 1.0
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+@example(0, 0, 1)
+@example(3, 0, 0)
+def test_paired_difference_mirrors_and_goes_by_what_changed(gained, lost, same):
+    assume(gained + lost + same > 1)
+    found = [paired_difference(*cells(*counts)) for counts in ((0, gained, lost, same), (same, lost, gained, 0))]
+    low, high = ([one[end] for one in found] for end in ("low", "high"))
+    assert low == pytest.approx([-high[1], -high[0]], abs=1e-9)
+    assert -1 <= low[0] <= found[0]["value"] + 1e-9 and found[0]["value"] - 1e-9 <= high[0] <= 1
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "n"), [(2 / 20, 0, 20), (0.1, 0, 40), (0.1, 0, 100), (0.05, 0.05, 60), (0.3, 0.15, 80)]
+)
+def test_paired_difference_covers_the_truth_where_few_change(gained, lost, n):
+    """Exact coverage over all outcomes is 93% or more, and one of a margin that matters is called as good in 6% at most."""
+    covered = as_good = 0.0
+    for a in range(n + 1):
+        chances = stats.multinomial.pmf([[a, b, n - a - b] for b in range(n - a + 1)], n, [gained, lost, 1 - gained - lost])
+        for b, chance in enumerate(chances):
+            if chance > 1e-9:
+                low, high = tango(a, b, n)
+                covered += chance * (low <= gained - lost <= high)
+                low, high = tango(a, b, n, 0.9)
+                as_good += chance * (max(-low, high) < 0.1)
+    assert covered >= 0.93 and (gained - lost < 0.1 or as_good <= 0.06)
 
 
 def test_paired_tests_are_scipys():
@@ -111,6 +150,13 @@ def test_the_side_of_zero_goes_by_the_interval_or_by_values_that_are_all_the_sam
         assert side_of_zero(mean(rng.normal(shift, 1, 50))) == side
     assert [side_of_zero(mean([value] * 4)) for value in (9.0, -9.0, 0.0)] == [1, -1, 0]
     assert side_of_zero(mean([9.0])) == side_of_zero(mean([9.0, 9.0], ["a", "a"])) == 0  # of one nothing is known
+
+
+def test_clusters_of_one_mean_are_no_certainty():
+    """Twenty clusters, each with 50 and 0: their means do not vary, and rows do."""
+    found = mean([50.0, 0.0] * 20, np.arange(40) // 2)
+    assert found["value"] == 25 and (found["n"], found["clusters"]) == (40, 20)
+    assert found["high"] - 25 == pytest.approx(np.std([50, 0] * 20, ddof=1) / 40**0.5 * stats.t.ppf(0.975, 19))
 
 
 def test_ties_count_half():
@@ -253,8 +299,8 @@ def test_paired_rank_correlation_is_spearmans_with_pairs_resampled():
 def test_the_win_rate_at_equal_length_is_a_logistic_fit():
     rng = np.random.default_rng(5)
     difference = rng.normal(10, 20, 400)
-    scaled = np.tanh(difference / np.sqrt(np.mean(difference**2)))
-    wins = (rng.random(400) < 1 / (1 + np.exp(-(-0.4 + 2 * scaled)))).astype(float)
+    scaled = length_features(difference)
+    wins = (rng.random(400) < 1 / (1 + np.exp(-(-0.4 + scaled @ [1.5, 0.5])))).astype(float)
     fit = sm.Logit(wins, sm.add_constant(scaled)).fit(disp=0)
     found = length_controlled_win_rate(wins, difference, 0)
     # The prior is a pair of half prompts among 400, hence not equal to the last digit.
@@ -317,7 +363,7 @@ def _correlated(rng, n):
 def _won_by_length(rng, n):
     difference = rng.normal(0, 10, n)
     # The scale is the sample's own, as in what is tested.
-    odds = 0.4 + 1.0 * np.tanh(difference / np.sqrt(np.mean(difference**2)))
+    odds = 0.4 + length_features(difference) @ [0.8, 0.3]
     return (rng.random(n) < 1 / (1 + np.exp(-odds))).astype(float), difference
 
 

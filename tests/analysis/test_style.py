@@ -7,8 +7,6 @@ from scipy.special import expit
 
 from preference_study.analysis.statistics import (
     half_ties,
-    length_controlled_win_rate,
-    length_feature,
     not_narrower,
 )
 from preference_study.analysis.style import (
@@ -16,6 +14,9 @@ from preference_study.analysis.style import (
     at_equal_features,
     coefficient_intervals,
     even_at_equal_features_p,
+    even_at_equal_length_p,
+    length_controlled_win_rate,
+    length_features,
     style_controlled,
     style_differences,
 )
@@ -50,8 +51,7 @@ def test_with_length_alone_it_is_the_win_rate_at_equal_length():
     rng = np.random.default_rng(2)
     words = rng.normal(10, 20, 150)
     wins = half_ties(rng.normal(0.3, 1, 150) + words / 30)
-    length = np.tanh(words / np.sqrt(np.mean(words**2)))
-    found = expit(at_equal_features(wins, length[:, None])[0])
+    found = expit(at_equal_features(wins, length_features(words))[0])
     assert found == pytest.approx(length_controlled_win_rate(wins, words, seed=1)["value"], abs=1e-9)
 
 
@@ -149,7 +149,7 @@ def test_a_judge_of_length_alone_shows_nothing_at_equal_length(name, n):
     rng, seen = np.random.default_rng(1), 0
     for _ in range(40):
         words = lengths_of(name, n, rng)
-        seen += even_at_equal_features_p(half_ties(words), length_feature(words)[:, None]) < 0.05
+        seen += even_at_equal_length_p(half_ties(words), words) < 0.05
     assert seen <= 4  # of 40, two at the level of the test
 
 
@@ -159,10 +159,45 @@ def test_where_lengths_overlap_what_is_more_than_length_is_seen():
         p = []
         for _ in range(40):
             words = lengths_of("both", 300, rng)
-            length = length_feature(words)
-            p.append(even_at_equal_features_p((rng.random(300) < expit(better + 2 * length)).astype(float), length[:, None]))
+            odds = better + 2 * np.tanh(words / 30)
+            p.append(even_at_equal_length_p((rng.random(300) < expit(odds)).astype(float), words))
         seen.append((np.array(p) < 0.05).mean())
     assert seen[0] <= 0.1 and seen[1] >= 0.9
+
+
+def judged_by_length(better: float, loops: int, more: int, apart: bool, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Wins and differences in words by a judge of log length, and by how much `better`, but that some run on and lose for it.
+
+    Args:
+        loops, more: how many run on, by how many words.
+        apart: whether all of the policy's are longer than base's.
+    """
+    base = rng.integers(40, 60, 300) if apart else np.exp(rng.normal(4, 0.4, 300))
+    policy = base + rng.integers(25, 36, 300) if apart else np.exp(rng.normal(4.4, 0.4, 300))
+    wins = (rng.random(300) < expit(better + 1.7 * np.log(policy / base))).astype(float)
+    wins[:loops] = 0
+    return wins, np.round(policy - base) + np.where(np.arange(300) < loops, more, 0)
+
+
+@pytest.mark.parametrize(
+    ("loops", "more", "apart"), [(0, 0, True), (10, 1500, True), (5, 400, True), (10, 400, False), (10, 1500, False)]
+)
+def test_a_few_responses_that_run_on_do_not_say_what_is_so_at_equal_length(loops, more, apart):
+    rng, seen, held = np.random.default_rng(3), 0, 0
+    for draw in range(40):
+        wins, words = judged_by_length(0.0, loops, more, apart, rng)
+        seen += even_at_equal_length_p(wins, words) < 0.05
+        if draw < 5:
+            found = length_controlled_win_rate(wins, words, seed=1)
+            held += found["low"] <= 0.5 <= found["high"]
+    assert seen <= 5 and held >= 4
+
+
+@pytest.mark.parametrize("loops", [0, 5])
+def test_what_is_more_than_length_is_seen_beside_responses_that_run_on(loops):
+    rng = np.random.default_rng(4)
+    drawn_ = [judged_by_length(0.8, loops, 400, False, rng) for _ in range(20)]
+    assert np.mean([even_at_equal_length_p(wins, words) < 0.05 for wins, words in drawn_]) >= 0.9
 
 
 def test_p_is_raos_where_random_signs_give_a_smaller_one():
@@ -170,7 +205,7 @@ def test_p_is_raos_where_random_signs_give_a_smaller_one():
     equal = 0
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        length = length_feature(rng.normal(50, 10, 400))
+        length = np.tanh(rng.normal(50, 10, 400) / 50)
         wins = (rng.random(400) < expit(1 + 2 * length)).astype(float)
         model = sm.GLM(wins, length[:, None], family=sm.families.Binomial()).fit()
         _, p = model.score_test(exog_extra=np.ones((400, 1)))

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from preference_study.aggregates import aggregate
 from preference_study.analysis.scorers import members, scorer_name, scorers
@@ -127,7 +128,8 @@ def test_few_pairs_that_differ_prove_little():
     change = paired_mean_change([0.5] * 4 + [0.0] * 96, seed=1)
     assert change["p"] == pytest.approx(2 / 16) and change["value"] == 0.02 and change["n"] == 100
     assert paired_mean_change([0.0] * 9, seed=1)["p"] == 1.0
-    assert paired_mean_change([0.5] * 30 + [0.0] * 70, seed=1)["p"] < 0.001
+    exact = paired_mean_change([0.5] * 80 + [-0.5] * 20 + [0.0] * 900, seed=1)["p"]
+    assert exact == pytest.approx(stats.binomtest(80, 100).pvalue, rel=1e-6)
 
 
 def test_losses_of_every_variant_and_member_are_found(tmp_path, monkeypatch):

@@ -68,10 +68,10 @@ def comparison(
     found = {"tests": tests, "tests_of_verdicts": 3, "wins": wins, "losses": losses}
     found |= {"words_difference": estimate(*words, value=0.0), "win_rate": estimate(0.55, 0.69, 0.625, n, clusters)}
     found["win_rate_length_controlled"] = estimate(0.52, 0.66, length[1])
-    size = {"n": n, "clusters": clusters or n}
+    size = {"n": n, "rows": n, "most": 0.5, "clusters": clusters or n}
     found["evidence"] = {"reward": {"smallest": 0.1, "p_equivalent_holm": same, "error": error, **size}}
     if gold:
-        found["evidence"]["gold"] = {"smallest": 0.2, "p_equivalent_holm": gold_same, "error": 2 * error, **size}
+        found["evidence"]["gold"] = {"smallest": 0.2, "p_equivalent_holm": gold_same, "error": 2 * error, **size, "most": 1.0}
         found["gold"] = {"difference": estimate(*gold[1])}
     return found
 
@@ -109,7 +109,7 @@ LENGTH = (0.5, 0.5)
             "for no difference, however large, could have been seen with 80% power; to see one of",
         ),
         ({"gold": (0.06, (-0.2, 0.03, -0.12)), "error": 0.17, "n": 9}, "for no difference, however large, could have been seen"),
-        ({"gold": (0.06, (-0.2, 0.03, -0.12)), "error": 0.15}, "for only a difference of 0.98 could have been seen"),
+        ({"gold": (0.06, (-0.2, 0.03, -0.12)), "error": 0.15}, "for only a difference of 0.97 could have been seen"),
         ({"gold": (0.06, (-0.1, 0.03, -0.02)), "gold_same": 0.02}, "(-0.02 [-0.10, 0.03], corrected p of equivalence = 0.020)."),
         ({"gold": (0.04, (0.01, 0.1, 0.05)), "gold_same": 0.02}, "equivalence = 0.020, of a difference = 0.040)."),
         ({"p": 0.01, "same": 0.01, "wins": 70, "losses": 120}, "to within 0.10: it is worse by less than that (win rate"),
@@ -139,7 +139,9 @@ def test_the_sentence_says_what_was_found(case, said):
 
 def test_too_few_prompts_read_otherwise_than_no_difference_that_matters():
     few = verdict("dpo", comparison(p=0.2, error=0.05, n=100), RIGHT)
-    seen, takes = detectable(0.05, 100, 3), needed(0.05, 100, 0.1, 3)
+    evidence = {"error": 0.05, "rows": 100, "most": 0.5, "clusters": 100}
+    seen, takes = detectable(evidence, 3), needed(evidence, 0.1, 3)
+    of_gold = evidence | {"error": 0.1, "most": 1.0}
     assert seen > 0.1 and few["seen"]["reward"] == {
         "power": 0.8,
         "difference": pytest.approx(seen),
@@ -159,8 +161,8 @@ def test_too_few_prompts_read_otherwise_than_no_difference_that_matters():
     assert verdict("dpo", comparison(p=0.2, error=None), RIGHT)["sentence"].endswith("tell nothing of others.")
     truth = verdict("dpo", comparison(gold=(0.06, (-0.2, 0.03, -0.12)), error=0.05, n=100), RIGHT)
     assert truth["sentence"].endswith(
-        f": too few prompts to tell, for only a difference of {detectable(0.1, 100, 3):.2f} could have been seen with 80% power; "
-        f"to see one of 0.20 takes {needed(0.1, 100, 0.2, 3)} prompts."
+        f": too few prompts to tell, for only a difference of {detectable(of_gold, 3):.2f} could have been seen with 80% power; "
+        f"to see one of 0.20 takes {needed(of_gold, 0.2, 3)} prompts."
     )
     clustered = verdict("dpo", comparison(p=0.2, error=0.05, n=600, clusters=150), RIGHT)["seen"]["reward"]
     assert clustered["prompts"] == 4 * clustered["clusters"]

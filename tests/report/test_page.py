@@ -418,6 +418,7 @@ def test_where_the_policies_gained(tmp_path):
     groups = read_json(tmp_path / "metrics/groups.json")
     rows = starting(tables(page_of(tmp_path, ["dpo"]), "groups"), "Policies and judge by category")[1:]
     assert len(rows) == len(groups)
+    assert "no category" not in page_of(tmp_path, ["dpo"])
     for (name, group), row in zip(groups.items(), rows, strict=True):
         assert row[0] == name.replace("_", " ") + "*" * group["small"]
         assert row[1:3] == [str(group["prompts"]), str(group["training_pairs"])]

@@ -84,6 +84,17 @@ def test_a_category_is_the_same_text_of_prompts_and_pairs(folder, capsys):
     assert "the validation pairs have no column 'topic'" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["correct", "cluster"])
+def test_a_category_is_no_column_that_a_stage_added_to_the_pairs(folder, capsys, name):
+    change(folder, generate={"category": name})
+    write_rows("data/scores/pairs.parquet", [{"cluster": "tea", "correct": "tea", "chosen_reward": 1.0, "rejected_reward": 2.0}])
+    write_rows("data/prepared/train.parquet", [{"cluster": "tea", "correct": "tea"}])
+    stages.compare_groups.main()
+    found = read_json("metrics/groups.json")["tea"]
+    assert found["judge"] is None and found["training_pairs"] is None and read_json("metrics/transfer.json") == {}
+    assert f"the validation pairs have no column {name!r}" in capsys.readouterr().out
+
+
 def test_a_category_is_no_markup_of_the_plots_page_and_no_formula(folder):
     """DVC writes what the tables hold into its page as it stands; matplotlib takes what stands between "$" for mathematics."""
     path, scored = "data/responses/scored.parquet", read_rows("data/responses/scored.parquet")
