@@ -2,6 +2,7 @@
 
 python -m experiments.judge              after dvc repro frozen_layers
 python -m experiments.judge --chosen "4 pairs a step"
+python -m experiments.judge --elsewhere    more seeds of the best settings, on a machine whose digits are others
 
 Settings are compared on training pairs alone: trained on four fifths of their clusters, they are judged on the pairs of the rest,
 each with one seed, and the best two and the default with more; those are compared with the default on the seeds that did not
@@ -9,6 +10,9 @@ choose them. The chosen one, which is the default unless told, is trained on all
 validation, which nothing was chosen by. Models are trained in this process, from the hidden states of the stage frozen_layers. It
 can be stopped: what the file holds of the same pairs and parameters is not measured again, and models that were trained are taken
 from checkpoints/judge/. Delete both where training's code has changed.
+
+On another kind of processor the base model gives other last digits, and all begins anew, but with --elsewhere: seeds after the
+first take no part in choosing, and are compared with the default's of the same machine alone.
 """
 
 import argparse
@@ -238,8 +242,9 @@ def with_setting(found: dict, name: str, seed: int, margins: dict) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chosen", default=DEFAULT, choices=SETTINGS, help="the setting that is judged on validation")
-    chosen = parser.parse_args().chosen
-    params = load_params()
+    parser.add_argument("--elsewhere", action="store_true", help="more seeds of the best settings that the file names, no more")
+    given, params = parser.parse_args(), load_params()
+    chosen = given.chosen
     if params.reward.flipped:
         raise SystemExit(
             "reward.flipped swaps training pairs, and the search is over pairs as they are: set it to 0 in params.yaml"
@@ -261,9 +266,15 @@ def main() -> None:
         "probe": (judged.features[:, 0] - judged.features[:, 1]) @ weights,
     }
     about = {"chosen": chosen, "params": section.model_dump(), "pairs": digest_of(train, judged)}
-    found = begun(about, len(rest.encoded), len(judged.encoded), baselines, read_json(TARGET) if TARGET.exists() else None)
+    before, (first, *more) = read_json(TARGET) if TARGET.exists() else None, SEEDS
+    if given.elsewhere:
+        if before is None or before["params"] != about["params"] or not SETTINGS.keys() <= before["settings"].keys():
+            raise SystemExit(f"{TARGET} does not have each setting with these parameters once: leave --elsewhere out")
+        found = before
+    else:
+        found = begun(about, len(rest.encoded), len(judged.encoded), baselines, before)
 
-    for group in tqdm(groups(MORE_SEEDS), desc=f"{chosen}, on all training pairs"):
+    for group in tqdm([] if given.elsewhere else groups(MORE_SEEDS), desc=f"{chosen}, on all training pairs"):
         if list(group) in found["val"]["groups"]:
             continue
         own = changed(section, SETTINGS[chosen])
@@ -282,7 +293,6 @@ def main() -> None:
                 write_json(TARGET, now)
         return now
 
-    first, *more = SEEDS
     found = measured(list(SETTINGS), [first], "settings, one seed each")
     by_accuracy = sorted(SETTINGS, key=lambda name: -found["settings"][name]["last"][0])
     promising = [DEFAULT, *[name for name in by_accuracy if name != DEFAULT][:PROMISING]]

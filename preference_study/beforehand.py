@@ -13,6 +13,7 @@ from preference_study.data.prompts import choose_prompts, is_prepared
 from preference_study.engines import check_vllm
 from preference_study.errors import BadInput, BadModel
 from preference_study.formats import pairs_in_pieces
+from preference_study.judges.settings import question_of
 from preference_study.params import VARIANTS, Data, Generate, Launch, Params
 
 # What accelerate's fsdp_config must say: the value, and what comes of another one.
@@ -70,6 +71,27 @@ def _check_category(category: str | None, file: str, columns: list[str]) -> None
             f"generate.category names column {category!r}, and {file} has {', '.join(map(str, columns)) or 'none'} to tell "
             "prompts apart by: name one of these in params.yaml, or null"
         )
+
+
+def check_judges(params: Params, environment: dict[str, str]) -> list[str]:
+    """What one may want to do something about before judges are asked.
+
+    Raises:
+        BadInput: a judge's question cannot be used, or the pairs that policies do not see leave a cross-fitted one none.
+    """
+    told, file, seen = [], Path(params.data.train), params.policy.max_train
+    for judge in params.judges:
+        question_of(judge)
+        if judge.kind == "endpoint" and judge.key and not environment.get(judge.key):
+            told.append(f"judge {judge.name}: the environment has no {judge.key}, which names its key: export it to ask anything")
+        if judge.kind == "cross_fitted" and seen is not None and file.is_file():
+            rows = min(len(RawFile(file)), params.data.max_train or seen + 1)
+            if rows <= seen:
+                raise BadInput(
+                    f"judge {judge.name} is trained on pairs that no policy sees, and policy.max_train {seen} leaves none of the "
+                    f"{rows} of {file}: lower it, or take this judge out of judges"
+                )
+    return told
 
 
 def check_engine(generate: Generate) -> None:

@@ -1,8 +1,10 @@
 """The schema of params.yaml: every parameter, its type and its range.
 
-python -m preference_study.params     says what is wrong with params.yaml, where something is
+python -m preference_study.params           says what is wrong with params.yaml, where something is
+python -m preference_study.params FILE      the same of another file
 """
 
+import argparse
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -428,4 +430,6 @@ def read_yaml(text: str, source: str) -> Any:
 
 
 if __name__ == "__main__":
-    load_params()
+    parser = argparse.ArgumentParser(description="Check a file of parameters; says nothing where all are right.")
+    parser.add_argument("file", nargs="?", default="params.yaml", help="%(default)s unless named")
+    load_params(parser.parse_args().file)

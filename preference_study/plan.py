@@ -32,6 +32,7 @@ from scipy.stats import lognorm
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from preference_study.alternative import PARAMS, with_alternative
+from preference_study.beforehand import check_sizes
 from preference_study.cost import GIB, Assumptions, Device, Shape, Stage, total
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import sample_pairs, usable_pairs
@@ -376,12 +377,14 @@ def planned(arguments: Sequence[str] | None = None) -> Plan:
     """The plan that a command line asks for.
 
     Raises:
-        BadParams, BadInput, BadModel: parameters are not right, a data file cannot be read, a model is not known.
+        BadParams, BadInput, BadModel: parameters are not right, a data file cannot be read, a model is not known, or is too small
+            for them.
     """
     given = parser().parse_args(arguments)
     params = params_of(given)
     model = given.shape or params.model.name
     config, of_model = config_of(model, None if given.shape else params.model.revision)
+    check_sizes(params, config.to_dict())
     shape = shape_of(config)
     lengths, of_lengths = lengths_of(params, given)
     where = device_of(given, shape)

@@ -1,5 +1,6 @@
 """What the sections of params.yaml are made of: their base classes and the types that several of them use."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -13,6 +14,12 @@ SET_HERE = {
     "model", "tokenizer", "dtype", "max_num_seqs", "max_model_len", "tensor_parallel_size", "data_parallel_size", "seed",
     "skip_tokenizer_init", "generation_config", "trust_remote_code",
 }  # fmt: skip
+
+
+def as_word(value: Any) -> str:
+    """A value that stands for a preference as a text: 1, 1.0, '1.00' and ' 1 ' are all '1'. True is 'True', and no number."""
+    text = re.sub(r"\.0+\Z", "", str(value).strip())
+    return "0" if text == "-0" else text
 
 
 class Section(BaseModel):
@@ -47,9 +54,12 @@ class Columns(Section):
         two_sides, by_preference = (self.chosen, self.rejected), (self.responses, self.preference, self.coding)
         if not ((all(two_sides) and not any(by_preference)) or (all(by_preference) and not any(two_sides))):
             raise ValueError("name either chosen and rejected, or responses, preference and coding")
-        if self.coding and str(self.coding[0]) == str(self.coding[1]):
+        coding, ties = (list(map(as_word, values)) for values in (self.coding or [], self.tie))
+        if "" in coding:
+            raise ValueError("coding names an empty text, which is no preference")
+        if len(set(coding)) < len(coding):
             raise ValueError(f"coding names {self.coding[0]!r} for both responses")
-        if self.coding and set(map(str, self.tie)) & set(map(str, self.coding)):
+        if set(ties) & set(coding):
             raise ValueError("a value of coding stands under tie too")
         named = [self.prompt, self.system, self.chosen, self.rejected, self.preference, *(self.responses or [])]
         if twice := next((name for name in named if name is not None and named.count(name) > 1), None):

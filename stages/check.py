@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from preference_study.artifacts import write_json
-from preference_study.beforehand import check_disk, check_engine, check_files, check_launch, check_sizes
+from preference_study.beforehand import check_disk, check_engine, check_files, check_judges, check_launch, check_sizes
 from preference_study.boundary import run
 from preference_study.params import load_params
 
@@ -23,6 +23,8 @@ def main() -> None:
     check_launch(params.launch, dict(os.environ))
     check_engine(params.generate)
     check_files(params)
+    for line in check_judges(params, dict(os.environ)):
+        print(line)
     folder = Path(params.model.name)
     if params.model.name == "embedded":
         check_sizes(params, EMBEDDED)

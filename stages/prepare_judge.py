@@ -10,7 +10,7 @@ from pathlib import Path
 from preference_study.artifacts import write_json
 from preference_study.boundary import run
 from preference_study.errors import BadInput
-from preference_study.judges.settings import BASE, digest, resolved
+from preference_study.judges.settings import BASE, digest, question_of, resolved
 from preference_study.params import load_params
 
 
@@ -19,18 +19,9 @@ def main(name: str) -> None:
     entry = next((judge for judge in params.judges if judge.name == name), None)
     if entry is None:
         raise BadInput(f"judges in params.yaml has none named {name!r}")
-    template = None
-    if hasattr(entry, "template"):
-        path = Path(entry.template)
-        if not path.is_file():
-            raise BadInput(f"judge {name}: there is no file {path} to ask with; judges/pairwise.txt is one")
-        try:
-            template = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise BadInput(f"judge {name}: {path} is not UTF-8; save the file as UTF-8") from None
     own = {"variant": params.reward.judge, "max_length": params.reward.max_length}
     own["aggregate"] = params.reward.aggregate.model_dump()
-    settings = resolved(entry, template, params.seed, params.model.date, own)
+    settings = resolved(entry, question_of(entry), params.seed, params.model.date, own)
     # The base model is a stage's output, which DVC watches by itself.
     if entry.kind in ("reward_model", "language_model") and settings["model"] != BASE and Path(entry.model).is_dir():
         settings["folder"] = digest(entry.model)

@@ -144,9 +144,18 @@ def test_what_is_checked_is_always_the_same_file(folder):
     ("reward", {"variants": ["standard", "standard"]}, "reward.variants: .*standard is there twice"),
     ("policy", {"methods": ["dpo", "dpo"]}, "policy.methods: .*dpo is there twice"),
     ("model", {"date": "yesterday"}, "model.date: "),
+    ("judges", [{"name": "s", "kind": "language_model", "model": "base", "template": "judges/nope.txt"}],
+     "judge s: there is no file judges/nope.txt"),
+    ("judges", [{"name": "s", "kind": "language_model", "model": "base", "template": "judges/own.txt"}], "{first} is not in it"),
+    ("judges", [{"name": "s", "kind": "cross_fitted"}], "judge s .* policy.max_train 1000 leaves none of the 2 of train.csv"),
 ])  # fmt: skip
 def test_what_would_fail_late_fails_at_once(folder, monkeypatch, section, values, told):
     monkeypatch.delenv("MASTER_ADDR", raising=False)
+    if section == "judges":
+        (folder / "judges").mkdir()
+        (folder / "judges/own.txt").write_text("{prompt}: A or B?")
+        (folder / "train.csv").write_text("question\na\nb\n")
+        change(folder, data={"train": "train.csv"}, policy={"max_train": 1000})
     change(folder, **{section: values})
     with pytest.raises((BadInput, BadParams), match=told):
         stages.check.main()
@@ -181,6 +190,35 @@ def test_labels_that_cannot_be_written_are_refused_at_once(folder):
     change(folder, generate={"prompts": "own.jsonl", "category": "kind"})
     with pytest.raises(BadInput, match=r"generate\.prompts, own\.jsonl: row 2, column 'kind' holds half"):
         stages.check.main()
+
+
+def test_a_key_that_is_not_there_yet_is_told(folder, monkeypatch, capsys):
+    """Answers that were asked for before need none."""
+    judge = {
+        "name": "far",
+        "kind": "endpoint",
+        "base_url": "http://localhost:1/v1",
+        "model": "m",
+        "key": "FAR_KEY",
+        "max_requests": 1,
+    }
+    (folder / "judges").mkdir()
+    (folder / "judges/pairwise.txt").write_text((ROOT / "judges/pairwise.txt").read_text())
+    change(folder, judges=[judge])
+    for key in ("", "k"):
+        monkeypatch.setenv("FAR_KEY", key)
+        stages.check.main()
+        assert ("judge far: the environment has no FAR_KEY" in capsys.readouterr().out) == (not key)
+
+
+def test_prompts_that_are_left_out_are_told(folder, capsys):
+    rows = ["hello", "User: hi\nAssistant: yo\nUser: more", "hello", [{"role": "tool", "content": "x"}], ""]
+    (folder / "own.jsonl").write_text("\n".join(json.dumps({"prompt": row}) for row in rows))
+    change(folder, generate={"prompts": "own.jsonl", "category": None})
+    stages.check.main()
+    told = capsys.readouterr().out
+    assert "1 distinct prompts of 5 rows; left out: 1 turns written into one text" in told and "(row 2)" in told
+    assert "1 tool calls (row 4); 1 an empty text (row 5)" in told
 
 
 def test_prompts_that_are_still_to_be_fetched_are_passed_over(folder):

@@ -1,4 +1,6 @@
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,14 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path):
     (tmp_path / "params.yaml").write_text("seed: 1", encoding="utf-16")
     with pytest.raises(BadParams, match=r"params\.yaml is not UTF-8"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_the_program_checks_the_file_that_is_named(tmp_path):
+    (tmp_path / "bad.yaml").write_text("seed: banana")
+    asked = [sys.executable, "-m", "preference_study.params"]
+    for file, status in ((ROOT / "params.yaml", 0), (tmp_path / "bad.yaml", 1)):
+        ended = subprocess.run([*asked, str(file)], cwd=ROOT, capture_output=True, text=True)
+        assert ended.returncode == status and ("seed: " in ended.stderr) == bool(status)
 
 
 def test_a_missing_parameter_is_named(tmp_path):

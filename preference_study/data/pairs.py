@@ -22,7 +22,7 @@ TAKEN = {
 }  # fmt: skip
 # Columns that make a row unusable where they hold anything, by the reason.
 BESIDE = {"not_text": ("image", "images", "audio", "audios", "video", "videos"), "tool_calls": ("tools",)}
-NOTHING = {"", "[]", "{}", "null", "None", "False"}  # what such a column holds where there is none, written as a text
+NOTHING = {"", "[]", "{}", "null", "None", "False", "0"}  # what such a column holds where there is none, written as a text
 # Why a row is dropped, with what a reader is told.
 REASONS = {
     "bad_preference": "no clear preference",
@@ -177,12 +177,13 @@ def cluster_labels(table: Table, column: str, source: str) -> Iterator[str]:
             "these in params.yaml, or set data.cluster to null, which takes the prompt"
         )
     for number, cell in enumerate(table[column], start=1):
-        if is_missing(cell) or cell == "":
+        named = is_missing(cell) or isinstance(cell, str | int | float)
+        text = label(cell) if named else json.dumps(cell, default=str, ensure_ascii=False)
+        if text is None:
             raise BadInput(
                 f"{source}: row {number} has nothing in column {column!r}, which says what its cluster is; fill it in, or set "
                 "data.cluster to null, which takes the prompt"
             )
-        text = cell if isinstance(cell, str) else json.dumps(cell, default=str, ensure_ascii=False)
         yield _writable(text, number, column, source)
 
 

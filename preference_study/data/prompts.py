@@ -9,7 +9,7 @@ import pandas as pd
 
 from preference_study.data.conversations import Turns, Unusable, as_turns, prompt_key, prompt_of
 from preference_study.data.files import read_table_file
-from preference_study.data.pairs import beside_texts, cluster_labels, labels, pair_id, system_column
+from preference_study.data.pairs import REASONS, beside_texts, cluster_labels, labels, pair_id, system_column
 from preference_study.errors import BadInput
 from preference_study.formats import FORMATS, Format, Source, mapped, named_columns, recognised
 from preference_study.sections import Columns
@@ -66,7 +66,7 @@ def choose_prompts(
             nowhere; or as the file's format.
     """
     own: dict[str, list] = {"instruction": list(labels(table, "instruction", source))} if "instruction" in table else {}
-    own["prompt"] = _prompts(table, source, columns)
+    own["prompt"], why = _prompts(table, source, columns)
     if category in table:
         own["category"] = list(labels(table, category, source))
     found = pd.DataFrame({name: pd.Series(cells, table.index, dtype=object) for name, cells in own.items()}, table.index)
@@ -77,7 +77,9 @@ def choose_prompts(
     found = found.assign(id=keys.map(pair_id))
     found = found.assign(cluster=found["id"] if clusters is None else pd.Series(clusters, table.index)[there])[~keys.duplicated()]
     if found.empty:
-        raise BadInput(f"{source}: it holds no prompt that ends with the user's turn")
+        raise BadInput(f"{source}: it holds no prompt that ends with the user's turn ({_left_out(why) or 'no row'})")
+    if why:
+        print(f"{source}: {len(found)} distinct prompts of {len(table)} rows; left out: {_left_out(why)}")
     if limit is not None and limit < len(found):
         found = found.sample(limit, random_state=seed).sort_index()
     return found.reset_index(drop=True)
@@ -99,8 +101,16 @@ def _shape(table: pd.DataFrame, source: str, columns: Columns | None) -> tuple[F
     return FORMATS.get(recognised(table) or ""), system
 
 
-def _prompts(table: pd.DataFrame, source: str, columns: Columns | None) -> list[Turns | None]:
-    """Each row's prompt; None where it has none that can be answered."""
+def _left_out(why: dict[int, str]) -> str:
+    """How many rows have no prompt that can be answered, by the reason, and the first of them."""
+    rows: dict[str, list[int]] = {}
+    for row, reason in why.items():
+        rows.setdefault(reason, []).append(row)
+    return "; ".join(f"{len(of)} {REASONS[reason]} (row {of[0]})" for reason, of in rows.items())
+
+
+def _prompts(table: pd.DataFrame, source: str, columns: Columns | None) -> tuple[list[Turns | None], dict[int, str]]:
+    """Each row's prompt, None where it has none that can be answered; and why, by the number of the row from 1."""
     data, (shape, system) = Source(source, table), _shape(table, source, columns)
     known = [columns.prompt, *COLUMNS] if columns else COLUMNS
     column = next((name for name in known if name in table), None)
@@ -118,13 +128,19 @@ def _prompts(table: pd.DataFrame, source: str, columns: Columns | None) -> list[
             f"{source}: columns {', '.join(map(str, table.columns))} hold no prompt; generate.prompts needs a file with a column "
             "'prompt' (or 'question'), of texts or conversations, or one of preferences"
         )
-    found = []
-    for (prompt, chosen), told, beside in zip(cells, data.cells(system), beside_texts(table), strict=True):
+    found: list[Turns | None] = []
+    why = {}
+    for number, ((prompt, chosen), told, beside) in enumerate(
+        zip(cells, data.cells(system), beside_texts(table), strict=True), start=1
+    ):
         try:
             turns = as_turns(prompt, "user")
             # A conversation by itself may end with a response.
             prompt = turns[:-1] if not shape and turns and turns[-1]["role"] == "assistant" else prompt
-            found.append(None if beside else prompt_of(prompt, as_turns(chosen, "assistant")[:-1], told))
-        except Unusable:
+            if beside:
+                raise Unusable(beside)
+            found.append(prompt_of(prompt, as_turns(chosen, "assistant")[:-1], told))
+        except Unusable as error:
             found.append(None)
-    return found
+            why[number] = str(error)
+    return found, why

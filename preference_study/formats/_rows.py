@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from preference_study import sections
 from preference_study.data.conversations import is_missing
 from preference_study.data.pairs import Table
 from preference_study.errors import BadInput
@@ -16,6 +17,8 @@ from preference_study.errors import BadInput
 # More of them than this are no slips, but a coding that is not the one meant.
 STRAY_SHARE = 0.1
 _WHOLE = re.compile(r"-?[0-9]+")
+# Texts that are truth values in YAML where they stand without quotes.
+_TRUTHS = {"true": "True", "yes": "True", "on": "True", "false": "False", "no": "False", "off": "False"}
 
 
 class Row(NamedTuple):
@@ -60,9 +63,8 @@ def two_sides(prompt: str | None, chosen: str, rejected: str) -> Rows:
 
 
 def as_word(value: Any) -> str:
-    """A preference as a text: 1, 1.0, '1.00' and ' 1 ' are all '1'; a missing one is ''. True is 'True', and no number."""
-    text = "" if is_missing(value) else re.sub(r"\.0+\Z", "", str(value).strip())
-    return "0" if text == "-0" else text
+    """A preference as a text, as `sections.as_word`; a missing one is ''."""
+    return "" if is_missing(value) else sections.as_word(value)
 
 
 def by_preference(
@@ -113,6 +115,8 @@ def _coding(values: Set[str], meant: tuple[str, str], responses: tuple[str, str]
         is_another: whether the values say that another coding is meant.
     """
     known = [one if one in values and not is_another else None for one in meant]
+    if not any(known) and not is_another:
+        known = [next((said for said in sorted(values) if _TRUTHS.get(said.lower()) == one), None) for one in meant]
     if not any(known):
         counted = [("0", "1"), ("1", "2")] if is_another else []
         letters = [("A", "B"), ("a", "b")] if responses[0] < responses[1] else []
@@ -136,9 +140,12 @@ def _refuse(
     coding, ties = ([int(word) if _WHOLE.fullmatch(word) else word for word in words] for words in (coding, ties))
     mapping = {"prompt": prompt, "responses": list(responses), "preference": preference, "coding": coding, "tie": ties or None}
     mapping = {name: value for name, value in mapping.items() if value is not None}
+    quoted = ""
+    if "True" in meant and any(isinstance(word, str) and word.lower() in _TRUTHS for word in coding):
+        quoted = "; without quotes YAML takes such words for truth values"
     written = yaml.safe_dump({"columns": mapping}, default_flow_style=None, sort_keys=False, width=1000, allow_unicode=True)
     raise BadInput(
         f"{source}: column {preference!r} holds {values}, where {meant[0]} is to mean {responses[0]!r} and {meant[1]} "
         f"{responses[1]!r}. Say under data in params.yaml which value means the first response, then which the second (and under "
-        f"tie which mean neither):\n{textwrap.indent(written.rstrip(), '  ')}"
+        f"tie which mean neither){quoted}:\n{textwrap.indent(written.rstrip(), '  ')}"
     )

@@ -24,7 +24,8 @@ def rows(source: Source) -> Iterable[Row]:
             raise BadInput(
                 f"{source.name}: column 'prompt' is missing, and row {number}'s texts under 'chosen' and 'rejected' are no "
                 f"conversations; if {' or '.join(map(repr, others[:4]))} holds the prompt, say so under data in params.yaml:\n"
-                f"  columns: {{prompt: {others[0]}, chosen: chosen, rejected: rejected}}"
+                f"  columns: {{prompt: {others[0]}, chosen: chosen, rejected: rejected}}\n"
+                "If none does, take these columns out of the file: what both texts begin with is then the prompt"
             )
         if any(map(is_other_transcript, both)):
             yield row._replace(problem="turns_in_text")

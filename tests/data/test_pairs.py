@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from preference_study.data import files
 from preference_study.data.conversations import prompt_key
@@ -231,6 +232,11 @@ def test_a_cluster_is_the_prompt_or_what_a_column_says():
     assert list(kept["cluster"]) == [pair_id("q1"), pair_id("q2")]
     kept, _ = usable_pairs(to_pairs(raw, "raw", cluster="author").table, set())
     assert list(kept["cluster"]) == ["3", "x"]
+    # As a category, a cluster is the same text with spaces around it and as a fraction.
+    assert set(to_pairs(raw.assign(author=[" x ", "x"]), "raw", cluster="author").table["cluster"]) == {"x"}
+    assert set(to_pairs(raw.assign(author=[3.0, 3]), "raw", cluster="author").table["cluster"]) == {"3"}
+    with pytest.raises(BadInput, match="row 2 has nothing in column 'author'"):
+        to_pairs(raw.assign(author=["x", " "]), "raw", cluster="author")
     # A column that the shape uses can name clusters too.
     assert list(to_pairs(raw, "raw", cluster="question").table["cluster"]) == ["q1", "q2"]
 
@@ -254,6 +260,26 @@ def test_few_strange_values_are_no_other_coding():
 SHP = ("history", "human_ref_A", "human_ref_B", "labels")
 PKU = ("prompt", "response_0", "response_1", "better_response_id")
 ARENA = ("conversation_a", "conversation_b", "winner")
+
+
+@pytest.mark.parametrize(("words", "coding"), [(("yes", "no"), [True, False]), (("FALSE", "TRUE"), [False, True])])
+def test_words_that_yaml_takes_for_truth_values_are_to_be_quoted(words, coding):
+    raw = pd.DataFrame({"q": ["x", "y"], "l": ["a", "b"], "r": ["c", "d"], "won": words})
+    columns = Columns(prompt="q", responses=["l", "r"], preference="won", coding=coding)
+    with pytest.raises(BadInput, match="without quotes YAML takes such words for truth values") as error:
+        to_pairs(raw, "raw", columns)
+    shown = yaml.safe_load(str(error.value).split(":\n", 1)[1])["columns"]
+    assert shown["coding"] == list(words)
+    assert list(to_pairs(raw, "raw", Columns(**shown)).table["chosen"]) == ["a", "d"]
+
+
+@pytest.mark.parametrize(("coding", "tie", "told"), [
+    ([1, "1.0"], [], "for both responses"), ([" A", "A"], [], "for both responses"), ([1, 0], ["1.0"], "under tie too"),
+    (["", "A"], [], "empty text"),
+])  # fmt: skip
+def test_a_coding_is_compared_as_it_is_read(coding, tie, told):
+    with pytest.raises(ValidationError, match=told):
+        Columns(prompt="q", responses=["l", "r"], preference="won", coding=coding, tie=tie)
 
 
 def unknown(*responses: str) -> list[str]:

@@ -152,3 +152,17 @@ def test_the_program_measures_once_and_leaves_validation_alone(folder, monkeypat
     judge.main()
     assert len(seen) == 8 + 1 + 2 and read_json("experiments/results/judge.json") == found
     json.dumps(found, allow_nan=False)
+    # On a machine of other digits the best are given more seeds, and nothing that was measured is measured again.
+    monkeypatch.setattr(judge, "SEEDS", (1, 2, 3))
+    monkeypatch.setattr(sys, "argv", ["judge", "--elsewhere"])
+    write_json("experiments/results/judge.json", found | {"pairs": "other digits"})
+    judge.main()
+    more = read_json("experiments/results/judge.json")
+    assert len(seen) == 11 + 2 and more["pairs"] == "other digits" and more["val"] == found["val"]
+    for name, row in found["settings"].items():
+        added = 1 if len(row["seeds"]) == 2 else 0
+        assert more["settings"][name]["last"][: len(row["seeds"])] == row["last"]
+        assert len(more["settings"][name]["seeds"]) == len(row["seeds"]) + added
+    write_json("experiments/results/judge.json", found | {"params": {}})
+    with pytest.raises(SystemExit, match="leave --elsewhere out"):
+        judge.main()
