@@ -142,6 +142,8 @@ def test_mistakes_are_told_in_a_sentence(folder):
         planned(["--set", "policy.nothing.beta=1"])
     with pytest.raises(BadParams, match="batch_size"):
         planned(["--set", "policy.batch_size=0"])
+    with pytest.raises(BadModel, match=r"reward\.max_length are 20000 tokens, and the model has \d+ positions"):
+        planned(["--set", "reward.max_length=20000"])
     with pytest.raises(BadParams, match=r"batch_size 8 cannot be shared by launch.processes 3") as refused:
         planned(["--gpus", "3xA100"])
     assert "pydantic" not in str(refused.value) and "input_value" not in str(refused.value)
