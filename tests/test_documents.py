@@ -73,12 +73,25 @@ def test_the_default_runs_numbers(tmp_path, monkeypatch):
     }
     write_json(tmp_path / "metrics/reward.json", reward)
     write_json(tmp_path / "metrics/policies.json", policies)
+    of_new = {
+        "base": {"gold_rate": estimate(0.05), "letter_rate": estimate(0.39)},
+        "dpo": {"gold_rate": estimate(0.09), "letter_rate": estimate(0.19), "win_rate": estimate(0.74)},
+    }
+    new = {"categories": ["a", "b"], "prompts": 61, "policies": of_new, "judge": estimate(0.47)}
+    write_json(tmp_path / "metrics/transfer.json", {"not_in_training": new, "in_training": {}})
     monkeypatch.chdir(tmp_path)
-    first, second, letter, third = documents.default_run().splitlines()[2:]
+    first, second, letter, third, fourth = documents.default_run().splitlines()[2:]
     assert "0.71 [0.70, 0.72] of n = 710" in first and "0.52 [0.51, 0.53], TF-IDF 0.63 [0.62, 0.64], linear probe 0.68" in first
     assert "0.58 [0.57, 0.59] of n = 580" in second and "base 0.34 [0.33, 0.35]; 67 gained, 14 lost" in second
     assert "0.66 [0.65, 0.67]" in letter and "base 0.44 [0.43, 0.45]" in letter
     assert "0.81 [0.80, 0.82]" in third and "0.77 [0.76, 0.78]; +4.4 [4.4, 4.4] words" in third
+    ours, bases = fourth.split(" | ")[1:]
+    assert fourth.startswith("| And on the 2 kinds of instruction that no training pair has? |")
+    assert ours == "gold 0.09 [0.08, 0.10], to the letter 0.19 [0.18, 0.20] of n = 61 prompts; preferred in 0.74 [0.73, 0.75]"
+    assert bases.startswith(
+        "base gold 0.05 [0.04, 0.06], to the letter 0.39 [0.38, 0.40]; the reward model is right on 0.47 [0.46,"
+    )
+    assert bases.endswith("of 470 pairs |")
 
 
 def test_another_studys_numbers_are_not_the_default_runs(tmp_path, monkeypatch):

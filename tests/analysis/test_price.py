@@ -185,7 +185,7 @@ def test_a_change_for_the_better_is_no_price():
     assert prices_in_words(worse) == [
         "the chosen responses of the validation pairs became less likely "
         f"({change['value']:.1f} [{change['low']:.1f}, {change['high']:.1f}] nats each)",
-        "more of its responses are cut off (+0.63 [0.43, 0.75])",
+        "more of its responses are cut off (+0.63 [0.47, 0.76])",
         f"its responses have more words (+30.0 [{words['low']:.1f}, {words['high']:.1f}])",
     ]
 
