@@ -78,6 +78,16 @@ def test_what_it_takes_is_the_smallest_number_that_sees_it(square, most, differe
     assert needed(known(1e-9, 0.5, 200), 0.5) >= 2
 
 
+def test_what_could_be_seen_is_connors_by_hand():
+    """Of 30 prompts without ties: a variance of 1/4 under no difference d, of 1/4 - d^2 where it is there."""
+    alpha, beta = stats.t.isf(0.025, 29), stats.t.ppf(0.8, 29)
+    difference = 0.25
+    for _ in range(50):
+        difference = alpha * (0.25 / 30) ** 0.5 + beta * ((0.25 - difference**2) / 30) ** 0.5
+    found = detectable(known(0.25, 0.5, 30))
+    assert found == pytest.approx(difference) and found < 0.98 * (alpha + beta) * (0.25 / 30) ** 0.5
+
+
 def power_of_mcnemar(n: int, gained: float, lost: float, level: float) -> float:
     """Of the exact test, over all outcomes; with lost = 1 - gained it is the sign test."""
     power = 0.0
