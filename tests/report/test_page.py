@@ -468,6 +468,17 @@ def test_whether_it_gained_where_it_was_not_trained_stands_beside_the_verdict(tm
     write_json(tmp_path / "metrics/transfer.json", found)
     page = page_of(tmp_path, ["dpo"])
     assert f"Categories not trained on: {said}</li>" in page
+    # Without a truth it is the judge who says so, and one without the right to judge says nothing.
+    policies, reward = read_json(tmp_path / "metrics/policies.json"), read_json(tmp_path / "metrics/reward.json")
+    for policy in ("base", "dpo"):
+        del policies[policy]["gold_rate"]
+    write_json(tmp_path / "metrics/policies.json", policies)
+    for holds in (True, False):
+        write_json(tmp_path / "metrics/reward.json", reward | {"right_to_judge": reward["right_to_judge"] | {"holds": holds}})
+        page = page_of(tmp_path, ["dpo"])
+        assert (
+            "Categories not trained on: " in page
+        ) == holds and "It prefers it, in categories that no training pair has" in page
     write_json(tmp_path / "metrics/transfer.json", {})
     assert "Categories not trained on" not in (page := page_of(tmp_path, ["dpo"])) and "no training pair has" not in page
 
