@@ -208,6 +208,7 @@ def test_what_stands_beside_the_texts():
     beside = pd.DataFrame({"images": ["x", "x", None, "[]"], "tools": [None, "f", "f", ""], "audio": [None, None, None, {}]})
     assert list(beside_texts(beside)) == ["not_text", "tool_calls", "tool_calls", None]
     assert list(beside_texts(beside[[]])) == [None] * 4
+    assert list(beside_texts(pd.DataFrame({"images": [0, 2]}))) == [None, "not_text"]  # how many there are
 
 
 def test_words_are_counted_of_each_side_and_texts_stripped():
