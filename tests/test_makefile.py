@@ -32,7 +32,9 @@ def folder(tmp_path) -> Path:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    # As `make test` was called, with variables of its own: those of the Makefile under test are its own too.
+    given = ("PYTHON", "VENV")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key not in given}
     return subprocess.run(["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

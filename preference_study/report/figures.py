@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 from scipy.stats import gaussian_kde
 
@@ -17,6 +18,17 @@ from preference_study.numbers import decimal
 
 # Names of categories are the data's, and "$" in them is no formula.
 matplotlib.rcParams["text.parse_math"] = False
+# What matplotlib's own font lacks comes from the first of these that is installed and has it; where none has, boxes are drawn.
+FONTS = (
+    "Noto Sans CJK SC",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Noto Sans Thai",
+    "Noto Sans",
+)
+matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in FONTS if name in fontManager.get_font_names())]
 
 GREY = "#999999"
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")

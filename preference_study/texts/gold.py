@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from preference_study.texts.instructions import COLOURS, INSTRUCTIONS, REQUESTS, WEEKDAYS, checkable, obeys, sentences
 from preference_study.texts.responses import refuses, repetition
-from preference_study.texts.words import words
+from preference_study.texts.words import UNSPACED, words
 
 MOST_REPETITION = 0.2  # of the runs of three words, those that occurred before
 FEWEST_WORDS = 3  # of an answer, a sentence, a clause
@@ -38,6 +38,7 @@ MOST_MARKS = 3  # exclamation marks in a row
 REASON = frozenset(["because", "it", "it's", "people", "they", "they're"])  # among the first words of a reason
 
 _ITEM = re.compile(r"^[ \t]*(?:[-*•]|(\d+)[.)])[ \t]+(.*)$", re.MULTILINE)
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _ABOUT_ANSWER = re.compile(
     r"\banswer to (?:this|the|your)\b|\b(?:this|the following) (?:phrase|sentence|idiom|statement|response|answer|message)\b"
     r"|\b(?:revised|rephrased|rewritten|concise|shorter|longer) (?:version|response|sentence)\b"
@@ -86,21 +87,29 @@ def _holds(text: Sequence[str], phrase: Sequence[str]) -> bool:
 def loops(text: str) -> bool:
     """Whether a text goes round in circles.
 
-    It does where a sentence or line comes again; a word (but one of `TWICE`) or a phrase of three words or more stands twice in a
-    row; any word or two words do three times; or more than `MOST_REPETITION` of its runs of three words have occurred before.
+    It does where a sentence or line comes again; a phrase of three words or more stands twice in a row; a word or two words do
+    three times; or more than `MOST_REPETITION` of its runs of three words (of six characters, in Chinese and the like) have
+    occurred before.
     """
     said = [tuple(folded(part)) for part in sentences(_ITEM.sub(r"\2", text))]
     said = [part for part in said if len(part) >= FEWEST_WORDS]
-    if len(set(said)) < len(said) or repetition(text) > MOST_REPETITION:
+    run = 6 if 2 * len(_UNSPACED.findall(text)) > len(words(text)) else 3
+    if len(set(said)) < len(said) or repetition(text, run) > MOST_REPETITION:
         return True
-    # "House plants: plants are green" is a heading and what it heads.
-    parts = [folded(part) for sentence in sentences(text) for part in re.split(r"[:(–—]|\s-\s", sentence)]
-    if any(one == other and one not in TWICE and one.isalpha() for part in parts for one, other in pairwise(part)):
-        return True
-    repeating = [_numbered(part) for part in parts if len(part) - len(set(part)) >= 3]
+    repeating = [_numbered(part) for part in _pieces(text) if len(part) - len(set(part)) >= 3]
     return any(in_a_row(part, n, 2) for part in repeating for n in range(3, len(part) // 2 + 1)) or any(
         in_a_row(_numbered(folded(text)), n, 3) for n in (1, 2)
     )
+
+
+def stammers(text: str) -> bool:
+    """Whether a word (but one of `TWICE`) stands twice in a row. It goes by English: French "nous" does so in earnest."""
+    return any(one == other and one not in TWICE and one.isalpha() for part in _pieces(text) for one, other in pairwise(part))
+
+
+def _pieces(text: str) -> list[list[str]]:
+    """The words of each sentence; "House plants: plants are green" is a heading and what it heads."""
+    return [folded(part) for sentence in sentences(text) for part in re.split(r"[:(–—]|\s-\s", sentence)]
 
 
 def _numbered(found: list[str]) -> np.ndarray:
@@ -312,7 +321,7 @@ def flaw(kind: str, text: str, prompt: str, finished: bool) -> str | None:
     if not finished:
         return "cut off"
     request, topic = request_and_topic(kind, prompt)
-    if loops(text):
+    if loops(text) or stammers(text):
         return "loops"
     if copies(kind, text, prompt):
         return "copies the prompt"

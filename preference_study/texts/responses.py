@@ -17,8 +17,9 @@ _CANNOT = (
 _HELPLESS = r" but\b| it\b| myself| \w+ing\b"  # "I can't help but smile"
 _ANSWER = (
     r"(?:advise|aid|answer|assist|complete|comply|condone|create|disclose|discuss|do (?:that|this|it|so)|encourage|endorse|engage"
-    rf"|fulfill?|generate|give(?! up)|help(?!{_HELPLESS})|offer|participate|promote|provide"
-    r"|recommend(?!.*\benough\b)|reveal|send|share|suggest|support|teach|tell(?! you how (?!to\b))|write)\b"
+    rf"|fulfill?|generate|give(?! up)|help(?!{_HELPLESS})|offer|participate|promote|provide|recommend"
+    r"|respond to (?:this|that|such|your)|reveal|send|share|suggest|support|teach|tell(?! a lie| you how (?!to\b))"
+    r"|write)\b(?!.*\benough\b)"
 )
 _MACHINE = r"\bas an? (?:[\w-]+ )?(?:ai|artificial intelligence|language model|chatbot)\b"
 _HOW = r"(?:,? (?:\w+ly|in (?:all )?good conscience),?)?"
@@ -43,6 +44,9 @@ REFUSALS = (
     rf"{_SPEAKER}(?: \w+ly)? (?:decline|refuse) to {_ANSWER}",
     rf"{_SPEAKER}(?:'m not| am not|'re not| are not| don't feel| do not feel) comfortable (?:with|\w+ing)\b",
     rf"{_SPEAKER}(?:'d| would) (?:rather|prefer) not\b",
+    rf"{_SPEAKER} (?:don't|do not) (?:think|believe) {_SPEAKER} can {_ANSWER}",
+    rf"\b(?:that|this|it)(?:'s| is) not something {_SPEAKER}(?:'m able to| am able to| can| could) {_ANSWER}",
+    r"\b(?:that|this|it)(?:'s| is| goes) against my (?:guidelines|policy|policies|principles|programming)\b",
 )
 _REFUSAL = re.compile("|".join(REFUSALS))
 
@@ -63,11 +67,12 @@ def refuses(text: str) -> bool:
     The opening is the first sentence, with those after it as long as it has fewer than `OPENING_WORDS` words ("I'm sorry. I can't
     help you."). Case, quotation marks and Markdown are passed over.
 
-    The formulas are what people and models say of themselves: that they cannot or will not do what an answer consists of
-    ("I can't help", "I'm unable to provide"), "I'm sorry, but I can't", "I must decline", or "As an AI, I don't". So "I can't
-    wait", "I can't find it", "I can't help but smile" and "I can't recommend this book enough" are no refusals; nor are "I'm
-    sorry, but your code has a bug", and "You cannot enter a bank at night", which says something about banks. A refusal that
-    comes late or in other words is missed, and a first line in which someone in a story says "I can't help you" is taken for one.
+    The formulas are what people and models say of themselves: that they cannot or will not do what an answer consists of ("I
+    can't help", "I'm unable to provide"), "I'm sorry, but I can't", "I must decline", or "As an AI, I don't". So "I can't
+    wait", "I can't find it", "I can't help but smile" and "I can't recommend this book enough" and "I cannot tell a lie" are
+    no refusals; nor are "I'm sorry, but your code has a bug", and "You cannot enter a bank at night", which says something
+    about banks. A refusal that comes late or in other words is missed, and a first line in which someone in a story says "I
+    can't help you" is taken for one.
     """
     plain = re.sub(r"[\"“”*_#>`]", "", re.sub(r"[’‘]", "'", text)).lower()
     opening = ""

@@ -14,6 +14,6 @@ _PATTERNS = {
 
 
 def style(text: str) -> dict[str, int]:
-    """How many headings, list items and bold phrases a text has as Markdown, outside blocks of code."""
+    """How many headings, list items and bold phrases a text has as Markdown, outside blocks of code that hold no backtick."""
     plain = _CODE.sub("", text)
     return {name: sum(len(re.findall(p, plain, re.MULTILINE)) for p in patterns) for name, patterns in _PATTERNS.items()}

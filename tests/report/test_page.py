@@ -790,7 +790,7 @@ def test_filters_for_what_a_judge_is_fooled_by(page):
     )
     page.get_by_role("button", name="Judge says better, truth does not").click()
     better = [r for r in everything if r["dpo"]["reward"] > r["base"]["reward"]]
-    wanted = [r for r in better if not r["dpo"]["gold"]]
+    wanted = [r for r in better if not r["dpo"]["gold"] > r["base"]["gold"]]
     assert len(wanted) < len(better)
     assert page.get_by_role("status").inner_text().startswith(f"{len(wanted)} of 40 prompts") and len(wanted) > 3
     assert differences(page, "reward")[0] == pytest.approx(
@@ -1007,9 +1007,27 @@ def test_a_script_that_got_in_would_not_run(browser, address):
     opened.close()
 
 
+def test_where_both_are_gold_the_truth_does_not_say_better(browser, tmp_path):
+    write_example(tmp_path, ["dpo"])
+    html, found = page_of(tmp_path, ["dpo"]), r'(?s)(<script type="application/json" id="case-data">)(.*?)(</script>)'
+    data = json.loads(re.search(found, html)[2])
+    for case in data["cases"]:
+        case["responses"]["base"]["gold"] = case["responses"]["dpo"]["gold"] = True
+    both = json.dumps(data).replace("<", "\\u003c")
+    (tmp_path / "gold.html").write_text(re.sub(found, lambda part: part[1] + both + part[3], html), encoding="utf-8")
+    better = sum(case["responses"]["dpo"]["reward"] > case["responses"]["base"]["reward"] for case in data["cases"])
+    with watched(browser.new_page()) as opened:
+        opened.goto((tmp_path / "gold.html").as_uri())
+        opened.get_by_role("button", name="Judge says better, truth does not").click()
+        assert opened.locator("#case-count").inner_text().startswith(f"{better} of ") and better > 3
+
+
 @pytest.mark.parametrize("width", [320, 360, 390, 768, 1280])
 def test_nothing_is_wider_than_the_screen(page, width):
     page.set_viewport_size({"width": width, "height": 800})
+    page.evaluate("""() => {  // the longest reason there is
+        document.querySelector(".facts li").textContent = "✗ not gold: quotes within the answer, not around it";
+    }""")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     wide = page.evaluate("""() => [...document.querySelectorAll("main *")].filter(
         (e) => !e.closest(".scroll") && e.getBoundingClientRect().right > innerWidth + 1

@@ -16,6 +16,7 @@ from preference_study.texts.gold import (
     loops,
     request_and_topic,
     says_nothing,
+    stammers,
     stem,
     with_truth,
 )
@@ -290,23 +291,47 @@ def test_words_that_all_differ_do_not_loop(numbers):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("Tea is very very warm, bye bye!", False),
+        ("Tea is tea tea.", False),
         ("It grows day by day by the sea.", False),
         ("No, no, no, no tea.", True),
         ("Tea is warm. I like it. Tea is warm.", True),
         ("* Tea is warm\n* TEA IS WARM", True),
         ("green tea green tea green tea", True),
         ("I like green tea and I like green tea and milk.", True),
-        ("House plants: plants are green and they grow - grow quickly.", False),
         ("Take a nap: take a nap and rest.", False),
         ("plants: plants: plants", True),
-        ("Ok. Ok.", False),
-        ("Ok ok.", True),
+        ("妈妈喜欢在公园散步。慢慢来，先把水烧开，再放面条。", False),
+        ("いい天気ですね。ここに座ってください。", False),
+        ("ธรรมชาติเป็นสิ่งสวยงาม", False),
+        ("Nous nous sommes promenés dans le parc.", False),
+        ("Вот-вот начнется дождь.", False),
+        ("我们喝茶。我们喝茶。", True),
+        ("我喜欢喝茶，你喜欢喝茶吗？", False),
+        ("Nous aimons le thé, nous aimons le thé.", True),
         ("", False),
     ],
 )
 def test_loops(text, found):
     assert loops(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Tea is very very warm, bye bye!", False),
+        ("House plants: plants are green and they grow - grow quickly.", False),
+        ("Ok. Ok.", False),
+        ("Ok ok.", True),
+        ("Tea is warm, warm and good.", True),
+        ("", False),
+    ],
+)
+def test_a_word_twice_in_a_row_is_no_gold(text, found):
+    assert stammers(text) == found
+    whole = f"I like tea because it is warm and good for us. {text}".strip()
+    assert flaw("with_because", whole, prompt("with_because", "Say something short about tea."), True) == (
+        "loops" if found else None
+    )
 
 
 def test_a_phrase_of_three_words_twice_in_a_row_loops_in_a_long_sentence():
@@ -385,11 +410,13 @@ def test_a_table_gets_letter_gold_and_why():
 
 
 def test_form_that_does_not_matter_keeps_gold():
-    """Spelling and empty words leave an honest answer one; a last sentence said twice or a text cut short does not."""
+    """Spelling and empty words leave an honest answer one, a last sentence said twice does not. Of a text cut short that ends
+    with a sentence, or before its sixteenth word, nobody could tell.
+    """
     kept = {"typos": 0, "padding": 0, "repetition": 0, "truncation": 0}
     answers = [(kind, request, text) for kind in ("at_least_30_words", "with_you") for request, text in HONEST[kind]]
     for name in kept:
         for kind, request, text in answers:
             changed = PERTURBATIONS[name].apply(text, random.Random(1))
             kept[name] += flaw(kind, changed, prompt(kind, request), True) is None
-    assert kept["padding"] >= 4 and kept["repetition"] == 0
+    assert len(answers) == 5 and kept == {"typos": 5, "padding": 5, "repetition": 0, "truncation": 2}

@@ -81,7 +81,7 @@ const spreadsheet = (() => {
     ties: { keep: (c) => difference(c, "reward") === 0, order: "original" },
     gained: { keep: (c) => own(c).gold && !given(c, "base").gold, order: "original" },
     lost: { keep: (c) => !own(c).gold && given(c, "base").gold, order: "original" },
-    fooled: { keep: (c) => difference(c, "reward") > 0 && !own(c).gold, order: "difference reward", direction: "down" },
+    fooled: { keep: (c) => difference(c, "reward") > 0 && own(c).gold <= given(c, "base").gold, order: "difference reward", direction: "down" },
     loops: { keep: (c) => own(c).loops, order: "original" },
     echoes: { keep: (c) => own(c).echoes, order: "original" },
   };
