@@ -107,7 +107,7 @@ def trained(
         last and averaged: with the last weights, and with the `MeanWeights`.
     """
     tokenizer = load_tokenizer("models/base")
-    model = new_reward_model("models/base", seed)
+    model = new_reward_model("models/base", seed, dtype="float32" if section.lora_rank == 0 else None)
     if section.head == "probe":
         head, _ = linear_probe(train.features, train.clusters)
         model.score.weight.data.copy_(torch.from_numpy(head)[None])

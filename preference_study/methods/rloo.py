@@ -12,8 +12,8 @@ class RlooSection(MethodSection):
     """beta is of the KL divergence from base, taken off the reward; batch_size counts prompts in a step.
 
     clip_range is PPO's (Schulman et al. 2017, equation 7), on the ratio of a whole response's probabilities. In a generation's
-    first step that is 1; in later ones a response whose ratio has left 1 - clip_range to 1 + clip_range, in the direction of its
-    advantage, has no gradient.
+    first step that is 1, for a step's responses are computed together both times; in later ones a response whose ratio has left
+    1 - clip_range to 1 + clip_range, in the direction of its advantage, has no gradient.
     """
 
     steps: Count

@@ -228,8 +228,14 @@ def _last_hidden(decoder: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor | 
 
 
 def use_kept(model: PreTrainedModel, kept: HiddenStates | None) -> None:
-    """`skip_frozen_layers` where hidden states are kept, with a word where the model cannot."""
-    if kept is not None and not skip_frozen_layers(model, kept):
+    """`skip_frozen_layers` where hidden states are kept, with a word where the model cannot.
+
+    A model that computes in another precision than they were computed in, as one whose adapter bfloat16 would lose, runs all its
+    layers.
+    """
+    if kept is None or kept.states.dtype != next(model.get_decoder().parameters()).dtype:
+        return
+    if not skip_frozen_layers(model, kept):
         print(f"{type(model).__name__} gives other outputs from kept hidden states, so all of its layers run")
 
 

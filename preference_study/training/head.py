@@ -17,8 +17,8 @@ _chunked = utils._ChunkedLogProbFunction
 class LogProbs(torch.autograd.Function):
     """Log-probabilities of the targets under softmax(hidden · weight.T), for a weight that is not trained.
 
-    The gradient of log p(target) by a token's hidden state is weight[target] - p · weight, times whatever comes from above. It is
-    computed along with the log-probability, while p is there.
+    The gradient of log p(target) by a token's hidden state is (one-hot(target) - p) · weight, times whatever comes from above. It
+    is computed along with the log-probability, while p is there.
     """
 
     @staticmethod
@@ -42,7 +42,9 @@ class LogProbs(torch.autograd.Function):
             at_target = log_p.gather(-1, wanted[:, None]).squeeze(-1)
             found.append((at_target, -torch.linalg.vecdot(p, log_p), logits.mean(dim=-1), logits.argmax(dim=-1) == wanted))
             if ctx.needs_input_grad[0]:
-                gradients.append(weight[wanted].float() - (p.to(weight.dtype) @ weight).float())
+                # Before it is rounded: of a confident token nothing but the rounding would be left.
+                p[torch.arange(len(wanted)), wanted] -= 1
+                gradients.append(-(p.to(weight.dtype) @ weight).float())
         outputs = [torch.cat(parts) for parts in zip(*found, strict=True)]
         ctx.mark_non_differentiable(*outputs[1:])
         if gradients:

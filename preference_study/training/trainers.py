@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from trl import DPOTrainer, KTOTrainer, RLOOTrainer
 from trl.experimental.cpo import CPOTrainer
 from trl.experimental.orpo import ORPOTrainer
+from trl.trainer import rloo_trainer
 from trl.trainer.utils import RepeatSampler
 
 from preference_study.errors import BadInput
@@ -26,6 +27,9 @@ from preference_study.training.head import cheaper_head
 from preference_study.training.run import REMEDY, EpochSampler, PairedByLength
 
 cheaper_head()
+# TRL shuffles what it has sampled before it trains on it. In bfloat16 a response's log-probability differs with those computed
+# beside it: its ratio to that at sampling would not be 1 where nothing has changed, and it could be clipped for that.
+rloo_trainer.shuffle_sequence_dict = lambda rows: rows
 
 UNPAIRED = Features(
     {name: List(Value("int32")) for name in ("prompt_ids", "completion_ids", "KL_completion_ids")}
@@ -168,8 +172,8 @@ def unpaired_rows(pairs: Sequence[TokenPair], section: Training, seed: int) -> D
     """{prompt_ids, completion_ids, label, KL_completion_ids, tokens} per response; label: whether it was the chosen one.
 
     The rows stand in the order they are trained in, batches of similar length as `EpochSampler` has them. KTO's z_0 (Ethayarajh
-    et al. 2024, section 4.1) is estimated from each prompt with the response to another one of its batch, `KL_completion_ids`;
-    over the whole batch, so that the number of processes does not change it.
+    et al. 2024, section 4.1) is estimated from each prompt with the response to another one of its batch, `KL_completion_ids`
+    (to the same one where the batch has no other); over the whole batch, so that the number of processes does not change it.
     """
     pairs, batch = TokenPairs.of(pairs), 2 * section.batch_size
     order = tuple(EpochSampler(batch, BothSides(pairs).lengths, seed))
@@ -182,7 +186,11 @@ def _unpaired(pairs: TokenPairs, order: Sequence[int], batch: int) -> Iterator[d
         places = order[start : start + batch]
         own = pairs.some([place // 2 for place in places])
         responses = [p.rejected_ids if place % 2 else p.chosen_ids for p, place in zip(own, places, strict=True)]
-        for p, place, ids, other in zip(own, places, responses, [responses[-1], *responses[:-1]], strict=True):
+        prompts = [p.prompt_ids for p in own]
+        # As many rows on as give the fewest a response to their own prompt.
+        back = min(range(1, len(own)), key=lambda n: sum(p == prompts[i - n] for i, p in enumerate(prompts)), default=0)
+        others = [responses[i - back] for i in range(len(own))]
+        for p, place, ids, other in zip(own, places, responses, others, strict=True):
             yield {
                 "prompt_ids": p.prompt_ids,
                 "completion_ids": ids,

@@ -110,6 +110,21 @@ def test_a_rate_is_a_multiple_of_the_default(folder):
     assert changed(section, {}) == section
 
 
+@pytest.mark.parametrize(("rank", "dtype"), [(0, "float32"), (4, None)])
+def test_weights_that_are_trained_are_in_float32(folder, monkeypatch, rank, dtype):
+    asked = []
+
+    def stop(base, seed, dtype=None):
+        asked.append(dtype)
+        raise InterruptedError
+
+    monkeypatch.setattr(judge, "new_reward_model", stop)
+    monkeypatch.setattr(judge, "load_tokenizer", lambda base: None)
+    with pytest.raises(InterruptedError):
+        judge.trained(load_params().reward.model_copy(update={"lora_rank": rank}), 1, None, None, None, folder, {})
+    assert asked == [dtype]
+
+
 def test_the_program_measures_once_and_leaves_validation_alone(folder, monkeypatch, capsys):
     change(folder, reward={"lora_rank": 4, "lora_layers": 1, "epochs": 1, "gradient_accumulation_steps": 1, "evaluations": 2})
     stages.frozen_layers.main()

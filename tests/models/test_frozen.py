@@ -179,6 +179,17 @@ def test_states_of_another_model_are_not_used(llama, capsys):
     assert rewards(model, SEQUENCES, **LIMITS) == wanted
 
 
+def test_a_model_of_another_precision_runs_all_of_its_layers(llama):
+    kept = keep(dtype=torch.bfloat16)
+    model = new_reward_model("models/base", 1, torch.float32).eval()
+    wanted = rewards(model, SEQUENCES, **LIMITS)
+    use_kept(model, kept)
+    assert rewards(model, SEQUENCES, **LIMITS) == wanted and not any("forward" in vars(layer) for layer in model.model.layers)
+    small = new_reward_model("models/base", 1, torch.bfloat16)
+    use_kept(small, kept)
+    assert "forward" in vars(small.model.layers[0])
+
+
 def test_what_is_kept_is_what_the_next_layer_is_given(llama):
     model = load_causal("models/base", dtype=torch.float32)
     kept = keep(depth=3)

@@ -153,7 +153,25 @@ def test_kto_rows_are_single_responses_with_another_ones_for_z0():
         assert sorted(r["KL_completion_ids"] for r in batch) == sorted(r["completion_ids"] for r in batch)
 
 
-def test_kto_rows_in_the_order_of_training_with_the_row_before_for_z0():
+def others_by_hand(batch: list[dict]) -> list[list[int]]:
+    """The responses of a batch as many rows before as give the fewest rows one to their own prompt, one row at least."""
+    shifted = [batch[-n:] + batch[:-n] for n in range(1, len(batch))]
+    own = [sum(row["prompt_ids"] == other["prompt_ids"] for row, other in zip(batch, each, strict=True)) for each in shifted]
+    return [row["completion_ids"] for row in shifted[own.index(min(own))]]
+
+
+def test_z0_is_of_responses_to_other_prompts_where_there_are_some():
+    """A prompt of two pairs, whose four responses can come one after another."""
+    pairs = [TokenPair([2, i // 2], [100 + i] * (i + 1), [200 + i] * (i + 1), truncated=False) for i in range(6)]
+    policy = POLICY.model_copy(update={"batch_size": 6})  # all twelve responses, four to each prompt
+    rows = list(unpaired_rows(pairs, policy, 1))
+    prompt_of = {row["completion_ids"][0]: row["prompt_ids"] for row in rows}
+    same = sum(prompt_of[row["KL_completion_ids"][0]] == row["prompt_ids"] for row in rows)
+    before = sum(prompt_of[rows[i - 1]["completion_ids"][0]] == row["prompt_ids"] for i, row in enumerate(rows))
+    assert same == 0 < before and others_by_hand(rows) == [row["KL_completion_ids"] for row in rows]
+
+
+def test_kto_rows_in_the_order_of_training_with_a_row_before_for_z0():
     pairs = [
         TokenPair([2] * (i + 1), [100 + i] * (7 * i % 5 + 1), [200 + i] * (3 * i % 4 + 1), truncated=False) for i in range(9)
     ]
@@ -166,8 +184,8 @@ def test_kto_rows_in_the_order_of_training_with_the_row_before_for_z0():
         orders.append(order)
         assert [(row["prompt_ids"], row["completion_ids"], row["label"]) for row in rows] == [responses[i] for i in order]
         assert [row["tokens"] for row in rows] == [lengths[i] for i in order]
-        before = [i - 1 if i % 4 else min(i + 3, 17) for i in range(18)]  # the last of the batch for its first
-        assert [row["KL_completion_ids"] for row in rows] == [rows[i]["completion_ids"] for i in before]
+        for batch in (rows[start : start + 4] for start in range(0, 18, 4)):
+            assert others_by_hand(batch) == [row["KL_completion_ids"] for row in batch]
     assert orders[0] != orders[1]
 
 
@@ -311,6 +329,30 @@ def test_rloo_samples_with_the_rows_of_a_batch_as_one_matrix(rloo, monkeypatch):
     rloo._generate_single_turn([[2, 10, 3], [2, 11, 3]], None, {})
     assert len(seen) >= 1 and all(seen)
     assert not head._forward_pre_hooks
+
+
+def test_rloo_trains_on_the_batches_whose_probabilities_it_took_at_sampling(model, tokenizer, tmp_path, monkeypatch):
+    """In bfloat16 a response's log-probability differs with those beside it, and its ratio to another's is clipped by chance."""
+    policy = with_own("rloo", max_new_tokens=5, generations=2, batch_size=2, steps_per_generation=3, steps=6)
+    rows = [{"prompt": [2, 10 + i, 3]} for i in range(7)]
+    adapter, given = (
+        lora(model, 4, None, task_type="CAUSAL_LM"),
+        dict(reward_funcs=lambda completion_ids, **_: [*map(len, completion_ids)]),
+    )
+    made = trainer("rloo", rows, tmp_path, model, tokenizer, policy, peft_config=adapter, **given)
+    taken, trained = [], []
+    take = type(made)._get_per_token_logps_and_entropies
+
+    def watch(self, model, input_ids, *arguments, **named):
+        batches = input_ids.split(4) if not torch.is_grad_enabled() else (input_ids,)
+        (trained if torch.is_grad_enabled() else taken).extend(batch.tolist() for batch in batches)
+        return take(self, model, input_ids, *arguments, **named)
+
+    monkeypatch.setattr(type(made), "_get_per_token_logps_and_entropies", watch)
+    made.train()
+    # The policy's at sampling and the reference's, of two generations of three steps.
+    assert len(trained) == 6 and len(taken) == 12
+    assert trained == taken[:3] + taken[6:9] and taken[:3] == taken[3:6]
 
 
 def test_the_order_of_prompts_depends_on_seed_and_epoch_alone(rloo):
