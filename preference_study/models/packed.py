@@ -1,13 +1,15 @@
-"""The rows of a batch as one sequence without padding, in which what several of them begin with stands once.
+"""The rows of a batch as trees of tokens, in which what several of them begin with stands once.
 
 Both responses of a pair follow the same prompt, and the shorter one is filled up to the longer: a third of what a model works
 through in training. A causal model's hidden state of a token depends on that token, those before it and their positions alone, so
-rows can be computed as one tree of tokens, with the positions that they had, each seeing itself and those above it.
+rows can be computed as a tree of tokens, with the positions that they had, each seeing itself and those above it. Rows that have
+little in common are trees of their own, beside one another as rows are, for attention goes over all tokens of a tree.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,19 +23,22 @@ CLOSE = 0.05  # of the norm: a bfloat16's rounding, through all layers, is below
 # Plain attention's work for two tokens of a sequence, in hidden sizes, where a token's in the linear maps is 12 of their squares:
 # by the time that it takes on a CPU, mostly to go through memory.
 OF_TWO, OF_ONE = 5, 12
-TOGETHER = 2  # pairs in a tree outside of training: one is too small a matrix, and of more the attention takes longer
+TOGETHER = 2  # pairs in a batch outside of training: one is too small a matrix
 TRIED = 24  # tokens of the longer row on which a model is tried
+
+
+Row = Sequence[tuple[int, int]]  # its tokens, each after its place, as padding on the left leaves it
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch as a tree of its tokens.
+    """A batch as trees of its tokens, filled up to the largest of them.
 
     Attributes:
-        ids, positions: [nodes], of each node, a parent before its children.
-        seen: bool [nodes, nodes], whether a node (row) sees another one (column): itself and those above it.
-        first: [nodes], where in the flattened batch a node stands, in the first row that has it.
-        nodes: [rows, tokens], which node each token of the batch is; padding is given the first one.
+        ids, positions: [trees, nodes], of each node, a parent before its children.
+        seen: bool [trees, nodes, nodes], whether a node (row) sees another one (column): itself and those above it.
+        first: [trees, nodes], where in the flattened batch a node stands, in the first row that has it.
+        nodes: [rows, tokens], which of the flattened nodes each token of the batch is; padding is given the first one.
     """
 
     ids: torch.Tensor
@@ -43,43 +48,86 @@ class Packed:
     nodes: torch.Tensor
 
     @classmethod
-    def of(cls, ids: torch.Tensor, mask: torch.Tensor) -> "Packed":
+    def of(cls, ids: torch.Tensor, mask: torch.Tensor, hidden_size: int) -> "Packed":
         """
         Args:
             ids, mask: [rows, tokens]; padding, where the mask is 0, may stand on either side.
+            hidden_size: of the layers that take it, by which rows are put together.
         """
-        known: dict[tuple[int, int, int], int] = {}
-        first, parents, width = [], [], ids.shape[1]
-        nodes = np.zeros(ids.shape, dtype=np.int64)
-        for row, (tokens, real) in enumerate(zip(ids.tolist(), mask.tolist(), strict=True)):
-            node = -1
-            for place in range(width):
-                if real[place]:
-                    parent, new = node, len(first)
-                    node = known.setdefault((parent, place, tokens[place]), new)
-                    if node == new:
-                        first.append(row * width + place)
-                        parents.append(parent)
-                    nodes[row, place] = node
-        seen = np.eye(len(first), dtype=bool)
-        for node, parent in enumerate(parents):
-            if parent >= 0:
-                seen[node] |= seen[parent]
-        at = torch.tensor(first)
+        width = ids.shape[1]
+        real = [row.nonzero().flatten().tolist() for row in mask]
+        rows = [[(place, row[place]) for place in places] for row, places in zip(ids.tolist(), real, strict=True)]
+        found = [(group, *_tree([rows[row] for row in group])) for group in trees_of(rows, hidden_size)]
+        most = max(len(parents) for _, _, parents in found)
+        first, nodes = np.zeros((len(found), most), dtype=np.int64), np.zeros(ids.shape, dtype=np.int64)
+        seen = np.tile(np.eye(most, dtype=bool), (len(found), 1, 1))
+        for tree, (group, numbers, parents) in enumerate(found):
+            for row, of_row in zip(reversed(group), reversed(numbers), strict=True):  # so that the first row has the last word
+                first[tree, of_row] = row * width + np.array(real[row], dtype=np.int64)
+                nodes[row, real[row]] = tree * most + np.array(of_row, dtype=np.int64)
+            for node, parent in enumerate(parents):
+                if parent >= 0:
+                    seen[tree, node] |= seen[tree, parent]
+        at = torch.from_numpy(first)
         return cls(ids.flatten()[at], at % width, torch.from_numpy(seen), at, torch.from_numpy(nodes))
 
     def take(self, states: torch.Tensor) -> torch.Tensor:
-        """Of a batch's hidden states [rows, tokens, size] the nodes': [1, nodes, size]."""
-        return states.flatten(0, 1)[self.first][None]
+        """Of a batch's hidden states [rows, tokens, size] the nodes': [trees, nodes, size]."""
+        return states.flatten(0, 1)[self.first]
 
     def give(self, states: torch.Tensor) -> torch.Tensor:
-        """The nodes' hidden states [1, nodes, size] as the batch's: [rows, tokens, size]."""
-        return states[0].index_select(0, self.nodes.flatten()).view(*self.nodes.shape, -1)
+        """The nodes' hidden states [trees, nodes, size] as the batch's: [rows, tokens, size]."""
+        return states.flatten(0, 1).index_select(0, self.nodes.flatten()).view(*self.nodes.shape, -1)
 
     def is_less(self, hidden_size: int) -> bool:
-        """Whether the tree is less work than the rows, for layers of this hidden size."""
-        rows, width = self.nodes.shape
-        return work(len(self.ids), hidden_size) < rows * work(width, hidden_size)
+        """Whether the trees are less work than the rows, for layers of this hidden size."""
+        (trees, nodes), (rows, width) = self.ids.shape, self.nodes.shape
+        return trees * work(nodes, hidden_size) < rows * work(width, hidden_size)
+
+
+def _tree(rows: Sequence[Row]) -> tuple[list[list[int]], list[int]]:
+    """Rows as one tree: which node each token of each row is, and each node's parent, -1 where it has none."""
+    known: dict[tuple[int, int, int], int] = {}
+    numbers, parents = [], []
+    for row in rows:
+        node, of_row = -1, []
+        for place, token in row:
+            parent, new = node, len(parents)
+            node = known.setdefault((parent, place, token), new)
+            if node == new:
+                parents.append(parent)
+            of_row.append(node)
+        numbers.append(of_row)
+    return numbers, parents
+
+
+def _in_common(one: Row, other: Row) -> int:
+    """How many tokens two rows begin with in common."""
+    differ = (at for at, (mine, theirs) in enumerate(zip(one, other, strict=False)) if mine != theirs)
+    return next(differ, min(len(one), len(other)))
+
+
+def trees_of(rows: Sequence[Row], hidden_size: int) -> list[list[int]]:
+    """Which rows are best one tree: those that begin alike for so long that this is less work; or all, where that is less.
+
+    Returns:
+        Places in `rows`, each once, in order within a tree and by the first of each.
+    """
+    order = sorted(range(len(rows)), key=lambda row: rows[row])
+    # Between rows in this order and the next ones: how many tokens they begin with in common.
+    shared = [_in_common(rows[one], rows[other]) for one, other in pairwise(order)]
+    group = list(range(len(rows)))  # of each row in this order
+    size = [len(rows[row]) for row in order]
+    for at in sorted(range(len(shared)), key=lambda at: -shared[at]):
+        one, other = group[at], group[at + 1]
+        both = size[one] + size[other] - shared[at]
+        if work(both, hidden_size) < work(size[one], hidden_size) + work(size[other], hidden_size):
+            group, size[one] = [one if each == other else each for each in group], both
+    found = [sorted(row for row, each in zip(order, group, strict=True) if each == one) for one in dict.fromkeys(group)]
+    several = len(found) * max(work(size[one], hidden_size) for one in group)
+    if work(sum(map(len, rows)) - sum(shared), hidden_size) <= several:
+        return [list(range(len(rows)))]
+    return sorted(found)
 
 
 def work(tokens: int, hidden_size: int) -> int:
@@ -156,14 +204,12 @@ def pack_rows(model: PreTrainedModel) -> bool:
         plain = not args and not other and not more and ids is not None and mask is not None and mask.dim() == 2
         if not plain or ids.device.type != "cpu" or (longest is not None and ids.shape[1] > longest):
             return forward(*args, **named)
-        tree = Packed.of(ids, mask)
+        tree = Packed.of(ids, mask, config.hidden_size)
         if not tree.is_less(config.hidden_size):
             return forward(**named)
         hidden = torch.zeros(tree.seen.shape, dtype=dtype).masked_fill_(~tree.seen, torch.finfo(dtype).min)
         decoder.packed = tree
-        of_nodes = forward(
-            **named | {"input_ids": tree.ids[None], "attention_mask": hidden[None, None], "position_ids": tree.positions[None]}
-        )
+        of_nodes = forward(**named | {"input_ids": tree.ids, "attention_mask": hidden[:, None], "position_ids": tree.positions})
         of_nodes.last_hidden_state = tree.give(of_nodes.last_hidden_state)
         return of_nodes
 

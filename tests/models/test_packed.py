@@ -1,4 +1,4 @@
-"""Rows computed as one tree of tokens: the same outputs, losses and gradients, where it is less work, and of fewer tokens."""
+"""Rows computed as trees of tokens: the same outputs, losses and gradients, where it is less work, and of fewer tokens."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config
 from preference_study.models.batching import batches_by_length
 from preference_study.models.frozen import keep_hidden_states, kept_in, last_features, skip_frozen_layers
 from preference_study.models.language_models import load_causal, new_reward_model, padded, pair_logps, pair_rewards
-from preference_study.models.packed import Packed, batches, pack_rows
+from preference_study.models.packed import Packed, batches, pack_rows, trees_of, work
 from preference_study.models.reward_models import Ensemble
 from preference_study.models.token_pairs import BothSides
 from preference_study.models.tokens import TokenPair
@@ -38,47 +38,82 @@ def widths(model) -> list[tuple[int, int]]:
     return found
 
 
-def test_a_tree_by_hand():
-    tree = Packed.of(
-        torch.tensor([[5, 6, 7, 8], [5, 6, 9, 0], [6, 7, 0, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0]])
-    )
-    assert tree.ids.tolist() == [5, 6, 7, 8, 9, 6, 7]
-    assert tree.positions.tolist() == [0, 1, 2, 3, 2, 0, 1]
-    assert tree.nodes.tolist() == [[0, 1, 2, 3], [0, 1, 4, 0], [5, 6, 0, 0]]
-    assert tree.first.tolist() == [0, 1, 2, 3, 6, 8, 9]
-    assert [row.nonzero().flatten().tolist() for row in tree.seen] == [
-        [0],
-        [0, 1],
-        [0, 1, 2],
-        [0, 1, 2, 3],
-        [0, 1, 4],
-        [5],
-        [5, 6],
+CPU = torch.device("cpu")
+WIDE = 10**6  # layers so wide that attention costs nothing, and any token less is worth it
+
+
+def test_trees_by_hand():
+    ids = torch.tensor([[5, 6, 7, 8], [6, 7, 8, 9], [5, 6, 9, 0]])
+    found = Packed.of(ids, torch.tensor([[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 0]]), 8)
+    assert found.ids.tolist() == [[5, 6, 7, 8, 9], [6, 7, 8, 9, 5]]
+    assert found.positions.tolist() == [[0, 1, 2, 3, 2], [0, 1, 2, 3, 0]]
+    assert found.nodes.tolist() == [[0, 1, 2, 3], [5, 6, 7, 8], [0, 1, 4, 0]]
+    assert found.first.tolist() == [[0, 1, 2, 3, 10], [4, 5, 6, 7, 0]]
+    # What a tree is filled up with sees itself alone.
+    assert [[row.nonzero().flatten().tolist() for row in tree] for tree in found.seen] == [
+        [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4]],
+        [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [4]],
     ]
 
 
 def test_padding_on_the_left_leaves_positions_as_they_were():
-    tree = Packed.of(
-        torch.tensor([[0, 0, 5, 6], [0, 5, 6, 7], [0, 5, 6, 8]]), torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]])
-    )
-    assert tree.ids.tolist() == [5, 6, 5, 6, 7, 8]  # at other positions the same tokens are others
-    assert tree.positions.tolist() == [2, 3, 1, 2, 3, 3]
-    assert tree.seen[5].nonzero().flatten().tolist() == [2, 3, 5]
+    ids = torch.tensor([[0, 0, 5, 6], [0, 5, 6, 7], [0, 5, 6, 8]])
+    tree = Packed.of(ids, torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]), WIDE)
+    assert tree.ids.tolist() == [[5, 6, 5, 6, 7, 8]]  # at other positions the same tokens are others
+    assert tree.positions.tolist() == [[2, 3, 1, 2, 3, 3]]
+    assert tree.seen[0, 5].nonzero().flatten().tolist() == [2, 3, 5]
 
 
-@given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=7), min_size=1, max_size=5))
-def test_what_a_node_sees_is_its_row_up_to_it(rows):
-    ids, mask = padded(rows, 0, torch.device("cpu"))
-    tree = Packed.of(ids, mask)
-    assert len(tree.ids) == len({tuple(row[: end + 1]) for row in rows for end in range(len(row))})
-    for row, nodes in zip(rows, tree.nodes.tolist(), strict=True):
+ROWS = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=7), min_size=1, max_size=6)
+
+
+@given(ROWS, st.integers(1, 60))
+def test_what_a_node_sees_is_its_row_up_to_it(rows, size):
+    ids, mask = padded(rows, 0, CPU)
+    found = Packed.of(ids, mask, size)
+    trees, most = found.ids.shape
+    flat_ids, flat_positions = found.ids.flatten(), found.positions.flatten()
+    for row, nodes in zip(rows, found.nodes.tolist(), strict=True):
         for end in range(len(row)):
-            seen = tree.seen[nodes[end]].nonzero().flatten().tolist()
-            assert sorted(seen, key=lambda node: tree.positions[node]) == nodes[: end + 1]
-            assert tree.ids[nodes[: end + 1]].tolist() == row[: end + 1]
+            tree, own = divmod(nodes[end], most)
+            seen = [tree * most + node for node in found.seen[tree, own].nonzero().flatten().tolist()]
+            assert sorted(seen, key=lambda node: flat_positions[node]) == nodes[: end + 1]
+            assert flat_ids[nodes[: end + 1]].tolist() == row[: end + 1]
     states = ids[:, :, None].float()
-    given_back = tree.give(tree.take(states))
+    assert found.take(states).shape == (trees, most, 1)
+    given_back = found.give(found.take(states))
     assert torch.equal(given_back[mask.bool()], states[mask.bool()])
+
+
+def numbered(rows: list[list[int]]) -> list[list[tuple[int, int]]]:
+    return [list(enumerate(row)) for row in rows]
+
+
+@given(ROWS, st.integers(1, 60))
+def test_the_trees_are_no_more_work_than_one_of_all_or_one_a_row(rows, size):
+    def tokens(group: list[int]) -> int:
+        return len({tuple(rows[row][: end + 1]) for row in group for end in range(len(rows[row]))})
+
+    def all_of(groups: list[list[int]]) -> int:
+        return len(groups) * max(work(tokens(group), size) for group in groups)
+
+    found = trees_of(numbered(rows), size)
+    assert sorted(row for group in found for row in group) == list(range(len(rows)))
+    assert all(group == sorted(group) for group in found) and found == sorted(found)
+    every = list(range(len(rows)))
+    assert all_of(found) <= work(tokens(every), size)
+    if len(set(map(len, rows))) == 1 and len(rows) <= 2:
+        assert all_of(found) <= all_of([[row] for row in every])
+
+
+def test_rows_come_together_where_they_begin_alike_for_long():
+    """By hand, with a hidden size of 16: a token takes 192 by itself, and 5 for each token of its tree."""
+    rows = [[1] * 30 + [2] * 5, [3] * 40, [1] * 30 + [4] * 5, [3, 5] * 20]
+    # Of the first and third 40 tokens are 40 * (192 + 200) = 15,680, and twice 35 are 25,690; of the others, which have one in
+    # common, 79 are 46,373 and twice 40 are 31,360. Three trees of 40 are 47,040; one of 119 is 93,653.
+    assert trees_of(numbered(rows), 16) == [[0, 2], [1], [3]]
+    assert trees_of(numbered(rows), WIDE) == [[0, 1, 2, 3]]
+    assert trees_of(numbered(rows[:1]), 16) == [[0]]
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -177,9 +212,10 @@ def test_a_tree_is_taken_only_where_it_is_less_work(llama):
     assert torch.equal(last_hidden(model, apart), wanted)
     last_hidden(model, PAIR)
     assert seen == [(6, 18), (1, 19)]
-    tree = Packed.of(*padded([[1] * 100, [2] * 60], 0, torch.device("cpu")))  # 160 tokens of one, two rows of 100
-    works = {size: 160 * (12 * size + 5 * 160) < 200 * (12 * size + 5 * 100) for size in (16, 40, 64)}
-    assert {size: tree.is_less(size) for size in works} == works and len(set(works.values())) == 2
+    rows = [[1] * 100, [2] * 60]
+    works = {size: 160 * (12 * size + 5 * 160) < 200 * (12 * size + 5 * 100) for size in (16, 40, 64)}  # one tree, or two rows
+    assert {size: Packed.of(*padded(rows, 0, CPU), size).is_less(size) for size in works} == works
+    assert len(set(works.values())) == 2
 
 
 def test_generation_and_a_batch_without_a_mask_run_as_before(llama):
@@ -283,7 +319,7 @@ def test_scoring_pairs_as_trees_gives_what_rows_give(llama):
     torch.testing.assert_close(
         torch.tensor(pair_rewards(models[1], pairs, **limits)), torch.tensor(wanted[1]), atol=1e-5, rtol=1e-4
     )
-    assert of_policy == seen == [(1, 30 + 12 + 25 + 8), (1, 34)]
+    assert of_policy == seen == [(2, 42), (1, 34)]
 
 
 def test_hidden_states_kept_from_trees_are_those_of_rows(llama):
@@ -299,7 +335,7 @@ def test_hidden_states_kept_from_trees_are_those_of_rows(llama):
         seen = widths(model)
         with keep_hidden_states(model, texts, LAYERS - TOP, f"kept_{trees}", **KEPT):
             features = last_features(model, texts, **limits)
-        assert {rows == 1 for rows, _ in seen} == {trees}
+        assert (seen == [(2, 42), (1, 34)]) == trees
         found.append((torch.from_numpy(features), kept_in(f"kept_{trees}")))
     for by_rows, by_trees in zip(*((features, kept.states) for features, kept in found), strict=True):
         assert by_rows.std() > 0.1
