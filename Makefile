@@ -48,7 +48,7 @@ small: setup unlocked  ## a quarter of the study, for a processor that computes 
 PART := -S data.max_train=640 -S data.max_val=200 -S reward.evaluations=2
 
 sweep: setup unlocked  ## learning rates and batch sizes of the reward model, on part of the data
-	$(IN_VENV) dvc exp run --queue $(PART) -S 'reward.learning_rate=4e-4,8e-4,1.6e-3' analyse_reward
+	$(IN_VENV) dvc exp run --queue $(PART) -S 'reward.learning_rate=8e-4,1.6e-3,3.2e-3' analyse_reward
 	$(IN_VENV) dvc exp run --queue $(PART) -S 'reward.gradient_accumulation_steps=2,4' analyse_reward
 	$(IN_VENV) dvc exp run --run-all
 	$(IN_VENV) dvc exp show --only-changed --drop '.*/'
@@ -64,7 +64,7 @@ robustness: setup unlocked  ## every variant of the reward model: length bias, p
 export: setup unlocked  ## the policies and the judge as folders that other programs load: models/export
 	$(IN_VENV); export PATH; dvc exp run $$(python -m preference_study.export)
 
-judge: setup unlocked  ## how good and how even the reward model is, over settings and seeds; an hour or two
+judge: setup unlocked  ## how good and how even the reward model is, over settings and seeds; some hours
 	$(IN_VENV) dvc repro frozen_layers
 	$(IN_VENV) python -m experiments.judge
 

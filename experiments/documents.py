@@ -279,9 +279,9 @@ def sweep() -> str:
     return f"{table(heads, [[row[head] for head in heads] for row in found['settings']])}\n\n{conclusion}"
 
 
-def judge_settings() -> str:
-    """Ways of training the judge on training pairs held out, from experiments/results/judge.json."""
-    found = read_json(RESULTS / "judge.json")
+def judge_settings(file: str = "judge.json") -> str:
+    """Ways of training the judge on training pairs held out, from a file in experiments/results/ of judge.json's shape."""
+    found = read_json(RESULTS / file)
     rows = []
     for name, numbers in sorted(found["settings"].items(), key=lambda item: -np.mean(item[1]["last"])):
         against = numbers.get("against_default")
@@ -577,6 +577,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "sft-weight": ("docs/results/methods.md", sft_weight),
     "length-cures": ("docs/results/reward_models.md", length_cures),
     "judge-settings": ("docs/results/judge.md", judge_settings),
+    "judge-epochs": ("docs/results/judge.md", lambda: judge_settings("judge_epochs.json")),
     "judge-seeds": ("docs/results/judge.md", judge_seeds),
     "judge-rights": ("docs/results/judge.md", judge_rights),
     "sweep": ("docs/results/sweep.md", sweep),

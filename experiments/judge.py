@@ -49,8 +49,10 @@ SETTINGS = {
     "head at random": {"head": "random"},
     "rate halved": {"learning_rate": 0.5},
     "rate doubled": {"learning_rate": 2.0},
-    "4 pairs a step": {"batch_size": 4},
-    "4 pairs a step, rate doubled": {"batch_size": 4, "learning_rate": 2.0},
+    "1 epoch": {"epochs": 1},
+    "1 epoch of 2 pairs a step, rate halved": {"epochs": 1, "batch_size": 2, "learning_rate": 0.5},
+    "2 epochs of 4 pairs a step, rate halved": {"epochs": 2, "batch_size": 4, "learning_rate": 0.5},
+    "4 epochs": {"epochs": 4},
     "warm-up 0.2": {"warmup": 0.2},
     "LoRA on 5 layers": {"lora_layers": 5},
 }  # a learning rate is a multiple of that in params.yaml

@@ -59,7 +59,7 @@ def test_a_grid_is_run_shown_and_ranked(finished):
     table = csv.DictReader(io.StringIO(type_in(folder, activate, f"{show.split('#')[0]} --csv").split("\n\n")[0]))
     rows = [row for row in table if row["typ"] in ("branch_commit", "branch_base")]
     assert not any("/" in name or name.startswith("policy.") for name in rows[0])  # what does not differ is not shown
-    assert {float(row["reward.learning_rate"]) for row in rows} == {4e-4, 8e-4} and len(rows) == 2
+    assert {float(row["reward.learning_rate"]) for row in rows} == {8e-4, 3.2e-3} and len(rows) == 2
     everything = csv.DictReader(io.StringIO(type_in(folder, activate, "dvc exp show --csv")))
     for row in (row for row in everything if row["typ"] in ("branch_commit", "branch_base")):
         assert 0 <= float(row["accuracy_low"]) <= float(row["accuracy"]) <= float(row["accuracy_high"]) <= 1

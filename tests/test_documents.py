@@ -22,6 +22,10 @@ STANDING = (
     "sweep",
     "judges",
     "length-cures",
+    "judge-settings",
+    "judge-epochs",
+    "judge-seeds",
+    "judge-rights",
     "wrong-labels",
     *documents.PLANS,
     "plan-measured",
@@ -172,8 +176,8 @@ def test_the_judges_numbers(tmp_path, monkeypatch):
         "| default | 1, 2 | 0.700, 0.800 |  | 0.720, 0.730 |",
         "| low | 1 | 0.300 | -0.450 | 0.350 |",
     ]
-    write_json(tmp_path / documents.RESULTS / "judge.json", {"n_held_out": 31, "settings": {"low": settings["low"]}})
-    assert "| minus the default |" in documents.judge_settings()
+    write_json(tmp_path / documents.RESULTS / "other.json", {"n_held_out": 31, "settings": {"low": settings["low"]}})
+    assert "| minus the default |" in documents.judge_settings("other.json")
     write_json(tmp_path / documents.RESULTS / "judge.json", {"n_held_out": 31, "settings": settings, "n_val": 42, "val": val})
     heads, _, *rows = documents.judge_seeds().splitlines()
     assert "n = 42 validation pairs" in heads and rows == [

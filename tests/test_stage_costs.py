@@ -43,7 +43,7 @@ LENGTHS = Lengths(
 
 @pytest.fixture(scope="module")
 def params():
-    return alternative_params("small")
+    return changed(alternative_params("small"), {"reward.epochs": 1, "reward.batch_size": 2})
 
 
 def by_name(params, shape=SHAPE, lengths=LENGTHS, device=CARD):
