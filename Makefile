@@ -49,7 +49,7 @@ PART := -S data.max_train=640 -S data.max_val=200 -S reward.evaluations=2
 
 sweep: setup unlocked  ## learning rates and batch sizes of the reward model, on part of the data
 	$(IN_VENV) dvc exp run --queue $(PART) -S 'reward.learning_rate=8e-4,1.6e-3,3.2e-3' analyse_reward
-	$(IN_VENV) dvc exp run --queue $(PART) -S 'reward.gradient_accumulation_steps=2,4' analyse_reward
+	$(IN_VENV) dvc exp run --queue $(PART) -S 'reward.gradient_accumulation_steps=1,2' analyse_reward
 	$(IN_VENV) dvc exp run --run-all
 	$(IN_VENV) dvc exp show --only-changed --drop '.*/'
 	$(IN_VENV) python -m experiments.rank --pictures docs/results --output experiments/results/sweep.json
