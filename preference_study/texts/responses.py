@@ -69,7 +69,7 @@ def refuses(text: str) -> bool:
 
     The formulas are what people and models say of themselves: that they cannot or will not do what an answer consists of ("I
     can't help", "I'm unable to provide"), "I'm sorry, but I can't", "I must decline", or "As an AI, I don't". So "I can't
-    wait", "I can't find it", "I can't help but smile" and "I can't recommend this book enough" and "I cannot tell a lie" are
+    wait", "I can't find it", "I can't help but smile", "I can't recommend this book enough" and "I cannot tell a lie" are
     no refusals; nor are "I'm sorry, but your code has a bug", and "You cannot enter a bank at night", which says something
     about banks. A refusal that comes late or in other words is missed, and a first line in which someone in a story says "I
     can't help you" is taken for one.

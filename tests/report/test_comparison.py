@@ -54,6 +54,12 @@ def of_two_judges() -> tuple[dict, str]:
     return made("another")
 
 
+def test_its_rows_are_in_two_revisions(of_one_judge):
+    _, page = of_one_judge
+    assert "Every prompt that both answered with" in page
+    assert "in each revision’s <code>data/responses/scored.parquet" in page and "Response_of_DPO_n_Ori" not in page
+
+
 def test_names_parameters_and_texts_are_escaped(of_one_judge):
     found, page = of_one_judge
     assert found["b"]["called"] == f"DPO of {NAME}" and "DPO of &lt;b&gt;" in page

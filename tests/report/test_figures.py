@@ -1,8 +1,16 @@
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.font_manager import fontManager
 
 from preference_study.report import figures
+
+
+def test_fonts_for_other_scripts_come_after_matplotlibs_own_where_they_are_installed():
+    first, *others = matplotlib.rcParams["font.family"]
+    assert first == "DejaVu Sans" and others == [name for name in figures.FONTS if name in fontManager.get_font_names()]
+    assert "Noto Sans CJK SC" in figures.FONTS
 
 
 def test_a_histogram_counts_everything_once():
