@@ -18,6 +18,8 @@ first take no part in choosing, and are compared with the default's of the same 
 import argparse
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from peft.helpers import disable_input_dtype_casting
 from sklearn.model_selection import GroupShuffleSplit
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProgressCallback, TrainerCallback
@@ -34,6 +37,7 @@ from preference_study.analysis.baselines import tfidf_margins
 from preference_study.analysis.judge import right_to_judge
 from preference_study.analysis.statistics import mean, pairwise_accuracy
 from preference_study.artifacts import read_array, read_json, read_table, write_json
+from preference_study.launch import ALLOCATOR
 from preference_study.models.frozen import HiddenStates, kept_in, use_kept
 from preference_study.models.language_models import load_reward, load_tokenizer, new_reward_model, pair_rewards
 from preference_study.models.packed import pack_rows
@@ -50,8 +54,8 @@ SETTINGS = {
     "rate halved": {"learning_rate": 0.5},
     "rate doubled": {"learning_rate": 2.0},
     "1 epoch": {"epochs": 1},
-    "1 epoch of 2 pairs a step, rate halved": {"epochs": 1, "gradient_accumulation_steps": 1, "learning_rate": 0.5},
-    "2 epochs of 4 pairs a step, rate halved": {"epochs": 2, "gradient_accumulation_steps": 2, "learning_rate": 0.5},
+    "1 epoch of 2 pairs a step, rate halved": {"epochs": 1, "batch_size": 2, "learning_rate": 0.5},
+    "2 epochs of 4 pairs a step, rate halved": {"epochs": 2, "batch_size": 4, "learning_rate": 0.5},
     "4 epochs": {"epochs": 4},
     "warm-up 0.2": {"warmup": 0.2},
     "LoRA on 5 layers": {"lora_layers": 5},
@@ -121,7 +125,8 @@ def trained(
     trainer.remove_callback(ProgressCallback)
     averaged = MeanWeights()
     trainer.add_callback(averaged)
-    trainer.train()
+    with disable_input_dtype_casting(trainer.model):  # as `preference_study.training.run.train` has it
+        trainer.train()
     trainer.save_model(str(folder))
     found = {"last": margins_of(trainer.model, judged, limits)}
     averaged.put_in()
@@ -303,4 +308,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if not ALLOCATOR.keys() <= os.environ.keys():  # as the stage is started
+        os.execve(sys.executable, [sys.executable, "-m", "experiments.judge", *sys.argv[1:]], os.environ | ALLOCATOR)
     main()

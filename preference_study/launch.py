@@ -22,9 +22,14 @@ from preference_study.variants import VARIANTS
 
 # glibc gives every large tensor back to the system when it is freed and takes it anew, page by page, in the next step. Kept, in
 # large pages, the memory makes training on a CPU faster: benchmarks/allocator.py. Other systems ignore the variable.
+# PyTorch and oneDNN each keep the code of the last 1024 matrix products in bfloat16, one a shape, half a megabyte apiece and
+# scattered, so that memory grows by gigabytes: batches differ in length, and their shapes hardly come again. A step has
+# some thirty.
 ALLOCATOR = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=100000000000"
-    ":glibc.malloc.top_pad=67108864"
+    ":glibc.malloc.top_pad=67108864",
+    "LRU_CACHE_CAPACITY": "64",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
 }
 
 

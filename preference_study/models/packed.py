@@ -3,18 +3,21 @@
 Both responses of a pair follow the same prompt, and the shorter one is filled up to the longer: a third of what a model works
 through in training. A causal model's hidden state of a token depends on that token, those before it and their positions alone, so
 rows can be computed as a tree of tokens, with the positions that they had, each seeing itself and those above it. Rows that have
-little in common are trees of their own, beside one another as rows are, for attention goes over all tokens of a tree.
+little in common are trees of their own, one after the other: attention goes over the tokens of one tree at a time, and all else
+over the tokens of all.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import eager_mask
 
 from preference_study.models.batching import batches_by_length
 from preference_study.models.token_pairs import BothSides, lengths
@@ -27,23 +30,27 @@ TOGETHER = 2  # pairs in a batch outside of training: one is too small a matrix
 TRIED = 24  # tokens of the longer row on which a model is tried
 
 
+TREES = "trees"  # how transformers is told of the attention below
+
 Row = Sequence[tuple[int, int]]  # its tokens, each after its place, as padding on the left leaves it
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A batch as trees of its tokens, filled up to the largest of them.
+    """A batch as trees of its tokens, one after the other.
 
     Attributes:
-        ids, positions: [trees, nodes], of each node, a parent before its children.
-        seen: bool [trees, nodes, nodes], whether a node (row) sees another one (column): itself and those above it.
-        first: [trees, nodes], where in the flattened batch a node stands, in the first row that has it.
-        nodes: [rows, tokens], which of the flattened nodes each token of the batch is; padding is given the first one.
+        ids, positions: [1, nodes], of each node, a parent before its children.
+        seen: bool [1, nodes, nodes], whether a node (row) sees another one (column): itself and those above it.
+        sizes: nodes of each tree.
+        first: [1, nodes], where in the flattened batch a node stands, in the first row that has it.
+        nodes: [rows, tokens], which node each token of the batch is; padding is given the first one.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     seen: torch.Tensor
+    sizes: tuple[int, ...]
     first: torch.Tensor
     nodes: torch.Tensor
 
@@ -57,32 +64,34 @@ class Packed:
         width = ids.shape[1]
         real = [row.nonzero().flatten().tolist() for row in mask]
         rows = [[(place, row[place]) for place in places] for row, places in zip(ids.tolist(), real, strict=True)]
-        found = [(group, *_tree([rows[row] for row in group])) for group in trees_of(rows, hidden_size)]
-        most = max(len(parents) for _, _, parents in found)
-        first, nodes = np.zeros((len(found), most), dtype=np.int64), np.zeros(ids.shape, dtype=np.int64)
-        seen = np.tile(np.eye(most, dtype=bool), (len(found), 1, 1))
-        for tree, (group, numbers, parents) in enumerate(found):
+        groups = trees_of(rows, hidden_size)
+        found = [(group, *_tree([rows[row] for row in group])) for group in groups]
+        sizes = tuple(len(parents) for _, _, parents in found)
+        first, nodes = np.zeros(sum(sizes), dtype=np.int64), np.zeros(ids.shape, dtype=np.int64)
+        seen = np.eye(sum(sizes), dtype=bool)
+        for start, (group, numbers, parents) in zip(accumulate(sizes, initial=0), found, strict=False):
             for row, of_row in zip(reversed(group), reversed(numbers), strict=True):  # so that the first row has the last word
-                first[tree, of_row] = row * width + np.array(real[row], dtype=np.int64)
-                nodes[row, real[row]] = tree * most + np.array(of_row, dtype=np.int64)
+                own = start + np.array(of_row, dtype=np.int64)
+                first[own] = row * width + np.array(real[row], dtype=np.int64)
+                nodes[row, real[row]] = own
+            own = seen[start : start + len(parents), start : start + len(parents)]
             for node, parent in enumerate(parents):
                 if parent >= 0:
-                    seen[tree, node] |= seen[tree, parent]
-        at = torch.from_numpy(first)
-        return cls(ids.flatten()[at], at % width, torch.from_numpy(seen), at, torch.from_numpy(nodes))
+                    own[node] |= own[parent]
+        at = torch.from_numpy(first)[None]
+        return cls(ids.flatten()[at], at % width, torch.from_numpy(seen)[None], sizes, at, torch.from_numpy(nodes))
 
     def take(self, states: torch.Tensor) -> torch.Tensor:
-        """Of a batch's hidden states [rows, tokens, size] the nodes': [trees, nodes, size]."""
+        """Of a batch's hidden states [rows, tokens, size] the nodes': [1, nodes, size]."""
         return states.flatten(0, 1)[self.first]
 
     def give(self, states: torch.Tensor) -> torch.Tensor:
-        """The nodes' hidden states [trees, nodes, size] as the batch's: [rows, tokens, size]."""
-        return states.flatten(0, 1).index_select(0, self.nodes.flatten()).view(*self.nodes.shape, -1)
+        """The nodes' hidden states [1, nodes, size] as the batch's: [rows, tokens, size]."""
+        return states[0].index_select(0, self.nodes.flatten()).view(*self.nodes.shape, -1)
 
-    def is_less(self, hidden_size: int) -> bool:
-        """Whether the trees are less work than the rows, for layers of this hidden size."""
-        (trees, nodes), (rows, width) = self.ids.shape, self.nodes.shape
-        return trees * work(nodes, hidden_size) < rows * work(width, hidden_size)
+    def is_less(self) -> bool:
+        """Whether the trees are less work than the rows, as they are where rows begin alike for long, or would be filled up."""
+        return sum(self.sizes) < self.nodes.numel()
 
 
 def _tree(rows: Sequence[Row]) -> tuple[list[list[int]], list[int]]:
@@ -108,7 +117,7 @@ def _in_common(one: Row, other: Row) -> int:
 
 
 def trees_of(rows: Sequence[Row], hidden_size: int) -> list[list[int]]:
-    """Which rows are best one tree: those that begin alike for so long that this is less work; or all, where that is less.
+    """Which rows are best one tree: those that begin alike for so long that this is less work.
 
     Returns:
         Places in `rows`, each once, in order within a tree and by the first of each.
@@ -123,11 +132,7 @@ def trees_of(rows: Sequence[Row], hidden_size: int) -> list[list[int]]:
         both = size[one] + size[other] - shared[at]
         if work(both, hidden_size) < work(size[one], hidden_size) + work(size[other], hidden_size):
             group, size[one] = [one if each == other else each for each in group], both
-    found = [sorted(row for row, each in zip(order, group, strict=True) if each == one) for one in dict.fromkeys(group)]
-    several = len(found) * max(work(size[one], hidden_size) for one in group)
-    if work(sum(map(len, rows)) - sum(shared), hidden_size) <= several:
-        return [list(range(len(rows)))]
-    return sorted(found)
+    return sorted(sorted(row for row, each in zip(order, group, strict=True) if each == one) for one in set(group))
 
 
 def work(tokens: int, hidden_size: int) -> int:
@@ -174,12 +179,43 @@ def batches(
 
 
 def packed_now(decoder: torch.nn.Module) -> Packed | None:
-    """The batch that a model's decoder is at, where it is computed as a tree."""
+    """The batch that a model's decoder is at, where it is computed as trees."""
     return getattr(decoder, "packed", None)
 
 
+def _of_each_tree(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    trees: Sequence[int] | None = None,
+    **named: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The model's own plain attention, as transformers calls it; of a batch of trees over one after the other.
+
+    Args:
+        query, key, value: [1, heads, nodes, size of a head], of trees.
+        attention_mask: [1, 1, nodes, nodes], of trees.
+        trees: nodes of each; None where the batch is of rows.
+    """
+    plain = sys.modules[type(module).__module__].eager_attention_forward
+    if trees is None:
+        return plain(module, query, key, value, attention_mask, **named)
+    found = []
+    for start, stop in pairwise(accumulate(trees, initial=0)):
+        own = [states[:, :, start:stop] for states in (query, key, value)]
+        found.append(plain(module, *own, attention_mask[..., start:stop, start:stop], **named)[0])
+    return torch.cat(found, dim=1), None
+
+
+AttentionInterface.register(TREES, _of_each_tree)
+AttentionMaskInterface.register(TREES, eager_mask)
+
+
 def pack_rows(model: PreTrainedModel) -> bool:
-    """Have the model compute a batch as a tree where that is less work. What comes out has the shape that it always has.
+    """Have the model compute a batch as trees where that is less work. What comes out has the shape that it always has.
 
     Where it does, `model.packs` is true from then on.
 
@@ -205,21 +241,23 @@ def pack_rows(model: PreTrainedModel) -> bool:
         if not plain or ids.device.type != "cpu" or (longest is not None and ids.shape[1] > longest):
             return forward(*args, **named)
         tree = Packed.of(ids, mask, config.hidden_size)
-        if not tree.is_less(config.hidden_size):
+        if not tree.is_less():
             return forward(**named)
         hidden = torch.zeros(tree.seen.shape, dtype=dtype).masked_fill_(~tree.seen, torch.finfo(dtype).min)
         decoder.packed = tree
-        of_nodes = forward(**named | {"input_ids": tree.ids, "attention_mask": hidden[:, None], "position_ids": tree.positions})
+        of_tree = {"input_ids": tree.ids, "attention_mask": hidden[:, None], "position_ids": tree.positions, TREES: tree.sizes}
+        of_nodes = forward(**named | of_tree)
         of_nodes.last_hidden_state = tree.give(of_nodes.last_hidden_state)
         return of_nodes
 
-    before = _tried(model)
-    decoder.forward = packed
+    before, attention = _tried(model), config._attn_implementation
+    # For good, and not for a batch: gradient checkpointing runs a layer again when the batch is over.
+    decoder.forward, config._attn_implementation = packed, TREES
     after = _tried(model)
     same = before is not None and after is not None and bool((after - before).norm() <= CLOSE * before.norm())
     if not same:
         del decoder.forward
-        decoder.packed = None
+        decoder.packed, config._attn_implementation = None, attention
     model.packs = same and model.device.type == "cpu"
     return same
 

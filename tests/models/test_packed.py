@@ -1,10 +1,14 @@
 """Rows computed as trees of tokens: the same outputs, losses and gradients, where it is less work, and of fewer tokens."""
 
+from bisect import bisect
+from itertools import accumulate
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, Gemma2Config
+from transformers.models.llama import modeling_llama
 
 from preference_study.models.batching import batches_by_length
 from preference_study.models.frozen import keep_hidden_states, kept_in, last_features, skip_frozen_layers
@@ -45,15 +49,13 @@ WIDE = 10**6  # layers so wide that attention costs nothing, and any token less 
 def test_trees_by_hand():
     ids = torch.tensor([[5, 6, 7, 8], [6, 7, 8, 9], [5, 6, 9, 0]])
     found = Packed.of(ids, torch.tensor([[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 0]]), 8)
-    assert found.ids.tolist() == [[5, 6, 7, 8, 9], [6, 7, 8, 9, 5]]
-    assert found.positions.tolist() == [[0, 1, 2, 3, 2], [0, 1, 2, 3, 0]]
+    assert found.sizes == (5, 4)
+    assert found.ids.tolist() == [[5, 6, 7, 8, 9, 6, 7, 8, 9]]
+    assert found.positions.tolist() == [[0, 1, 2, 3, 2, 0, 1, 2, 3]]
     assert found.nodes.tolist() == [[0, 1, 2, 3], [5, 6, 7, 8], [0, 1, 4, 0]]
-    assert found.first.tolist() == [[0, 1, 2, 3, 10], [4, 5, 6, 7, 0]]
-    # What a tree is filled up with sees itself alone.
-    assert [[row.nonzero().flatten().tolist() for row in tree] for tree in found.seen] == [
-        [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4]],
-        [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [4]],
-    ]
+    assert found.first.tolist() == [[0, 1, 2, 3, 10, 4, 5, 6, 7]]
+    own = [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [5], [5, 6], [5, 6, 7], [5, 6, 7, 8]]
+    assert [row.nonzero().flatten().tolist() for row in found.seen[0]] == own
 
 
 def test_padding_on_the_left_leaves_positions_as_they_were():
@@ -71,16 +73,16 @@ ROWS = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=7), min_size=1,
 def test_what_a_node_sees_is_its_row_up_to_it(rows, size):
     ids, mask = padded(rows, 0, CPU)
     found = Packed.of(ids, mask, size)
-    trees, most = found.ids.shape
-    flat_ids, flat_positions = found.ids.flatten(), found.positions.flatten()
+    ends = list(accumulate(found.sizes))
+    assert found.ids.shape == (1, ends[-1])
     for row, nodes in zip(rows, found.nodes.tolist(), strict=True):
+        assert len({bisect(ends, node) for node in nodes[: len(row)]}) == 1  # all in one tree
         for end in range(len(row)):
-            tree, own = divmod(nodes[end], most)
-            seen = [tree * most + node for node in found.seen[tree, own].nonzero().flatten().tolist()]
-            assert sorted(seen, key=lambda node: flat_positions[node]) == nodes[: end + 1]
-            assert flat_ids[nodes[: end + 1]].tolist() == row[: end + 1]
+            seen = found.seen[0, nodes[end]].nonzero().flatten().tolist()
+            assert sorted(seen, key=lambda node: found.positions[0, node]) == nodes[: end + 1]
+            assert found.ids[0, nodes[: end + 1]].tolist() == row[: end + 1]
     states = ids[:, :, None].float()
-    assert found.take(states).shape == (trees, most, 1)
+    assert found.take(states).shape == (1, ends[-1], 1)
     given_back = found.give(found.take(states))
     assert torch.equal(given_back[mask.bool()], states[mask.bool()])
 
@@ -90,29 +92,28 @@ def numbered(rows: list[list[int]]) -> list[list[tuple[int, int]]]:
 
 
 @given(ROWS, st.integers(1, 60))
-def test_the_trees_are_no_more_work_than_one_of_all_or_one_a_row(rows, size):
+def test_the_trees_are_no_more_work_than_one_a_row(rows, size):
     def tokens(group: list[int]) -> int:
         return len({tuple(rows[row][: end + 1]) for row in group for end in range(len(rows[row]))})
 
     def all_of(groups: list[list[int]]) -> int:
-        return len(groups) * max(work(tokens(group), size) for group in groups)
+        return sum(work(tokens(group), size) for group in groups)
 
     found = trees_of(numbered(rows), size)
     assert sorted(row for group in found for row in group) == list(range(len(rows)))
     assert all(group == sorted(group) for group in found) and found == sorted(found)
-    every = list(range(len(rows)))
-    assert all_of(found) <= work(tokens(every), size)
-    if len(set(map(len, rows))) == 1 and len(rows) <= 2:
-        assert all_of(found) <= all_of([[row] for row in every])
+    assert all_of(found) <= all_of([[row] for row in range(len(rows))])
+    if len(rows) <= 2:
+        assert all_of(found) <= work(tokens(list(range(len(rows)))), size)
 
 
 def test_rows_come_together_where_they_begin_alike_for_long():
     """By hand, with a hidden size of 16: a token takes 192 by itself, and 5 for each token of its tree."""
     rows = [[1] * 30 + [2] * 5, [3] * 40, [1] * 30 + [4] * 5, [3, 5] * 20]
     # Of the first and third 40 tokens are 40 * (192 + 200) = 15,680, and twice 35 are 25,690; of the others, which have one in
-    # common, 79 are 46,373 and twice 40 are 31,360. Three trees of 40 are 47,040; one of 119 is 93,653.
+    # common, 79 are 46,373 and twice 40 are 31,360.
     assert trees_of(numbered(rows), 16) == [[0, 2], [1], [3]]
-    assert trees_of(numbered(rows), WIDE) == [[0, 1, 2, 3]]
+    assert trees_of(numbered(rows), WIDE) == [[0, 2], [1, 3]]
     assert trees_of(numbered(rows[:1]), 16) == [[0]]
 
 
@@ -141,6 +142,23 @@ def test_losses_and_gradients_are_those_of_rows(tmp_path, monkeypatch, name, pol
         torch.testing.assert_close(from_tree[weight], gradient, atol=1e-6, rtol=1e-4, msg=weight)
 
 
+def test_attention_goes_over_one_tree_at_a_time(llama, monkeypatch):
+    model = load_causal("models/base", dtype=torch.float32)
+    assert pack_rows(model)
+    own, found = modeling_llama.eager_attention_forward, []
+
+    def plain(module, query, key, value, attention_mask, **named):
+        found.append((query.shape[2], key.shape[2], attention_mask.shape[2:]))
+        return own(module, query, key, value, attention_mask, **named)
+
+    monkeypatch.setattr(modeling_llama, "eager_attention_forward", plain)
+    last_hidden(model, [*PAIR, [20] * 9])
+    assert found == [(19, 19, (19, 19)), (9, 9, (9, 9))] * LAYERS
+    found.clear()
+    last_hidden(model, [[20] * 9])  # rows as they are
+    assert found == [(9, 9, (9, 9))] * LAYERS
+
+
 def last_hidden(model, rows: list[list[int]]) -> torch.Tensor:
     """Of all tokens but padding."""
     ids, mask = padded(rows, 0, torch.device("cpu"))
@@ -155,6 +173,7 @@ def test_an_architecture_gives_the_same_or_is_left_as_it_was(tmp_path, monkeypat
     wanted = last_hidden(model, PAIR)
     assert pack_rows(model) == (name not in NO_TREES)
     assert ("forward" in vars(model.get_decoder())) == (name not in NO_TREES)
+    assert (model.config.get_text_config()._attn_implementation == "eager") == (name in NO_TREES)
     torch.testing.assert_close(last_hidden(model, PAIR), wanted, atol=1e-5, rtol=1e-4)
 
 
@@ -202,8 +221,7 @@ def test_in_bfloat16_nothing_but_rounding_differs(llama):
     assert (last_hidden(model, PAIR).float() - wanted).norm() < 0.02 * wanted.norm()
 
 
-def test_a_tree_is_taken_only_where_it_is_less_work(llama):
-    """Attention over everything costs more than padding does where rows have nothing in common and are of one length."""
+def test_trees_are_taken_only_where_they_are_fewer_tokens(llama):
     model = load_causal("models/base", dtype=torch.float32)
     apart = [[20 + i] * 18 for i in range(6)]
     wanted = last_hidden(model, apart)
@@ -211,11 +229,8 @@ def test_a_tree_is_taken_only_where_it_is_less_work(llama):
     seen = widths(model)
     assert torch.equal(last_hidden(model, apart), wanted)
     last_hidden(model, PAIR)
-    assert seen == [(6, 18), (1, 19)]
-    rows = [[1] * 100, [2] * 60]
-    works = {size: 160 * (12 * size + 5 * 160) < 200 * (12 * size + 5 * 100) for size in (16, 40, 64)}  # one tree, or two rows
-    assert {size: Packed.of(*padded(rows, 0, CPU), size).is_less(size) for size in works} == works
-    assert len(set(works.values())) == 2
+    last_hidden(model, [[20] * 18, [21] * 17])
+    assert seen == [(6, 18), (1, 19), (1, 35)]
 
 
 def test_generation_and_a_batch_without_a_mask_run_as_before(llama):
@@ -319,7 +334,7 @@ def test_scoring_pairs_as_trees_gives_what_rows_give(llama):
     torch.testing.assert_close(
         torch.tensor(pair_rewards(models[1], pairs, **limits)), torch.tensor(wanted[1]), atol=1e-5, rtol=1e-4
     )
-    assert of_policy == seen == [(2, 42), (1, 34)]
+    assert of_policy == seen == [(1, 42 + 33), (1, 34)]
 
 
 def test_hidden_states_kept_from_trees_are_those_of_rows(llama):
@@ -335,7 +350,7 @@ def test_hidden_states_kept_from_trees_are_those_of_rows(llama):
         seen = widths(model)
         with keep_hidden_states(model, texts, LAYERS - TOP, f"kept_{trees}", **KEPT):
             features = last_features(model, texts, **limits)
-        assert (seen == [(2, 42), (1, 34)]) == trees
+        assert (seen == [(1, 42 + 33), (1, 34)]) == trees
         found.append((torch.from_numpy(features), kept_in(f"kept_{trees}")))
     for by_rows, by_trees in zip(*((features, kept.states) for features, kept in found), strict=True):
         assert by_rows.std() > 0.1
