@@ -30,6 +30,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from peft.helpers import disable_input_dtype_casting
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
@@ -125,7 +126,8 @@ def reward_own(folder: Path, trees: bool = True) -> dict[str, float]:
     rows, variant = reward_rows(pairs), VARIANTS["standard"]
     trainer = reward_trainer(model, tokenizer, rows, None, section, "standard", variant, params.seed, folder)
     trainer.args.save_strategy = "no"
-    return of_steps(trainer, section.batch_size) | {"before": before * (STEPS - WARM_UP) / STEPS}
+    with disable_input_dtype_casting(trainer.model):  # as `preference_study.training.run.train` has it
+        return of_steps(trainer, section.batch_size) | {"before": before * (STEPS - WARM_UP) / STEPS}
 
 
 def dpo_own(folder: Path, trees: bool = True) -> dict[str, float]:
@@ -150,7 +152,8 @@ def dpo_own(folder: Path, trees: bool = True) -> dict[str, float]:
         processing_class=tokenizer,
         peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="CAUSAL_LM"),
     )
-    return of_steps(trainer, section.batch_size) | {"before": before * (STEPS - WARM_UP) / STEPS}
+    with disable_input_dtype_casting(trainer.model):  # as `preference_study.training.run.train` has it
+        return of_steps(trainer, section.batch_size) | {"before": before * (STEPS - WARM_UP) / STEPS}
 
 
 def conversations(pairs: pd.DataFrame) -> Dataset:

@@ -2,10 +2,12 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from preference_study import launch
 from preference_study.alternative import with_alternative
 from preference_study.analysis.methods import flat
 from preference_study.errors import BadParams
@@ -243,6 +245,21 @@ LAUNCHED = [name for name, stage in STAGES.items() if "preference_study.launch" 
 def test_what_a_model_computed_is_looked_up_and_not_computed_again(name):
     """DVC's run cache passes over a stage of which it does not keep every output; such an output is a mapping here."""
     assert all(isinstance(out, str) for out in STAGES[name]["outs"])
+
+
+def test_a_stage_keeps_freed_memory_and_the_code_of_few_products(monkeypatch):
+    """Without, memory grows by the lengths of batches: benchmarks/allocator.py. What the user has set is left alone."""
+    given = []
+    monkeypatch.setattr(subprocess, "run", lambda arguments, check, env: given.append(env) or SimpleNamespace(returncode=3))
+    monkeypatch.setattr(sys, "argv", ["launch", "train_reward", "standard"])
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as end:
+        launch.main()
+    assert end.value.code == 3
+    assert (given[0]["LRU_CACHE_CAPACITY"], given[0]["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) == ("7", "64")
+    assert "mmap_max=0" in given[0]["GLIBC_TUNABLES"]
 
 
 def test_launch_commands():
