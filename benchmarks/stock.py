@@ -71,6 +71,7 @@ BATCH = 16  # of plain batches
 TEXTS, TEXTS_ALONE = 160, 16
 PROMPTS, PROMPTS_ALONE = 100, 2
 OWN, ROWS = "this project", "this project, padded rows"
+TIMED = {"evaluations": 0, "epochs": 1, "gradient_accumulation_steps": 1}  # once over the pairs, a batch a step
 
 
 def of_steps(trainer: Trainer, batch: int) -> dict[str, float]:
@@ -80,6 +81,8 @@ def of_steps(trainer: Trainer, batch: int) -> dict[str, float]:
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     trainer.train()
+    if len(times.seconds) != STEPS:
+        raise RuntimeError(f"a training of {len(times.seconds)} steps, where {STEPS} are timed")
     return {"done": batch * (STEPS - WARM_UP), "seconds": sum(times.seconds[WARM_UP:])}
 
 
@@ -114,7 +117,7 @@ def passed_over(
 
 def reward_own(folder: Path, trees: bool = True) -> dict[str, float]:
     params, tokenizer = load_params(), load_tokenizer(BASE)
-    section = params.reward.model_copy(update={"evaluations": 0})
+    section = params.reward.model_copy(update=TIMED)
     pairs = encode_pairs(tokenizer, pairs_of(section.batch_size), section.max_length)
     kept, _, before = passed_over(
         pairs, section, folder / "kept", lambda model, limits: last_features(model, BothSides(pairs), **limits), trees
@@ -132,7 +135,11 @@ def reward_own(folder: Path, trees: bool = True) -> dict[str, float]:
 
 def dpo_own(folder: Path, trees: bool = True) -> dict[str, float]:
     params, tokenizer, method = load_params(), load_tokenizer(BASE), METHODS["dpo"]
-    section, own, recipe = params.policy.model_copy(update={"evaluations": 0}), params.policy.own("dpo"), method.recipe()
+    section, own, recipe = (
+        params.policy.model_copy(update=TIMED),
+        params.policy.own("dpo"),
+        method.recipe(),
+    )
     pairs = encode_pairs(tokenizer, pairs_of(section.batch_size), section.max_length)
     kept, logps, before = passed_over(
         pairs, section, folder / "kept", lambda model, limits: pair_logps(model, pairs, **limits), trees
