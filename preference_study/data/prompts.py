@@ -17,6 +17,8 @@ from preference_study.sections import Columns
 PREPARED = Path("data/prepared")
 # Of a file that holds no preferences, the columns that can hold a prompt or a conversation; the first that is there is taken.
 COLUMNS = ("prompt", "question", "messages", "conversations")
+# Of a file that prepare_data wrote, what a prompt has beside its category.
+OF_PREPARED = ("prompt", "cluster", "instruction")
 
 
 def is_prepared(file: str) -> bool:
@@ -32,15 +34,19 @@ def prompts_of_file(
     category: str | None = None,
     columns: Columns | None = None,
 ) -> pd.DataFrame:
-    """What `choose_prompts` makes of a file. One that prepare_data wrote has prompts and clusters in columns of its own, whatever
-    those of the raw data are called.
+    """What `choose_prompts` makes of a file. One that prepare_data wrote has whole prompts, and clusters, in columns of its own,
+    whatever those of the raw data are called.
 
     Raises:
         BadInput: as `read_table_file` and `choose_prompts`.
     """
+    table = read_table_file(file)
     if is_prepared(file):
-        cluster, columns = "cluster", None
-    return choose_prompts(read_table_file(file), limit, seed, file, cluster, category, columns)
+        # Columns that travelled, such as `system`, are no part of any pair's prompt, and no shape may be recognised by them.
+        own = table[[name for name in OF_PREPARED if name in table]]
+        table = own.assign(category=table[category]) if category in table else own
+        cluster, category, columns = "cluster", "category", None
+    return choose_prompts(table, limit, seed, file, cluster, category, columns)
 
 
 def choose_prompts(

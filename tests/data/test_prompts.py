@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preference_study.data.pairs import label, pair_id
+from preference_study.data.pairs import label, pair_id, usable_pairs
 from preference_study.data.prompts import choose_prompts, is_prepared, prompts_of_file
 from preference_study.errors import BadInput
+from preference_study.formats import to_pairs
 from preference_study.sections import Columns
 from tests.conftest import asked
 from tests.corpus.files import SYSTEM, THREE, A, assistant, user
@@ -55,6 +56,34 @@ def test_a_prepared_file_has_its_own_prompts_and_clusters(tmp_path, monkeypatch)
     own = prompts_of_file("own.parquet", None, 0, "author", columns=columns)
     assert list(own["cluster"]) == ["k", "l", "m"] and list(own["prompt"]) == [asked(text) for text in "pqr"]
     assert not is_prepared("own.parquet")
+
+
+GOOD_AND_BAD = {"prompt": "ask", "chosen": "good", "rejected": "bad"}
+SIDES = {"ask": "q", "good": "a", "bad": "b"}
+EXPLICIT = {"prompt": "q", "chosen": "a", "rejected": "b"}
+
+
+@pytest.mark.parametrize(("row", "columns"), [
+    (SIDES | {"system": "gpt-4-turbo"}, GOOD_AND_BAD),
+    (SIDES | {"system_prompt": "gpt-4-turbo"}, GOOD_AND_BAD),
+    (SIDES | {"system": "gpt-4-turbo", "rule": "Be brief."}, GOOD_AND_BAD | {"system": "rule"}),
+    (SIDES | {"conversations": "a label"}, GOOD_AND_BAD),
+    (SIDES | {"answers": "a label"}, GOOD_AND_BAD),
+    (SIDES | {"question": "r", "response_1": "x", "response_2": "y", "overall_response": 1}, GOOD_AND_BAD),
+    (EXPLICIT | {"system": "Be brief.", "system_prompt": "gpt-4-turbo"}, None),
+    (EXPLICIT | {"system": "", "system_prompt": "gpt-4-turbo"}, None),
+])  # fmt: skip
+def test_the_prompts_of_a_prepared_file_are_those_of_its_pairs(tmp_path, monkeypatch, row, columns):
+    """Whatever travels beside them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/prepared").mkdir(parents=True)
+    columns = columns and Columns(**columns)
+    kept, _ = usable_pairs(to_pairs(pd.DataFrame([row], dtype=object), "raw", columns).table, set())
+    kept.to_parquet("data/prepared/val.parquet")
+    for category in (None, kept.columns[-1]):
+        found = prompts_of_file("data/prepared/val.parquet", None, 0, None, category, columns)
+        assert list(found["prompt"]) == list(kept["prompt"]) and len(kept) == 1
+        assert found.get("category", pd.Series()).tolist() == ([str(kept.iloc[0, -1])] if category else [])
 
 
 ASK = {"prompt": "id-0", "ask": "What is 0?"}
