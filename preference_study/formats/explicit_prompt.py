@@ -5,4 +5,5 @@ from preference_study.formats._rows import two_sides
 
 COLUMNS = ("prompt", "chosen", "rejected")
 
-FORMAT = Format(COLUMNS, 10, two_sides(*COLUMNS))
+# Tried before shapes of which a label may be called `answers` or `conversations`: where these three are there, they say it all.
+FORMAT = Format(COLUMNS, 8, two_sides(*COLUMNS))

@@ -40,4 +40,4 @@ def _ranked(answers: Any) -> dict[int, list[Any]] | None:
     return found or None
 
 
-FORMAT = Format(COLUMNS, 8, rows)
+FORMAT = Format(COLUMNS, 9, rows)

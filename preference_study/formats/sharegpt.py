@@ -5,4 +5,4 @@ from preference_study.formats._rows import two_sides
 
 COLUMNS = ("conversations", "chosen", "rejected")
 
-FORMAT = Format(COLUMNS, 9, two_sides(*COLUMNS))
+FORMAT = Format(COLUMNS, 10, two_sides(*COLUMNS))

@@ -126,6 +126,7 @@ SHAPES = [
     accepted("study_float_labels", STUDY | {"overall_response": 1.0}),
     accepted("study_beside_a_stray_prompt", STUDY | {"prompt": "x"}, left_out=("prompt",)),
     accepted("trl_explicit", EXPLICIT),
+    *(accepted(f"trl_explicit_beside_{name}", EXPLICIT | {name: "a label"}) for name in ("conversations", "answers")),
     accepted("trl_explicit_messages", {"prompt": [user(Q)], "chosen": [assistant(A)], "rejected": [assistant(B)]}),
     accepted("trl_explicit_one_message_each", {"prompt": user(Q), "chosen": assistant(A), "rejected": assistant(B)}),
     accepted("trl_implicit_messages", {"chosen": [user(Q), assistant(A)], "rejected": [user(Q), assistant(B)]}),
