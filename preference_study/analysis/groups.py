@@ -12,10 +12,10 @@ MOST_GROUPS = 30
 OTHERS = "all others"
 
 
-def categories(table: pd.DataFrame, kept: list[str]) -> pd.Series:
-    """Each row's category as a text, those that are not kept as `OTHERS`, missing ones as missing."""
+def categories(table: pd.DataFrame, kept: list[str], rare: list[str]) -> pd.Series:
+    """Each row's category as a text, the rare ones as `OTHERS`; missing where it has none, or one that is neither."""
     named = _as_texts(table)
-    return named.where(named.isin(kept) | named.isna(), OTHERS)
+    return named.where(named.isin(kept)).mask(named.isin(rare), OTHERS)
 
 
 def _as_texts(table: pd.DataFrame) -> pd.Series:
@@ -25,8 +25,8 @@ def _as_texts(table: pd.DataFrame) -> pd.Series:
 def compare_groups(responses: dict[str, pd.DataFrame], pairs: pd.DataFrame | None, training: pd.DataFrame | None) -> dict:
     """metrics/groups.json: per category of the prompts what the policies and the judge do there, the most frequent first.
 
-    Of more than `MOST_GROUPS` categories the rarest are taken together. There are no tests: of so many small groups some would
-    differ by chance.
+    Of more than `MOST_GROUPS` categories the rarest are taken together. What is of a category that no prompt has is in no group.
+    There are no tests: of so many small groups some would differ by chance.
 
     Args:
         responses: per policy, base among them, its responses to the same prompts in the same order: category, cluster, reward
@@ -39,9 +39,10 @@ def compare_groups(responses: dict[str, pd.DataFrame], pairs: pd.DataFrame | Non
         many training pairs (None where they have no categories), and what `_group` gives.
     """
     counts = _as_texts(responses["base"]).value_counts()
-    kept = list(counts.index) if len(counts) <= MOST_GROUPS else list(counts.index[: MOST_GROUPS - 1])
-    of_prompts = categories(responses["base"], kept)
-    of_pairs, of_training = (None if table is None else categories(table, kept) for table in (pairs, training))
+    most = MOST_GROUPS if len(counts) <= MOST_GROUPS else MOST_GROUPS - 1
+    kept, rare = list(counts.index[:most]), list(counts.index[most:])
+    of_prompts = categories(responses["base"], kept, rare)
+    of_pairs, of_training = (None if table is None else categories(table, kept, rare) for table in (pairs, training))
     return {
         group: {
             "prompts": int((of_prompts == group).sum()),
@@ -49,7 +50,7 @@ def compare_groups(responses: dict[str, pd.DataFrame], pairs: pd.DataFrame | Non
             "training_pairs": None if of_training is None else int((of_training == group).sum()),
             **_group(responses, of_prompts == group, None if pairs is None else pairs[of_pairs == group]),
         }
-        for group in [*kept, *([OTHERS] if len(counts) > MOST_GROUPS else [])]
+        for group in [*kept, *([OTHERS] if rare else [])]
     }
 
 

@@ -50,10 +50,13 @@ def test_rare_categories_are_taken_together():
     names = [f"c{i}" for i in range(MOST_GROUPS + 5)]
     category = names[:3] * 9 + names
     table = responses([0.0] * len(category), None, category)
-    found = compare_groups({"base": table, "dpo": table}, PAIRS.assign(category=["c0", "c34", "new", "c1", None]), TRAINING)
+    pairs, training = PAIRS.assign(category=["c0", "c34", "new", "c1", None]), ["c33", "c34", None, "new", "c0", "new", "c33"]
+    found = compare_groups({"base": table, "dpo": table}, pairs, pd.DataFrame({"category": training}, dtype=object))
     assert len(found) == MOST_GROUPS and list(found)[:3] == names[:3] and list(found)[-1] == OTHERS
     assert sum(group["prompts"] for group in found.values()) == len(category)
-    assert (found[OTHERS]["prompts"], found[OTHERS]["judge"]["n"], found[OTHERS]["training_pairs"]) == (6, 2, 4)
+    # A category that no prompt has is none of the others.
+    assert (found[OTHERS]["prompts"], found[OTHERS]["judge"]["n"], found[OTHERS]["training_pairs"]) == (6, 1, 3)
+    assert (found["c0"]["training_pairs"], found["c1"]["training_pairs"]) == (1, 0)
     exactly = responses([0.0] * MOST_GROUPS, None, names[:MOST_GROUPS])
     assert OTHERS not in compare_groups({"base": exactly, "dpo": exactly}, None, None)
 
