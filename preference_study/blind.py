@@ -5,7 +5,7 @@ The page holds texts and numbers of cases. Which response is whose stands in the
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,8 +92,29 @@ def checked_judgement(found: object, source: str) -> dict:
         ) from None
 
 
+def other_judges(files: Mapping[str, object], own_judge: str) -> list[dict]:
+    """What judges beside the study's own say, as `checked_judgement` returns it.
+
+    Args:
+        files: by path, what each holds.
+        own_judge: what the study's own reward model is called, reward.judge.
+
+    Raises:
+        BadInput: as there; or a judge's name is the study's own judge's or another file's, and one would stand for the other.
+    """
+    names, found = {own_judge: "the study's own reward model (reward.judge)"}, []
+    for file, held in files.items():
+        judge = checked_judgement(held, file)
+        if judge["name"] in names:
+            other = names[judge["name"]]
+            raise BadInput(f"{file}: name is {judge['name']!r}, and so is that of {other}; write another into it, or delete it")
+        names[judge["name"]] = file
+        found.append(judge)
+    return found
+
+
 def up_to_date(judgements: Iterable[dict], base: pd.DataFrame, policy: pd.DataFrame) -> list[dict]:
-    """The judges but for those who saw other responses to these prompts; of these it is said that they are left out.
+    """The judges but for those who saw other responses to these prompts, or none; of these it is said that they are left out.
 
     A judge that is taken out of `judges` leaves its file behind, and other responses may have come since.
 
@@ -110,6 +131,11 @@ def up_to_date(judgements: Iterable[dict], base: pd.DataFrame, policy: pd.DataFr
             print(
                 f"judge {judge['name']} saw other responses of {name} and is left out: name it in judges of params.yaml, or "
                 f"delete data/judgements/{judge['name']}.json"
+            )
+        elif not set(ids) & set(policy.index):
+            print(
+                f"judge {judge['name']} says nothing of {name}'s responses to these prompts and is left out: a row's policy must "
+                f"be {name!r}, and its id a prompt's of data/responses/scored.parquet"
             )
         else:
             kept.append(judge)

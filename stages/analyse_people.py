@@ -10,7 +10,7 @@ from pathlib import Path
 from preference_study.analysis.people import analyse_people, answers_of
 from preference_study.annotations import read_annotations
 from preference_study.artifacts import read_json, read_rows, write_json
-from preference_study.blind import checked_judgement, opinions, up_to_date
+from preference_study.blind import opinions, other_judges, up_to_date
 from preference_study.boundary import run
 from preference_study.errors import BadInput
 from preference_study.params import load_params
@@ -38,7 +38,8 @@ def main(method: str) -> None:
     annotations = read_annotations(exported(Path("data/annotations")), keys)
     scored = with_truth(read_rows("data/responses/scored.parquet"))
     base, policy = (scored[scored["policy"] == name].set_index("id") for name in ("base", method))
-    judges = [checked_judgement(read_json(file), str(file)) for file in sorted(Path("data/judgements").glob("*.json"))]
+    files = {str(file): read_json(file) for file in sorted(Path("data/judgements").glob("*.json"))}
+    judges = other_judges(files, params.reward.judge)
     policy = policy.loc[base.index]
     votes, truth = opinions(params.reward.judge, base, policy, up_to_date(judges, base, policy))
     rows = {name: answers_of(annotations, key, name, base["cluster"]) for name, key in keys.items()}

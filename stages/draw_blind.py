@@ -8,7 +8,7 @@ Which response is whose stands in the second file alone, the key.
 from pathlib import Path
 
 from preference_study.artifacts import read_json, read_rows, whole_file, write_json
-from preference_study.blind import candidates, checked_judgement, draw, opinions, up_to_date
+from preference_study.blind import candidates, draw, opinions, other_judges, up_to_date
 from preference_study.boundary import run
 from preference_study.params import load_params
 from preference_study.report.blind import render
@@ -19,7 +19,8 @@ def main(method: str) -> None:
     params = load_params()
     scored = with_truth(read_rows("data/responses/scored.parquet"))
     base, policy = (scored[scored["policy"] == name].set_index("id") for name in ("base", method))
-    judges = [checked_judgement(read_json(file), str(file)) for file in sorted(Path("data/judgements").glob("*.json"))]
+    files = {str(file): read_json(file) for file in sorted(Path("data/judgements").glob("*.json"))}
+    judges = other_judges(files, params.reward.judge)
     policy = policy.loc[base.index]
     ids = candidates(*opinions(params.reward.judge, base, policy, up_to_date(judges, base, policy)), params.people.which)
     drawn = draw(base, policy, ids, params.people.cases, params.people.repeats, params.seed)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from preference_study.blind import candidates, checked_judgement, contested, draw, opinions, up_to_date
+from preference_study.blind import candidates, checked_judgement, contested, draw, opinions, other_judges, up_to_date
 from preference_study.errors import BadInput
 from preference_study.judges import digest_of_texts
 from tests.conftest import asked
@@ -140,6 +140,29 @@ def test_a_file_that_holds_no_judgements_is_refused(found, wanted):
     with pytest.raises(BadInput, match=rf"data/judgements/j\.json.*{wanted}|data/judgements/j\.json, {wanted}"):
         checked_judgement(found, "data/judgements/j.json")
     assert checked_judgement(json.loads(json.dumps(GOOD)), "f") == {"name": "j", "responses": GOOD["responses"], "texts": {}}
+
+
+@pytest.mark.parametrize(
+    ("names", "whose"),
+    [({"b": "standard"}, r"the study's own reward model \(reward.judge\)"), ({"a": "j", "b": "j"}, "data/judgements/a.json")],
+)
+def test_no_judge_stands_for_another_of_its_name(names, whose):
+    files = {f"data/judgements/{file}.json": GOOD | {"name": name} for file, name in names.items()}
+    with pytest.raises(BadInput, match=rf"^data/judgements/b\.json: name is '{names['b']}', and so is that of {whose}; write"):
+        other_judges(files, "standard")
+    other = files | {"data/judgements/b.json": GOOD | {"name": "of its own"}}
+    assert [judge["name"] for judge in other_judges(other, "standard")] == [*list(names.values())[:-1], "of its own"]
+
+
+@pytest.mark.parametrize("changed", [{"policy": "DPO"}, {"id": "p9"}])
+def test_a_judge_that_says_nothing_of_these_responses_is_left_out(changed, capsys):
+    base, dpo = responses("base", 3), responses("dpo", 3)
+    row = {"id": "p1", "policy": "dpo", "preference": 0.7}
+    silent, other = ({"name": "ada", "responses": rows, "texts": {}} for rows in ([row | changed], [row | changed, row]))
+    assert up_to_date([silent, other], base, dpo) == [other]
+    told = capsys.readouterr().out
+    assert told.startswith("judge ada says nothing of dpo's responses to these prompts and is left out: a row's policy must be")
+    assert told.count("\n") == 1
 
 
 def test_a_judge_of_other_responses_is_left_out(capsys):

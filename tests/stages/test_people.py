@@ -104,10 +104,12 @@ def test_what_cannot_be_read_is_refused(study):
     with pytest.raises(BadInput, match=r"data/annotations/kim\.jsonl: byte 18 is not UTF-8"):
         analyse_people.main("dpo")
     (study / "data/annotations/kim.jsonl").unlink()
-    write_json("data/judgements/bad.json", {"name": "bad"})
-    for stage in (draw_blind, analyse_people):
-        with pytest.raises(BadInput, match=r"data/judgements/bad\.json: it holds no judgements"):
-            stage.main("dpo")
+    third = read_json("data/judgements/third.json")
+    for held, told in (({"name": "bad"}, "it holds no judgements"), (third | {"name": "standard"}, "name is 'standard'")):
+        write_json("data/judgements/bad.json", held)
+        for stage in (draw_blind, analyse_people):
+            with pytest.raises(BadInput, match=rf"data/judgements/bad\.json: {told}"):
+                stage.main("dpo")
 
 
 def test_nobody_has_answered(study, capsys):
