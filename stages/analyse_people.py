@@ -18,13 +18,19 @@ from preference_study.texts.gold import with_truth
 
 
 def exported(folder: Path) -> dict[str, str]:
-    """What each file of annotations holds, by path.
+    """What each file of annotations holds, by path; those whose name begins with a dot are passed over.
 
     Raises:
-        BadInput: one is no text.
+        BadInput: one is no text, or is called otherwise than an export, or is a folder.
     """
     found = {}
-    for file in sorted(folder.glob("*.jsonl")):
+    for file in sorted(file for file in folder.glob("*") if not file.name.startswith(".")):
+        if file.is_dir():
+            raise BadInput(f"{file}: a folder, and answers in it would not count: move its files into {folder}, or it elsewhere")
+        if file.suffix != ".jsonl":
+            raise BadInput(
+                f"{file}: answers in it would not count: rename it to end in .jsonl, or, where it is no export, move it elsewhere"
+            )
         try:
             found[str(file)] = file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:

@@ -1,6 +1,7 @@
 """What the stages that ask people read and write: cases on which opinions differ, and judges beside people."""
 
 import json
+import re
 from collections import Counter
 
 import pandas as pd
@@ -112,10 +113,29 @@ def test_what_cannot_be_read_is_refused(study):
                 stage.main("dpo")
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("kim.jsonl.txt", "rename it to end in .jsonl"), ("kim.JSONL", "rename it to end in .jsonl"),
+        ("kim", "rename it to end in .jsonl"), ("round 1/kim.jsonl", "move its files into data/annotations"),
+        ("round 1.jsonl/kim.jsonl", "move its files into data/annotations"),
+    ],
+)  # fmt: skip
+def test_answers_that_would_not_count_are_named(study, name, told):
+    draw_blind.main("dpo")
+    file = study / "data/annotations" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("")
+    with pytest.raises(BadInput, match=re.escape(f"data/annotations/{name.split('/')[0]}: a")) as error:
+        analyse_people.main("dpo")
+    assert told in str(error.value)
+
+
 def test_nobody_has_answered(study, capsys):
+    (study / "data/annotations/.gitkeep").touch()
     draw_blind.main("dpo")
     analyse_people.main("dpo")
     assert read_json("metrics/people/dpo.json")["annotators"] == []
     told = capsys.readouterr().out
     assert "dpo: 12 of" in told and "4 of them shown twice" in told and "nobody has answered" in told
-    assert not list((study / "data/annotations").iterdir())
+    assert [file.name for file in (study / "data/annotations").iterdir()] == [".gitkeep"]
