@@ -121,14 +121,14 @@ def _prompts(table: pd.DataFrame, source: str, columns: Columns | None) -> tuple
     known = [columns.prompt, *COLUMNS] if columns else COLUMNS
     column = next((name for name in known if name in table), None)
     if shape:
-        cells: Iterable[tuple[Any, Any]] = ((row.prompt, row.chosen) for row in shape.rows(data))
+        cells: Iterable[tuple[Any, Any, str | None]] = ((row.prompt, row.chosen, row.problem) for row in shape.rows(data))
     elif column:
         if len(table) and table[column].map(_is_json).all():
             raise BadInput(
                 f"{source}: column {column!r} holds lists written as text, such as {table[column].iloc[0][:60]!r}: a JSON "
                 "lines or parquet file can hold them as lists of turns, {role, content} each"
             )
-        cells = ((cell, None) for cell in table[column])
+        cells = ((cell, None, None) for cell in table[column])
     else:
         raise BadInput(
             f"{source}: columns {', '.join(map(str, table.columns))} hold no prompt; generate.prompts needs a file with a column "
@@ -136,7 +136,7 @@ def _prompts(table: pd.DataFrame, source: str, columns: Columns | None) -> tuple
         )
     found: list[Turns | None] = []
     why = {}
-    for number, ((prompt, chosen), told, beside) in enumerate(
+    for number, ((prompt, chosen, problem), told, beside) in enumerate(
         zip(cells, data.cells(system), beside_texts(table), strict=True), start=1
     ):
         try:
@@ -145,6 +145,8 @@ def _prompts(table: pd.DataFrame, source: str, columns: Columns | None) -> tuple
             prompt = turns[:-1] if not shape and turns and turns[-1]["role"] == "assistant" else prompt
             if beside:
                 raise Unusable(beside)
+            if problem and prompt is None is chosen:
+                raise Unusable(problem)  # its format made nothing of the row, and says why
             found.append(prompt_of(prompt, as_turns(chosen, "assistant")[:-1], told))
         except Unusable as error:
             found.append(None)

@@ -25,6 +25,7 @@ class Row(NamedTuple):
     """What a row of raw data holds, as `pair_of` takes it.
 
     Attributes:
+        prompt, chosen, rejected: a row that is no pair for its preference alone keeps its prompt, which can be answered.
         problem: why it is no pair, where its format can tell.
         first: whether the chosen response stands first in the data; None where they have no order of the two.
     """

@@ -13,20 +13,20 @@ YES = {"1", "True", "true"}
 
 
 def rows(source: Source) -> Iterable[Row]:
-    """A model's earlier answers are part of its conversation: where the two differ in them, the row is dropped for that."""
+    """A model's earlier answers are part of its conversation: where the two differ in them, the row is dropped for that. Where
+    they do not, a row without a preference has the prompt that both models were asked."""
     for prompt, a, b, *won in zip(*map(source.cells, COLUMNS), strict=True):
         winners = [as_word(cell) in YES for cell in won]
-        if sum(winners) != 1:
-            yield Row(None, None, None, "bad_preference")
-        elif winners[2]:
-            yield Row(None, None, None, "tie")
+        problem = "bad_preference" if sum(winners) != 1 else "tie" if winners[2] else None
+        said, *both = (_texts(cell) for cell in (prompt, a, b))
+        if said is None or None in both or any(len(texts) != len(said) for texts in both):
+            yield Row(None, None, None, problem or "not_a_conversation")
+            continue
+        one, two = (_conversation(said, texts) for texts in both)
+        if problem:
+            yield Row(one[:-1] if one[:-1] == two[:-1] else None, None, None, problem)
         else:
-            said, *both = (_texts(cell) for cell in (prompt, a, b))
-            if said is None or None in both or any(len(texts) != len(said) for texts in both):
-                yield Row(None, None, None, "not_a_conversation")
-            else:
-                one, two = (_conversation(said, texts) for texts in both)
-                yield Row(None, *((one, two) if winners[0] else (two, one)), first=winners[0])
+            yield Row(None, *((one, two) if winners[0] else (two, one)), first=winners[0])
 
 
 def _texts(cell: Any) -> list[str] | None:

@@ -14,7 +14,7 @@ def rows(source: Source) -> Iterable[Row]:
     for prompt, answers in zip(*map(source.cells, COLUMNS), strict=True):
         ranked = _ranked(answers)
         if ranked is None:
-            yield Row(None, None, None, "bad_preference")
+            yield Row(prompt, None, None, "bad_preference")
             continue
         if min(ranked) < 1:
             raise BadInput(f"{source.name}: an answer has rank {min(ranked)}; ranks begin with 1, the best; count them so")
@@ -22,9 +22,9 @@ def rows(source: Source) -> Iterable[Row]:
         wanted = [last if rank == -1 else rank for rank in source.ranks]
         sides = [ranked.get(rank, []) for rank in wanted]
         if wanted[0] == wanted[1] or any(len(side) > 1 for side in sides):
-            yield Row(None, None, None, "tie")
+            yield Row(prompt, None, None, "tie")
         elif wanted[0] > wanted[1] or not all(sides):
-            yield Row(None, None, None, "bad_preference")
+            yield Row(prompt, None, None, "bad_preference")
         else:
             yield Row(prompt, sides[0][0], sides[1][0])
 

@@ -8,7 +8,7 @@ from preference_study.errors import BadInput
 from preference_study.formats import to_pairs
 from preference_study.sections import Columns
 from tests.conftest import asked
-from tests.corpus.files import SYSTEM, THREE, A, assistant, user
+from tests.corpus.files import SYSTEM, THREE, A, B, Q, assistant, user
 
 
 def test_prompts_are_distinct_and_sampled_by_seed():
@@ -125,8 +125,10 @@ def test_a_label_is_the_same_whatever_holds_it(cell, wanted):
     assert label(cell) == wanted
 
 
+TIE = {"winner_model_a": 0, "winner_model_b": 0, "winner_tie": 1}
 WON = {"winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}
 ARENA = {"prompt": '["q"]', "response_a": '["a"]', "response_b": '["b"]'} | WON
+LONGER = {"prompt": ["hi", Q], "response_a": ["hello", A], "response_b": ["hello", B]}
 
 
 @pytest.mark.parametrize(("row", "wanted"), [
@@ -143,9 +145,23 @@ ARENA = {"prompt": '["q"]', "response_a": '["a"]', "response_b": '["b"]'} | WON
     ({"question": "q", "prompt": "stray", "response_1": "a", "response_2": "b", "overall_response": 1}, asked("q")),
     ({"prompt": "hi", "chosen": [*THREE, assistant(A)], "rejected": [*THREE, assistant("b")]}, THREE),
     (ARENA, asked("q")),
+    (ARENA | TIE, asked("q")),
+    (ARENA | {"winner_model_a": 0}, asked("q")),
+    (LONGER | TIE, THREE),
+    ({"prompt": "q", "answers": [{"answer": "a", "rank": 1}, {"answer": "b", "rank": 1}]}, asked("q")),
+    ({"prompt": "q", "answers": [{"answer": "a", "rank": 1}, {"answer": "b", "rank": None}]}, asked("q")),
 ])  # fmt: skip
 def test_a_file_of_any_shape_has_its_prompts(row, wanted):
     assert choose_prompts(pd.DataFrame([row]), None, 0, "t")["prompt"].tolist() == [wanted]
+
+
+@pytest.mark.parametrize(("row", "reason"), [
+    (LONGER | TIE | {"response_b": ["hey", B]}, "a tie"),
+    (LONGER | WON | {"response_b": [B]}, "neither text nor messages"),
+])  # fmt: skip
+def test_a_row_without_a_prompt_that_both_were_asked_says_why(row, reason):
+    with pytest.raises(BadInput, match=rf"no prompt that ends with the user's turn \(1 {reason} \(row 1\)\)"):
+        choose_prompts(pd.DataFrame([row]), None, 0, "t")
 
 
 @pytest.mark.parametrize("row", [
