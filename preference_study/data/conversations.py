@@ -235,7 +235,7 @@ def pair_of(prompt: Any, chosen: Any, rejected: Any, system: Any = None) -> tupl
         Unusable: as `prompt_of`; or not_the_assistants (a conversation's last turn is not the assistant's), conversations_differ
             (before that turn).
     """
-    both = [as_turns(cell, "assistant") for cell in _alike(chosen, rejected)]
+    both = sides_of(chosen, rejected)
     if not all(both):
         raise Unusable("empty_text")
     if any(turns[-1]["role"] != "assistant" for turns in both):
@@ -247,6 +247,11 @@ def pair_of(prompt: Any, chosen: Any, rejected: Any, system: Any = None) -> tupl
     texts = [one[-1]["content"] for one in both]
     _check_texts(texts)
     return turns, *texts
+
+
+def sides_of(chosen: Any, rejected: Any) -> list[Turns]:
+    """Both sides as turns, a text by itself as the assistant's; raises `Unusable` as `as_turns`."""
+    return [as_turns(cell, "assistant") for cell in _alike(chosen, rejected)]
 
 
 def _alike(*sides: Any) -> list[Any]:

@@ -197,6 +197,17 @@ SHAPES = [
     accepted("alpaca", {"instruction": "Name a", "input": "fruit.", "chosen": A, "rejected": B}, pairs=[([user("Name a\nfruit.")], A, B)]),
     accepted("alpaca_without_input", {"instruction": Q, "input": "", "chosen": A, "rejected": B}),
     accepted("an_instruction_beside_conversations", {"instruction": "kind", "chosen": [user(Q), assistant(A)], "rejected": [user(Q), assistant(B)]}),
+    *(
+        accepted(f"an_instruction_beside_{name}", {"instruction": Q, "chosen": chosen, "rejected": rejected}, pairs=[([user(Q)], chosen_text, B)])
+        for name, chosen, rejected, chosen_text in (
+            ("messages", [assistant(A)], [assistant(B)], A),
+            ("one_message_each", assistant(A), {"from": "gpt", "value": B}, A),
+            ("a_message_and_a_text", [assistant(A)], B, A),
+            ("messages_written_out", json.dumps([assistant(A)]), str([assistant(B)]), A),
+            ("texts_with_their_marks", f"\n\nAssistant: {A}", f"\n\nAssistant: {B}", A),
+            ("a_message_in_json_beside_a_text", '{"role": "user", "content": "hi"}', B, '{"role": "user", "content": "hi"}'),
+        )
+    ),
     accepted("an_instruction_beside_a_prompt", EXPLICIT | {"instruction": "kind"}),
     accepted("an_empty_system_column", {"system": "", "input": Q, "chosen": A, "rejected": B}),
     accepted("a_missing_system_column", {"system": None, "question": Q, "chosen": A, "rejected": B}),
