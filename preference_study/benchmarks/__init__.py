@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ class Shape:
         needs: the subsets, or sections, that the published scores need.
         outcome: (rows as from `read_benchmark`, a judge's scores of each row's responses) -> what they come to.
         rule: how ties count, and what the published scores are, in a sentence for the page.
+        lists: whether it is recognised only where `chosen` holds lists of texts; preferences may have the same columns.
     """
 
     columns: tuple[str, ...]
@@ -44,6 +45,7 @@ class Shape:
     needs: tuple[str, ...]
     outcome: Callable[[pd.DataFrame, Sequence[np.ndarray]], Outcome]
     rule: str
+    lists: bool = False
 
 
 SHAPES: dict[str, Shape] = dict(sorted(entries(sys.modules[__name__], "SHAPE").items(), key=lambda item: item[1].order))
@@ -100,9 +102,11 @@ def _files(path: str) -> list[Path]:
 
 
 def _recognised(raw: pd.DataFrame, source: str) -> str:
-    present = set(raw.columns)
-    if name := next((name for name, shape in SHAPES.items() if shape.columns and present >= set(shape.columns)), None):
-        return name
+    for name, shape in SHAPES.items():
+        there = shape.columns and set(raw.columns) >= set(shape.columns)
+        # Of half the rows: one bad row makes no other shape, nor in CSV one answer that is written as a list.
+        if there and (not shape.lists or raw["chosen"].map(_is_list).mean() >= 0.5):
+            return name
     if recognised(raw):
         return PREFERENCES
     known = "; ".join(f"{name}: {', '.join(shape.columns)}" for name, shape in SHAPES.items() if shape.columns)
@@ -110,6 +114,11 @@ def _recognised(raw: pd.DataFrame, source: str) -> str:
         f"{source}: columns {', '.join(map(str, raw.columns))} are of no known shape of a benchmark ({known}) nor of "
         "preferences; rename them, or name its shape in params.yaml under benchmarks"
     )
+
+
+def _is_list(cell: Any) -> bool:
+    """Whether a cell is a list of texts, and not a conversation, which is one of messages."""
+    return isinstance(cell, list) and any(isinstance(one, str) for one in cell)
 
 
 def _usable(raw: pd.DataFrame, file: Path, name: str) -> tuple[list[dict], dict[str, list[str]]]:

@@ -92,4 +92,5 @@ SHAPE = Shape(
     "A row is right where its right response scores highest of four, and k responses that share the highest score count 1/k. "
     "In Ties every right answer must score above every wrong one, and that subset’s score also asks whether right answers are "
     "closer to one another than to wrong ones. The headline averages the subsets.",
+    lists=True,
 )

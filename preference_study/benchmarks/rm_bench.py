@@ -60,4 +60,5 @@ SHAPE = Shape(
     outcome,
     "Each of three right responses is compared with each of three wrong ones; a tie is wrong. Hard: the wrong one is in the "
     "richer style (longer, or Markdown); easy: the right one is; normal: both in the same. All scores average the domains.",
+    lists=True,
 )

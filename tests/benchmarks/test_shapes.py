@@ -6,9 +6,10 @@ import pytest
 
 from preference_study.benchmarks import SHAPES, read_benchmark
 from preference_study.errors import BadInput
-from tests.corpus.files import lines
+from tests.corpus.files import assistant, lines, user
 
 PAIR = {"prompt": "Say yes!", "chosen": "yes", "rejected": "no"}
+TALK = {"prompt": [user("Say yes!")], "chosen": [assistant("yes")], "rejected": [assistant("no")]}
 REWARDBENCH = PAIR | {"chosen_model": "a", "rejected_model": "b", "subset": "math-prm", "id": 7}
 FOUR = {
     "id": "17", "prompt": "2 + 2?", "chosen": ["4"], "rejected": ["5", "6", "7"], "num_correct": 1, "num_incorrect": 3,
@@ -46,6 +47,9 @@ def written(folder: Path, *rows: dict, name: str = "bench.jsonl") -> str:
         (BAR | {"label": "1"}, "llmbar", ["sum", "product"], [1, 0], "bench", "bench"),
         (PAIR | {"subset": "easy"}, "preferences", ["yes", "no"], [1, 0], "easy", "easy"),
         (PAIR, "preferences", ["yes", "no"], [1, 0], "bench", "bench"),
+        (PAIR | {"domain": "law"}, "preferences", ["yes", "no"], [1, 0], "bench", "bench"),
+        (TALK | {"domain": "law"}, "preferences", ["yes", "no"], [1, 0], "bench", "bench"),
+        (FOUR | PAIR, "preferences", ["yes", "no"], [1, 0], "Math", "Math"),
         (
             {"question": "q", "response_1": "x", "response_2": "y", "overall_response": 2, "subset": 5},
             "preferences", ["y", "x"], [1, 0], "5", "5",
@@ -59,7 +63,13 @@ def test_a_row_of_each_shape(tmp_path, row, shape, responses, correct, subset, s
     assert (only["responses"], only["correct"]) == (responses, [bool(c) for c in correct])
     assert (only["subset"], only["section"], only["id"]) == (subset, section, "bench.jsonl:1")
     asked = next(row[name] for name in ("prompt", "question", "input") if name in row)
-    assert only["prompt"] == [{"role": "user", "content": asked}]
+    assert only["prompt"] == (asked if isinstance(asked, list) else [user(asked)])
+
+
+def test_one_list_among_texts_makes_no_other_shape(tmp_path):
+    rows = [PAIR | {"domain": "law", "prompt": f"Say {n}!"} for n in range(3)]
+    found = read_benchmark(written(tmp_path, *rows, rows[0] | {"chosen": ["yes"]}))
+    assert found.shape == "preferences" and found.dropped == {"not_a_conversation": ["bench.jsonl:4"]}
 
 
 def test_a_folder_of_files_each_a_subset(tmp_path):
