@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from preference_study.benchmarks._rows import Item, stem
+from preference_study.benchmarks._rows import Item, subset_of
 from preference_study.benchmarks._rules import Outcome
-from preference_study.data.conversations import Unusable, is_missing, pair_of, prompt_key
+from preference_study.data.conversations import Unusable, pair_of, prompt_key
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import beside_texts, pair_id, system_column
 from preference_study.errors import BadInput
@@ -133,7 +133,7 @@ def _usable(raw: pd.DataFrame, file: Path, name: str) -> tuple[list[dict], dict[
     beside = zip(source.cells(system_column(raw)), beside_texts(raw), strict=True)
     for number, (item, (system, left_out)) in enumerate(zip(shape.items(source), beside, strict=True), start=1):
         id = f"{file.name}:{number}"
-        subset = stem(file) if is_missing(item.subset) or item.subset == "" else str(item.subset)
+        subset = subset_of(item.subset, file)
         try:
             section = shape.section(subset)
         except KeyError:

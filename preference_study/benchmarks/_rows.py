@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from preference_study.data.conversations import is_missing
 from preference_study.errors import BadInput
 from preference_study.formats import Source
 from preference_study.formats._rows import STRAY_SHARE, as_word
@@ -70,6 +71,11 @@ def listed(source: Source, number: int, column: str, cell: Any, count: int | Non
         wanted = "responses" if count is None else f"{count} responses"
         raise BadInput(f"{source.name}: row {number}, column {column!r} holds {what}, where a list of {wanted} belongs; mend it")
     return texts
+
+
+def subset_of(cell: Any, file: str | Path) -> str:
+    """The subset that a row's cell names; where it names none, the file's name does."""
+    return stem(Path(file)) if is_missing(cell) or cell == "" else str(cell)
 
 
 def stem(file: Path) -> str:

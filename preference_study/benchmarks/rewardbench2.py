@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from preference_study.benchmarks import Shape
-from preference_study.benchmarks._rows import Item, listed
+from preference_study.benchmarks._rows import Item, listed, subset_of
 from preference_study.benchmarks._rules import Outcome, averaged, margins, one_a_row, split
 from preference_study.errors import BadInput
 from preference_study.formats import Source
@@ -24,11 +24,18 @@ def items(source: Source) -> Iterable[Item]:
     cells = [source.cells(name if name in source.table else None) for name in COLUMNS]
     for number, (id, prompt, chosen, rejected, count, subset) in enumerate(zip(*cells, strict=True), start=1):
         right, wrong = listed(source, number, "chosen", chosen), listed(source, number, "rejected", rejected)
-        ties = section(str(subset)) == TIES if str(subset).lower() in BY_NAME else False
-        if as_word(count) != str(len(right)) or (len(right) > 1 and not ties):
+        of = subset_of(subset, source.name)
+        ties = BY_NAME.get(of.lower()) == TIES
+        if as_word(count) != str(len(right)):
             raise BadInput(
                 f"{source.name}: row {number} has {len(right)} responses in column 'chosen' and {as_word(count) or 'nothing'} in "
-                f"'num_correct': they must agree, and only the subset {TIES} has more than one; mend the row"
+                "'num_correct', which says how many they are; mend the row"
+            )
+        if len(right) > 1 and not ties:
+            raise BadInput(
+                f"{source.name}: row {number} has {len(right)} responses in column 'chosen' and is of subset {of!r}, and only "
+                f"{TIES} has more than one; mend the row, or, where it is of {TIES}, say so in column 'subset' or, without one, "
+                "by the file's name"
             )
         part, _, question = str(id).partition(":")
         if ties and (part not in PARTS or not question):

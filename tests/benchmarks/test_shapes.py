@@ -97,6 +97,16 @@ def test_a_domain_by_itself_has_its_files_name(tmp_path):
     assert read_benchmark(path, "rm_bench").rows["section"].tolist() == ["code"]
 
 
+def test_ties_by_themselves_have_their_files_name(tmp_path):
+    """Without a column for the subset, or with an empty one."""
+    own = [{name: cell for name, cell in row.items() if name != "subset"} for row in (TIED, REF)]
+    for rows in (own, [row | {"subset": ""} for row in own]):
+        found = read_benchmark(written(tmp_path, *rows, name="Ties.jsonl"), "rewardbench2").rows
+        assert found["section"].tolist() == ["Ties", "Ties"] and found["part"].tolist() == ["tied", "ref"]
+    with pytest.raises(BadInput, match=r"Math\.jsonl: row 1 has 2 responses in column 'chosen' and is of subset 'Math'"):
+        read_benchmark(written(tmp_path, *own, name="Math.jsonl"), "rewardbench2")
+
+
 def test_what_was_drawn_together(tmp_path):
     """Pairs on one question; and both prompts of a question of Ties."""
     rows = read_benchmark(written(tmp_path, JUDGED, JUDGED | {"response_A": "for"}, JUDGED | {"question": "How?"})).rows
@@ -147,8 +157,8 @@ def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path):
         (STYLES | {"chosen": ["a", "b"]}, None, "row 2, column 'chosen' holds a list of 2, where a list of 3 responses belongs"),
         (STYLES | {"rejected": "text"}, None, "row 2, column 'rejected' holds 'text', where a list of 3"),
         (FOUR | {"rejected": []}, None, r"row 2, column 'rejected' holds '\[\]', where a list of responses belongs"),
-        (FOUR | {"num_correct": 2}, None, "row 2 has 1 responses in column 'chosen' and 2 in 'num_correct'"),
-        (FOUR | {"chosen": ["4", "four"], "num_correct": 2}, None, "row 2 has 2 responses .* only the subset Ties"),
+        (FOUR | {"num_correct": 2}, None, "row 2 has 1 responses in column 'chosen' and 2 in 'num_correct', .* mend the row$"),
+        (FOUR | {"chosen": ["4", "four"], "num_correct": 2}, None, "row 2 has 2 .* subset 'Math', and only Ties has more"),
         (TIED | {"id": "3"}, None, "row 2 of the subset Ties has '3' in column 'id', where ref:<number>"),
         (BAR | {"label": 0}, None, r"column 'label' holds 0 \(1 rows\), where 1 means that 'output_1' is right"),
         ({"a": 1}, None, "columns a are of no known shape of a benchmark .*llmbar: input, output_1"),
