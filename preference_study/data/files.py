@@ -282,7 +282,9 @@ def _value(cell: str) -> Any:
     if text[:1] + text[-1:] in ("[]", "{}"):
         for parse in (json.loads, ast.literal_eval):
             try:
-                return parse(text)
+                found = parse(text)
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
+            # Python takes {1, 2} for a set and [1], [2] for a tuple: they are answers as they stand.
+            return found if isinstance(found, (list, dict)) else cell
     return cell

@@ -548,6 +548,7 @@ FILES = [
     Case("spaces_after_commas.csv", CSV.replace(b",", b", ") + b'Name a fruit., "Apple.", Car.\n', [PAIR]),
     Case("parts.csv", CSV_PAIR + b"q,\"[{'type': 'text', 'text': 'Apple.'}]\",b\n", [PAIR], dropped={"unknown_role": 1}),
     Case("lists_of_texts.csv", CSV_PAIR + b'q,"[""Apple.""]",b\n', [PAIR], dropped={"not_a_conversation": 1}),
+    Case("a_set.csv", CSV + b'Name a fruit.,"{1, 2, 3}","[1], [2]"\n', [([user(Q)], "{1, 2, 3}", "[1], [2]")]),
     Case("brackets.csv", CSV + b"Name a fruit.,[Apple],{Car\n", [([user(Q)], "[Apple]", "{Car")]),
     Case("nectar.csv", b'prompt,answers\nName a fruit.,"[{\'answer\': \'Apple.\', \'rank\': 1}, {\'answer\': \'Car.\', \'rank\': 2}]"\n', [PAIR]),
     Case("extra_in_one_row.jsonl", lines(EXPLICIT, EXPLICIT | {"prompt": "p", "note": "n"}), [PAIR, ([user("p")], A, B)]),
