@@ -66,7 +66,7 @@ from preference_study.variants import VARIANTS
 
 TARGET = Path("experiments/results/stock.json")
 BASE = "models/base"
-STEPS, WARM_UP = 16, 2
+STEPS, WARM_UP = 12, 2
 BATCH = 16  # of plain batches
 TEXTS, TEXTS_ALONE = 160, 16
 PROMPTS, PROMPTS_ALONE = 100, 2

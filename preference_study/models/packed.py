@@ -9,13 +9,14 @@ over the tokens of all.
 
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
@@ -28,9 +29,7 @@ CLOSE = 0.05  # of the norm: a bfloat16's rounding, through all layers, is below
 OF_TWO, OF_ONE = 5, 12
 TOGETHER = 2  # pairs in a batch outside of training: one is too small a matrix
 TRIED = 24  # tokens of the longer row on which a model is tried
-
-
-TREES = "trees"  # how transformers is told of the attention below
+TREES = "trees"  # what transformers knows the attention below by
 
 Row = Sequence[tuple[int, int]]  # its tokens, each after its place, as padding on the left leaves it
 
@@ -200,7 +199,7 @@ def _of_each_tree(
         attention_mask: [1, 1, nodes, nodes], of trees.
         trees: nodes of each; None where the batch is of rows.
     """
-    plain = sys.modules[type(module).__module__].eager_attention_forward
+    plain = _plain_attention(module)
     if trees is None:
         return plain(module, query, key, value, attention_mask, **named)
     found = []
@@ -208,6 +207,11 @@ def _of_each_tree(
         own = [states[:, :, start:stop] for states in (query, key, value)]
         found.append(plain(module, *own, attention_mask[..., start:stop, start:stop], **named)[0])
     return torch.cat(found, dim=1), None
+
+
+def _plain_attention(module: torch.nn.Module) -> Callable[..., Any] | None:
+    """As transformers has it beside each model that can be given another attention; None where a model cannot."""
+    return getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
 
 
 AttentionInterface.register(TREES, _of_each_tree)
@@ -219,13 +223,16 @@ def pack_rows(model: PreTrainedModel) -> bool:
 
     Where it does, `model.packs` is true from then on.
 
-    Generation runs as before, and so do batches on an accelerator, whose fast attention takes no mask of such a shape.
+    Generation runs as before. On an accelerator, whose fast attention takes no mask of such a shape, models are left as they are.
 
     Returns:
-        Whether the model gives the same that way. Where it does not, as one that reads a text step by step, or goes by other
-        positions than it is given, it is left as it was.
+        Whether it does. Where it gives something else that way, as one that reads a text step by step, or goes by other positions
+        than it is given, or where its attention is its own affair, it is left as it was.
     """
+    model.packs = False
     decoder, config = model.get_decoder(), model.config.get_text_config()
+    if PartialState().device.type != "cpu" or _plain_attention(decoder) is None:
+        return False
     forward, dtype = decoder.forward, next(decoder.parameters()).dtype
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     longest = min((window for window in windows if isinstance(window, int)), default=None)
@@ -238,7 +245,7 @@ def pack_rows(model: PreTrainedModel) -> bool:
         other = any(named.get(name) is not None for name in ("past_key_values", "inputs_embeds", "position_ids"))
         more = any(named.get(name) for name in ("use_cache", "output_hidden_states", "output_attentions"))
         plain = not args and not other and not more and ids is not None and mask is not None and mask.dim() == 2
-        if not plain or ids.device.type != "cpu" or (longest is not None and ids.shape[1] > longest):
+        if not plain or (longest is not None and ids.shape[1] > longest):
             return forward(*args, **named)
         tree = Packed.of(ids, mask, config.hidden_size)
         if not tree.is_less():
@@ -258,7 +265,7 @@ def pack_rows(model: PreTrainedModel) -> bool:
     if not same:
         del decoder.forward
         decoder.packed, config._attn_implementation = None, attention
-    model.packs = same and model.device.type == "cpu"
+    model.packs = same
     return same
 
 

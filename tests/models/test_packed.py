@@ -2,6 +2,7 @@
 
 from bisect import bisect
 from itertools import accumulate
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +25,8 @@ from tests.models.test_generation import SIZES
 
 PROMPT = [30 + i * 5 % 90 for i in range(11)]
 PAIR = [[*PROMPT, 40, 41, 42, 43, 44, 45, 46], [*PROMPT, 40, 41, 50]]
-NO_TREES = {"bloom"}  # its positions are counted from the padding
+# The positions of the first are counted from the padding, and the attention of the second is its own affair.
+NO_TREES = {"bloom", "falcon"}
 
 
 @pytest.fixture
@@ -187,6 +189,17 @@ def test_a_model_that_reads_step_by_step_is_left_as_it_was(name):
     wanted = last_hidden(model, rows)
     assert not pack_rows(model)
     assert torch.equal(last_hidden(model, rows), wanted)
+
+
+@pytest.mark.parametrize("why", ["an accelerator", "an attention of its own"])
+def test_a_model_that_cannot_have_this_attention_is_left_as_it_was(llama, monkeypatch, why):
+    model = load_causal("models/base", dtype=torch.float32)
+    if why == "an accelerator":  # the model may stand on the CPU until a trainer moves it
+        monkeypatch.setattr("preference_study.models.packed.PartialState", lambda: SimpleNamespace(device=torch.device("cuda")))
+    else:
+        monkeypatch.delattr(modeling_llama, "eager_attention_forward")
+    assert not pack_rows(model) and not model.packs
+    assert "forward" not in vars(model.get_decoder()) and model.config._attn_implementation == "eager"
 
 
 def test_rows_longer_than_a_window_are_not_packed():
