@@ -43,7 +43,7 @@ LENGTHS = Lengths(
 
 @pytest.fixture(scope="module")
 def params():
-    return changed(alternative_params("small"), {"reward.epochs": 1, "reward.gradient_accumulation_steps": 1})
+    return changed(alternative_params("small"), {"reward.epochs": 1, "reward.batch_size": 2})
 
 
 def by_name(params, shape=SHAPE, lengths=LENGTHS, device=CARD):
