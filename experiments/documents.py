@@ -302,9 +302,9 @@ def judge_settings(file: str = "judge.json") -> str:
     return table(heads, rows)
 
 
-def judge_seeds() -> str:
-    """The chosen judge on validation, one model and three, from experiments/results/judge.json."""
-    found = read_json(RESULTS / "judge.json")
+def judge_seeds(file: str = "judge.json") -> str:
+    """The chosen judge on validation, one model and three, from a file in experiments/results/ of judge.json's shape."""
+    found = read_json(RESULTS / file)
     val = found["val"]
 
     def row(name: str, values: list[float]) -> list[str]:
@@ -576,9 +576,10 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "methods-over-seeds": ("docs/results/methods.md", methods_over_seeds),
     "sft-weight": ("docs/results/methods.md", sft_weight),
     "length-cures": ("docs/results/reward_models.md", length_cures),
-    "judge-settings": ("docs/results/judge.md", judge_settings),
-    "judge-epochs": ("docs/results/judge.md", lambda: judge_settings("judge_epochs.json")),
     "judge-seeds": ("docs/results/judge.md", judge_seeds),
+    "judge-epochs": ("docs/results/judge.md", partial(judge_settings, "judge_epochs.json")),
+    "judge-former-seeds": ("docs/results/judge.md", partial(judge_seeds, "judge_former.json")),
+    "judge-former-settings": ("docs/results/judge.md", partial(judge_settings, "judge_former.json")),
     "judge-rights": ("docs/results/judge.md", judge_rights),
     "sweep": ("docs/results/sweep.md", sweep),
     "wrong-labels": ("docs/results/reward_models.md", wrong_labels),

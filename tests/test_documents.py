@@ -22,7 +22,7 @@ STANDING = (
     "sweep",
     "judges",
     "length-cures",
-    "judge-settings",
+    "judge-former-settings",
     "judge-epochs",
     "judge-seeds",
     "judge-rights",
