@@ -22,6 +22,7 @@ STANDING = (
     "sweep",
     "judges",
     "length-cures",
+    "judge-former-seeds",
     "judge-former-settings",
     "judge-epochs",
     "judge-seeds",
