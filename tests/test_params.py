@@ -248,7 +248,7 @@ def test_what_a_model_computed_is_looked_up_and_not_computed_again(name):
 
 
 def test_a_stage_keeps_freed_memory_and_the_code_of_few_products(monkeypatch):
-    """Without, memory grows by the lengths of batches: benchmarks/allocator.py. What the user has set is left alone."""
+    """Without, memory grows by the lengths of batches: docs/results/speed.md. What the user has set is left alone."""
     given = []
     monkeypatch.setattr(subprocess, "run", lambda arguments, check, env: given.append(env) or SimpleNamespace(returncode=3))
     monkeypatch.setattr(sys, "argv", ["launch", "train_reward", "standard"])
