@@ -135,11 +135,7 @@ def reward_own(folder: Path, trees: bool = True) -> dict[str, float]:
 
 def dpo_own(folder: Path, trees: bool = True) -> dict[str, float]:
     params, tokenizer, method = load_params(), load_tokenizer(BASE), METHODS["dpo"]
-    section, own, recipe = (
-        params.policy.model_copy(update=TIMED),
-        params.policy.own("dpo"),
-        method.recipe(),
-    )
+    section, own, recipe = params.policy.model_copy(update=TIMED), params.policy.own("dpo"), method.recipe()
     pairs = encode_pairs(tokenizer, pairs_of(section.batch_size), section.max_length)
     kept, logps, before = passed_over(
         pairs, section, folder / "kept", lambda model, limits: pair_logps(model, pairs, **limits), trees
