@@ -13,6 +13,8 @@ ARGUMENTS = (
     "--disable-sync", "--no-first-run",
 )  # fmt: skip
 
+PATIENCE = 60_000  # milliseconds: two workers and a browser share two cores
+
 
 @contextmanager
 def started() -> Iterator[Any]:
@@ -30,7 +32,7 @@ def started() -> Iterator[Any]:
 @contextmanager
 def watched(page: Any) -> Iterator[Any]:
     """The page; fails at the end where it asked the network, wrote to the console or opened a dialog."""
-    page.set_default_timeout(60_000)  # two workers and a browser share two cores
+    page.set_default_timeout(PATIENCE)
     wrong = []
     page.on("console", lambda message: wrong.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))

@@ -13,7 +13,7 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from tests.browser import started
+from tests.browser import PATIENCE, started
 from tests.tiny import tiny_model
 
 # How long an example takes says something of the machine, and nothing of the code.
@@ -93,6 +93,14 @@ def browser():
     """Chromium; a test that asks for it is skipped where there is none."""
     with started() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def expect():
+    """Playwright's assertions, which wait: a string given to `wait_for_function` is refused by the page's own policy."""
+    found = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed").expect
+    found.set_options(timeout=PATIENCE)
+    return found
 
 
 class ByFile(LoadFileScheduling):

@@ -815,7 +815,7 @@ def test_one_category_alone(page):
     assert all(f"· {categories[3]}" in text for text in page.locator(".where").all_inner_texts())
 
 
-def test_a_link_opens_its_case(browser, address):
+def test_a_link_opens_its_case(browser, expect, address):
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
     opened.goto(f"{address}#case-23-ipo")
 
@@ -829,15 +829,20 @@ def test_a_link_opens_its_case(browser, address):
     opened.get_by_role("button", name="Ties").click()
     assert "case-5" not in opened.locator(".case").evaluate_all("found => found.map((e) => e.id)")
     opened.evaluate("location.hash = '#case-5'")
-    opened.wait_for_function("document.activeElement.id === 'case-5'")
+    expect(opened.locator("#case-5")).to_be_focused()
     assert opened.locator("[data-filter=all]").get_attribute("aria-pressed") == "true"
     assert opened.locator("#case-method").input_value() == "ipo"
     opened.locator("#case-7 .where a").click()
-    opened.wait_for_function("document.activeElement.id === 'case-7'")
+    expect(opened.locator("#case-7")).to_be_focused()
     assert opened.url.endswith("#case-7-ipo")
     for nonsense in ("#case-0", "#case-41", "#case-3-other", "#case-1e1"):
-        opened.evaluate(f"location.hash = '{nonsense}'")
-        opened.wait_for_function(f"location.hash === '{nonsense}'")
+        opened.evaluate(
+            """(hash) => new Promise((handled) => {  // resolved after the page's own listener has run
+            addEventListener("hashchange", () => setTimeout(handled), {once: true});
+            location.hash = hash;
+        })""",
+            nonsense,
+        )
         assert focused() == "case-7"
     opened.close()
 
@@ -914,8 +919,7 @@ def test_a_response_says_letter_gold_and_why_it_is_not(page):
     assert {gold for _, gold, _ in given} == {True, False} and any(letter and flaw for letter, _, flaw in given)
 
 
-def test_search_needs_all_words_and_takes_them_literally(page):
-    expect = pytest.importorskip("playwright.sync_api").expect
+def test_search_needs_all_words_and_takes_them_literally(page, expect):
     search, status = page.get_by_role("searchbox"), page.get_by_role("status")
     search.fill("CHICKENS number")
     expected = page.evaluate("""() => JSON.parse(document.getElementById("case-data").textContent).cases
@@ -1057,9 +1061,9 @@ def test_a_long_prompt_scrolls_in_its_place(browser, tmp_path):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_tables_that_scroll_say_so_and_the_others_take_no_tab_stop(page, width):
+def test_tables_that_scroll_say_so_and_the_others_take_no_tab_stop(page, expect, width):
     page.set_viewport_size({"width": width, "height": 800})
-    page.wait_for_function("document.querySelectorAll('.scroll[tabindex]').length > 0")
+    expect(page.locator(".scroll[tabindex]")).not_to_have_count(0)
     boxes = page.locator(".scroll").evaluate_all("""boxes => boxes.map((e) => ({
         wide: e.scrollWidth > e.clientWidth + 1, stop: e.tabIndex === 0, role: e.getAttribute("role"),
         said: e.previousElementSibling.checkVisibility(), name: e.getAttribute("aria-label"),
