@@ -58,10 +58,6 @@ class PlainPolicy:
                 found.append(row[: place + 1])
         return found
 
-    def text(self, ids: list[int]) -> str:
-        """What tokens say, without special ones."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
-
 
 class PlainReward:
     """An exported reward model.

@@ -26,6 +26,7 @@ PROBE = [
 ]
 SYSTEM = {"role": "system", "content": 'Zebra 0 <a & "b"> é0'}
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+_TAG = re.compile(r"[<\[]\w+[>\]]")
 _NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 
 
@@ -185,7 +186,8 @@ def rendered(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], **
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise `BadModel` for a chat template that fails on a conversation, or does not write each of its turns once, in order."""
+    """Raise `BadModel` for a chat template that fails on a conversation, does not write each of its turns once, in order, or asks
+    for a response inside of a thought."""
     for said in (PROBE[:1], PROBE[:3], PROBE):
         text = rendered(tokenizer, said, add_generation_prompt=said[-1]["role"] == "user")
         for number, turn in enumerate(said, 1):
@@ -194,6 +196,15 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
                 raise BadModel(f"the chat template {how} the {turn['role']}'s turn, the {number}. of {len(said)}; mend it")
         if sorted(said, key=lambda turn: text.index(turn["content"])) != said:
             raise BadModel("the chat template changes the order of turns; mend it")
+    asked, answered = rendered(tokenizer, PROBE[:1], add_generation_prompt=True), rendered(tokenizer, PROBE[:2])
+    opened = "" if answered.startswith(asked) else asked.split(PROBE[0]["content"])[1]
+    if thought := next((tag for tag in _TAG.findall(opened) if f"/{tag[1:]}" not in opened and tag not in answered), None):
+        raise BadModel(
+            f"the chat template opens a thought ({thought}) before each response, and writes the responses of the data without "
+            "one: trained on them the model would answer inside of its thoughts; set its variable for that under "
+            "model.template_arguments, if it has one, as {enable_thinking: false}, or take that beginning out of the template in "
+            "the model's folder"
+        )
 
 
 def check_system_turn(tokenizer: PreTrainedTokenizerBase) -> None:

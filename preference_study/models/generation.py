@@ -21,7 +21,7 @@ class Response:
     """One response of a model.
 
     Attributes:
-        text: the response without special tokens.
+        text: the response without the token that ended it; other special tokens that the model wrote stand in it by their names.
         tokens: its length in tokens, EOS not counted.
         finished: whether the model ended its turn; False where the limit on new tokens cut it off.
         prompt_truncated: whether its prompt had to be shortened to fit the model's positions.
@@ -59,7 +59,7 @@ def response_of(
         ends: as from `ends_of`.
     """
     done = ids[-1] in ends
-    text = tokenizer.decode(ids[: len(ids) - done], skip_special_tokens=True).strip()
+    text = tokenizer.decode(ids[: len(ids) - done]).strip()
     return Response(text, len(ids) - done, done, prompt_truncated, prompt, ids)
 
 

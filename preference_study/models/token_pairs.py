@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from preference_study.artifacts import open_table
 from preference_study.errors import BadInput
-from preference_study.models.tokens import TokenPair, encode_pairs
+from preference_study.models.tokens import TokenPair, encode_pairs, of_refused, prompt_text
 
 FOLDER = Path("checkpoints/tokens")
 READ = 1000  # pairs read, written or looked at together
@@ -230,7 +230,21 @@ def encode_file(
     try:
         return TokenPairs(written("pairs", folder, FEATURES, _encoded, processes, groups=groups, **given), folder)
     except Refused as error:
-        raise BadInput(str(error)) from None
+        raise BadInput(_all_refused(tokenizer, path, kept) or str(error)) from None
+
+
+def _all_refused(tokenizer: PreTrainedTokenizerBase, path: str | Path, kept: np.ndarray) -> str | None:
+    """What to tell of all the file's prompts that the chat template does not write; None where it writes each of them."""
+    found: dict[int, str] = {}
+    prompts = (
+        prompt for batch in open_table(path).iter_batches(READ, columns=["prompt"]) for prompt in batch["prompt"].to_pylist()
+    )
+    for number, (prompt, wanted) in enumerate(zip(prompts, kept, strict=True), start=1):
+        try:
+            _ = wanted and prompt_text(tokenizer, prompt)
+        except BadInput as error:
+            found[number] = str(error)
+    return of_refused(found, f"{path}: row", int(kept.sum()))
 
 
 def encode_for_policies(

@@ -1,6 +1,12 @@
-"""Writing conversations as the tokens a model reads, the same ones for training, scoring and generating."""
+"""Writing conversations as the tokens a model reads, the same ones for training, scoring and generating.
 
+What a text says is letters, whatever it is: where it holds the name of a special token, such as "</s>", that neither ends a turn
+nor begins one. Only the template writes special tokens.
+"""
+
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import repeat
 
 import pandas as pd
@@ -10,7 +16,11 @@ from transformers import PreTrainedTokenizerBase
 from preference_study.errors import BadInput
 
 Turns = list[dict[str, str]]
+NAMED = 20  # of the prompts that a template refuses, those that an error names
 WORDS = ["Hello", "The", "I", "1"]  # that a response may begin with
+# Characters that stand for none, and are in no text, around a special token's name in what somebody said.
+OPEN, CLOSE = "\ufdd0", "\ufdd1"
+_SAID = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")
 
 
 @dataclass(frozen=True)
@@ -38,10 +48,11 @@ def encode_pairs(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, max_le
     Raises:
         BadInput: as `shortened`.
     """
-    starts = [prompt_text(tokenizer, prompt) for prompt in pairs["prompt"]]
+    prompts = [_marked(tokenizer, prompt) for prompt in pairs["prompt"]]
+    starts = [_template(tokenizer, prompt) for prompt in prompts]
     prompt_ids = _ids(tokenizer, starts)
     response_ids = [
-        _after(tokenizer, starts, prompt_ids, list(map(_response, repeat(tokenizer), pairs["prompt"], starts, pairs[side])))
+        _after(tokenizer, starts, prompt_ids, list(map(_response, repeat(tokenizer), prompts, starts, pairs[side])))
         for side in ("chosen", "rejected")
     ]
     return [fit(tokenizer, *texts, max_length) for texts in zip(pairs["prompt"], prompt_ids, *response_ids, strict=True)]
@@ -83,8 +94,9 @@ def shortened(tokenizer: PreTrainedTokenizerBase, prompt: Turns, room: int) -> t
 
 
 def _without_beginning(tokenizer: PreTrainedTokenizerBase, turns: Turns, room: int) -> list[int]:
-    text = prompt_text(tokenizer, turns)
-    place = text.rfind(turns[-1]["content"].strip())
+    marked = _marked(tokenizer, turns)
+    text = _template(tokenizer, marked)
+    place = text.rfind(marked[-1]["content"].strip())
     before, rest = _ids(tokenizer, [text[: max(place, 0)], text[max(place, 0) :]])
     if len(before) < room:
         return before + rest[-(room - len(before)) :]
@@ -103,23 +115,71 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Turns], roo
         room: None where nothing limits a prompt.
 
     Raises:
-        BadInput: as `shortened`.
+        BadInput: as `shortened`; of prompts that the template refuses, all are named.
     """
-    encoded = _ids(tokenizer, [prompt_text(tokenizer, prompt) for prompt in prompts])
+    texts, refused = [], {}
+    for number, prompt in enumerate(prompts, start=1):
+        try:
+            texts.append(prompt_text(tokenizer, prompt))
+        except BadInput as error:
+            refused[number] = str(error)
+    if told := of_refused(refused, "prompt", len(prompts)):
+        raise BadInput(told)
+    encoded = _ids(tokenizer, texts)
     return [
         (ids, False) if room is None or len(ids) <= room else (shortened(tokenizer, prompt, room)[0], True)
         for prompt, ids in zip(prompts, encoded, strict=True)
     ]
 
 
+def of_refused(refused: dict[int, str], kind: str, n: int) -> str | None:
+    """What to tell of all prompts that the template refuses, by their numbers; None where there are none.
+
+    Args:
+        kind: what the numbers are of, "row" or such.
+        n: how many there are in all.
+    """
+    if not refused:
+        return None
+    numbers, more = [*map(str, refused)][:NAMED], len(refused) - NAMED
+    which = ", ".join(numbers) + (f" and {more} more" if more > 0 else "")
+    return f"{kind} {which}: {len(refused)} of {n} prompts that cannot be written. The first is {next(iter(refused.values()))}"
+
+
 def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Turns) -> str:
-    """The prompt as the chat template writes it, up to where the assistant's response begins.
+    """The prompt as the chat template writes it, up to where the assistant's response begins; special tokens' names in what was
+    said stand between `OPEN` and `CLOSE`.
 
     Raises:
         BadInput: the template refuses it, as some do system turns or two turns of one speaker, or leaves a turn out.
     """
+    return _template(tokenizer, _marked(tokenizer, prompt))
+
+
+@lru_cache
+def _special(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
+    """A pattern of the names of the tokenizer's special tokens, and of the marks that stand around them."""
+    names = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special} | {*tokenizer.all_special_tokens}
+    return re.compile("|".join(map(re.escape, sorted(names | {OPEN, CLOSE}, key=len, reverse=True))))
+
+
+def _marked(tokenizer: PreTrainedTokenizerBase, prompt: Turns) -> Turns:
+    """The turns with the names of special tokens marked."""
+    return [turn | {"content": _mark(tokenizer, turn["content"])} for turn in prompt]
+
+
+def _mark(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    return _special(tokenizer).sub(lambda name: "" if name[0] in (OPEN, CLOSE) else f"{OPEN}{name[0]}{CLOSE}", text)
+
+
+def _unmarked(text: str) -> str:
+    return text.replace(OPEN, "").replace(CLOSE, "")
+
+
+def _template(tokenizer: PreTrainedTokenizerBase, prompt: Turns) -> str:
+    """`prompt_text` of turns in which special tokens' names are marked."""
     roles = ", ".join(turn["role"] for turn in prompt)
-    where = f"a prompt of the turns {roles}, which ends {prompt[-1]['content'][-60:]!r}"
+    where = f"a prompt of the turns {roles}, which ends {_unmarked(prompt[-1]['content'])[-60:]!r}"
     try:
         text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
     except TemplateError as error:
@@ -127,17 +187,19 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Turns) -> str:
     for turn in prompt:
         # Templates may take an assistant's earlier thoughts out.
         if turn["content"].strip() not in text and "<think>" not in turn["content"]:
-            raise BadInput(f"{where}: the model's chat template leaves out the {turn['role']}'s turn {turn['content'][:60]!r}")
+            said = _unmarked(turn["content"])[:60]
+            raise BadInput(f"{where}: the model's chat template leaves out the {turn['role']}'s turn {said!r}")
     return text
 
 
 def _response(tokenizer: PreTrainedTokenizerBase, prompt: Turns, start: str, text: str) -> str:
-    """A response as the template writes it after `start`, up to and with EOS."""
+    """A response as the template writes it after `start`, up to and with EOS; names of special tokens in it are marked."""
+    text = _mark(tokenizer, text)
     whole = tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": text}], tokenize=False)
     if not whole.startswith(start):  # templates that write earlier turns differently
         return text + tokenizer.eos_token
     response = whole[len(start) :]
-    end = response.rfind(tokenizer.eos_token)
+    end = _SAID.sub(lambda said: " " * len(said[0]), response).rfind(tokenizer.eos_token)
     return response[: end + len(tokenizer.eos_token)] if end >= 0 else response + tokenizer.eos_token
 
 
@@ -161,4 +223,20 @@ def _after(
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    """The tokens of each text; what is marked in it, as letters."""
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    for place, text in enumerate(texts):
+        if OPEN in text or CLOSE in text:
+            ids[place] = _letters(tokenizer, text)
+    return ids
+
+
+def _letters(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The tokens of a text in which special tokens' names are marked, each part by itself, as they are after a word."""
+    ids: list[int] = []
+    for place, part in enumerate(_SAID.split(text)):
+        # A template may have taken a part of a turn out, and left half of the marks.
+        bare, options = _unmarked(part), {"add_special_tokens": False, "split_special_tokens": place % 2 == 1}
+        word, alone, both = tokenizer([WORDS[0], bare, WORDS[0] + bare], **options)["input_ids"]
+        ids += both[len(word) :] if ids and both[: len(word)] == word else alone
+    return ids

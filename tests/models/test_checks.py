@@ -131,6 +131,8 @@ SPOILT = {
         ["leaves out or changes the assistant's turn, the 2. of 3"],
     ),
     "a template that drops earlier turns": (template("<|user|>{{ messages[-1]['content'] }}<|end|><|assistant|>"), ["leaves out or changes the user's turn, the 1. of 3"]),
+    "a template that opens a thought": (template(TEMPLATE.replace("assistant|>{%", "assistant|><think>\n{%")), ["opens a thought (<think>)", "template_arguments"]),
+    "a template that opens a thought in brackets": (template(TEMPLATE.replace("assistant|>{%", "assistant|>[THINK]{%")), ["opens a thought ([THINK])"]),
     "a template with a date of its own making": (template("{{ strftime_now(f) }}" + TEMPLATE), ["date", "fixed one"]),
 }  # fmt: skip
 
@@ -180,6 +182,21 @@ def test_a_system_prompt_that_is_passed_over_is_refused(spoilt):
         change(spoilt, model={"system_prompt": text})
         with pytest.raises(BadModel, match=r"takes no system turn \(it leaves it out\); set model\.system_prompt to null"):
             stages.prepare_model.main()
+
+
+@pytest.mark.parametrize("thought", ["<think>\n\n</think>\n\n", "[THINK][/THINK]", " ", "<think>\n"])
+def test_a_template_may_close_the_thought_or_write_it_before_the_answers_of_the_data_too(spoilt, thought):
+    asked = TEMPLATE.replace("assistant|>{%", f"assistant|>{thought}{{%")
+    assert asked != TEMPLATE
+    if thought == "<think>\n":
+        asked = asked.replace(
+            "{{ m['content'] }}", "{{ '<think>\n\n</think>\n' if m['role'] == 'assistant' else '' }}{{ m['content'] }}"
+        )
+    template(asked)(spoilt / "mine")
+    stages.prepare_model.main()
+    tokenizer = load_tokenizer("models/base")
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+    assert text == f"<|user|>Hi<|end|><|assistant|>{thought}"
 
 
 def test_one_of_several_templates_is_chosen_by_name(spoilt):

@@ -6,9 +6,9 @@ import pytest
 
 from preference_study.artifacts import write_table
 from preference_study.errors import BadInput
-from preference_study.models import token_pairs
+from preference_study.models import token_pairs, tokens
 from preference_study.models.token_pairs import BothSides, TokenPairs, encode_file, lengths, numbers, some, token_folder
-from preference_study.models.tokens import TokenPair, encode_pairs
+from preference_study.models.tokens import TokenPair, encode_pairs, encode_prompts
 from tests.conftest import asked
 
 PAIRS = [TokenPair([1], [2], [3, 4], False), TokenPair([5, 6], [7, 8, 9], [8], True, 2)]
@@ -100,6 +100,24 @@ def test_what_cannot_be_written_is_told_as_of_a_table(tmp_path, monkeypatch, tok
     with pytest.raises(BadInput) as told, token_folder("t") as folder:
         encode_file(tokenizer, "pairs.parquet", 60, folder)
     assert str(told.value) == str(wanted.value) and not folder.exists()
+
+
+def test_all_prompts_that_the_template_refuses_are_named(file, tokenizer, monkeypatch):
+    """Not one a run: rows 3, 8 and 23, of which one is not asked for; and of generation prompts likewise."""
+    monkeypatch.setattr(token_pairs, "READ", 4)
+    refuses = "{% if messages[0]['content'].strip() in ('2 2 2', '7', '22 22') %}{{ raise_exception('no') }}{% endif %}"
+    monkeypatch.setattr(tokenizer, "chat_template", refuses + tokenizer.chat_template)
+    kept = np.arange(23) != 7
+    with (
+        token_folder("test") as folder,
+        pytest.raises(BadInput, match=r"^pairs\.parquet: row 3, 23: 2 of 22 prompts .*'2 2 2 '.*refuses it \(no\)"),
+    ):
+        encode_file(tokenizer, file, 1000, folder, kept=kept)
+    with pytest.raises(BadInput, match=r"^prompt 3, 8, 23: 3 of 23 prompts"):
+        encode_prompts(tokenizer, list(table(23)["prompt"]), None)
+    monkeypatch.setattr(tokens, "NAMED", 2)
+    with pytest.raises(BadInput, match=r"^prompt 3, 8 and 1 more: 3 of 23"):
+        encode_prompts(tokenizer, list(table(23)["prompt"]), None)
 
 
 def test_a_file_that_is_not_whole(tmp_path, monkeypatch, tokenizer):
