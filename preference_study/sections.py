@@ -41,6 +41,7 @@ class Columns(Section):
     """Which columns of a raw file hold what: chosen and rejected, or two responses and which was preferred."""
 
     prompt: str | None = None
+    about: str | None = None  # a text that the prompt is about, which stands on the lines after it
     system: str | None = None
     chosen: str | None = None
     rejected: str | None = None
@@ -61,7 +62,7 @@ class Columns(Section):
             raise ValueError(f"coding names {self.coding[0]!r} for both responses")
         if set(ties) & set(coding):
             raise ValueError("a value of coding stands under tie too")
-        named = [self.prompt, self.system, self.chosen, self.rejected, self.preference, *(self.responses or [])]
+        named = [self.prompt, self.about, self.system, self.chosen, self.rejected, self.preference, *(self.responses or [])]
         if twice := next((name for name in named if name is not None and named.count(name) > 1), None):
             raise ValueError(f"column {twice!r} is named twice")
         return self

@@ -15,6 +15,7 @@ ROLES = {
     "model": "assistant",
     "system": "system", "developer": "system",
 }  # fmt: skip
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # fields of a message beside its content
 TOOLS = {"tool", "function", "function_call", "function_response", "observation", "ipython"}
 # HH-RLHF's transcripts: an empty line stands before each turn, though the first may have lost it where a text was stripped.
 _TRANSCRIPT = re.compile(r"\s*\n\n(?:Human|Assistant|System):", re.IGNORECASE)
@@ -28,10 +29,9 @@ _SAID = {"content", "value", "tool_calls", "function_call"}
 # Marks of chat templates: those that nobody writes in a text, which a model's tokenizer may take for the end of a turn wherever
 # they stand, and others that say so where a text begins or ends with them, as it also may with the place of a response.
 _CONTROL = re.compile(
-    r"<\|(?:im_start|im_end|start_header_id|end_header_id|begin_of_text|end_of_text|eot_id|eom_id|endoftext)\|>"
-    r"|<(?:start|end)_of_turn>|<\uff5c[^<>\n]{1,30}\uff5c>"
+    r"<\|[A-Za-z]\w{1,30}\|>|\[\|[a-z]{3,30}\|\]|<s>\s*\[INST\]|<(?:start|end)_of_turn>|<\uff5c[^<>\n]{1,30}\uff5c>"
 )
-_MARK = r"<\|(?:user|assistant|system|end|eot)\|>|<s>\s*\[INST\]|\[/?INST\]|<<SYS>>|<[be]os>"
+_MARK = r"\[/?INST\]|<<SYS>>|<[be]os>"
 _BEGINS = re.compile(rf"\s*(?:{_MARK}|<s>)")
 _ENDS = re.compile(
     rf"(?:{_MARK}|</s>|\sASSISTANT:|\n\s*(?:\#+\s*)?(?i:assistant|bot|ai|chatgpt)\s*:|\n\s*\#+\s*(?i:response)\s*:?)\s*\Z"
@@ -160,7 +160,7 @@ def as_turns(value: Any, role: str) -> Turns:
         transcript that is the assistant's and empty is no turn, but the place of the response.
 
     Raises:
-        Unusable: not_a_conversation, unknown_role, not_text (pictures, sounds), tool_calls.
+        Unusable: not_a_conversation, unknown_role, not_text (pictures, sounds), tool_calls, thoughts (in a field of their own).
     """
     if is_missing(value):
         return []
@@ -197,6 +197,8 @@ def _turn(message: Any) -> dict[str, str]:
         raise Unusable("tool_calls")
     if role not in ROLES:
         raise Unusable("unknown_role")
+    if any(_holds(message.get(name)) for name in THOUGHTS):
+        raise Unusable("thoughts")
     content = message.get("value") if is_missing(message.get("content")) else message["content"]
     return {"role": ROLES[role], "content": _unix(_text(content)).strip()}
 

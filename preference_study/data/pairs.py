@@ -21,7 +21,11 @@ TAKEN = {
     "preference", "as_first", "as_second", "finished", "letter", "gold", "flaw", "chosen_gold", "rejected_gold",
 }  # fmt: skip
 # Columns that make a row unusable where they hold anything, by the reason.
-BESIDE = {"not_text": ("image", "images", "audio", "audios", "video", "videos"), "tool_calls": ("tools",)}
+BESIDE = {
+    "not_text": ("image", "images", "audio", "audios", "video", "videos"),
+    "tool_calls": ("tools",),
+    "earlier_turns": ("history",),  # in a list, which Stanford's prompts in a column of that name are not
+}
 NOTHING = {"", "[]", "{}", "null", "None", "False", "0"}  # what such a column holds where there is none, written as a text
 # Why a row is dropped, with what a reader is told.
 REASONS = {
@@ -31,6 +35,8 @@ REASONS = {
     "unknown_role": "a turn of an unknown role",
     "not_text": "pictures or other parts that are not text",
     "tool_calls": "tool calls",
+    "earlier_turns": "earlier turns in a column of their own, which belong in the prompt",
+    "thoughts": "thoughts beside the text, which belong in it where they were judged",
     "not_the_assistants": "a last turn that is not the assistant’s",
     "conversations_differ": "conversations that differ before the last turn",
     "prompt_contradicts": "a prompt that is not in the conversations, or has another system turn than its column",
@@ -199,7 +205,10 @@ def beside_texts(raw: Table) -> Iterator[str | None]:
     there = [(reason, name) for reason, names in BESIDE.items() for name in names if name in raw]
     reasons = [reason for reason, _ in there]
     for cells in zip(*(raw[name] for _, name in there), strict=True) if there else repeat((), len(raw)):
-        filled = [not is_missing(cell) and str(cell).strip() not in NOTHING for cell in cells]
+        filled = [
+            not is_missing(cell) and str(cell).strip() not in NOTHING and (reason != "earlier_turns" or not isinstance(cell, str))
+            for cell, reason in zip(cells, reasons, strict=True)
+        ]
         yield next((reason for reason, here in zip(reversed(reasons), reversed(filled), strict=True) if here), None)
 
 

@@ -11,7 +11,8 @@ from preference_study.data.conversations import Turns, Unusable, as_turns, promp
 from preference_study.data.files import read_table_file
 from preference_study.data.pairs import REASONS, beside_texts, cluster_labels, labels, pair_id, system_column
 from preference_study.errors import BadInput
-from preference_study.formats import FORMATS, Format, Source, mapped, named_columns, recognised
+from preference_study.formats import Format, Source, mapped, named_columns, recognised
+from preference_study.formats._rows import about_column, joined
 from preference_study.sections import Columns
 
 PREPARED = Path("data/prepared")
@@ -104,7 +105,8 @@ def _shape(table: pd.DataFrame, source: str, columns: Columns | None) -> tuple[F
     if columns and set(named_columns(columns)) <= set(table.columns):
         return mapped(columns, table, source), columns.system
     system = columns.system if columns and columns.system in table else system_column(table)
-    return FORMATS.get(recognised(table) or ""), system
+    _, shape = recognised(table) or (None, None)
+    return shape, system
 
 
 def _left_out(why: dict[int, str]) -> str:
@@ -128,7 +130,9 @@ def _prompts(table: pd.DataFrame, source: str, columns: Columns | None) -> tuple
                 f"{source}: column {column!r} holds lists written as text, such as {table[column].iloc[0][:60]!r}: a JSON "
                 "lines or parquet file can hold them as lists of turns, {role, content} each"
             )
-        cells = ((cell, None, None) for cell in table[column])
+        about = columns.about if columns else about_column(table, [column])
+        about = about if about in table else None
+        cells = ((joined(cell, more), None, None) for cell, more in zip(table[column], data.cells(about), strict=True))
     else:
         raise BadInput(
             f"{source}: columns {', '.join(map(str, table.columns))} hold no prompt; generate.prompts needs a file with a column "

@@ -5,7 +5,7 @@ A new format is a file here with an entry `FORMAT`. The first one, by `order`, w
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -14,7 +14,7 @@ from preference_study.data.conversations import Unusable, is_missing, pair_of
 from preference_study.data.files import in_pieces
 from preference_study.data.pairs import Table, beside_texts, cluster_labels, extra_columns, system_column
 from preference_study.errors import BadInput
-from preference_study.formats._rows import Row, Source, by_preference, two_sides
+from preference_study.formats._rows import Row, Source, about_column, by_preference, two_sides, with_about
 from preference_study.registry import entries
 from preference_study.sections import Columns
 
@@ -35,6 +35,7 @@ class Format:
 
 
 FORMATS: dict[str, Format] = dict(sorted(entries(sys.modules[__name__], "FORMAT").items(), key=lambda item: item[1].order))
+PROMPTS = ("prompt", "question", "input")  # columns of a text that may be about another
 MAPPING = """Say under data in params.yaml which columns hold what, for instance
   columns: {prompt: <column>, chosen: <column>, rejected: <column>}
 or, where a column says which of two responses was preferred,
@@ -117,15 +118,20 @@ def _pair(row: Row, system: Any, beside: str | None) -> tuple[tuple, bool | None
         return (None, None, None, error.reason), None
 
 
-def recognised(raw: Table) -> str | None:
-    """The name of the format that a table is in; None where it is in none."""
-    return next((name for name, found in FORMATS.items() if set(raw.columns) >= set(found.columns)), None)
+def recognised(raw: Table) -> tuple[str, Format] | None:
+    """The name of the format that a table is in, and the format, with the column that its prompts are about where it has one."""
+    name = next((name for name, found in FORMATS.items() if set(raw.columns) >= set(found.columns)), None)
+    if name is None:
+        return None
+    found = FORMATS[name]
+    about = about_column(raw, found.columns) if found.columns[0] in PROMPTS else None
+    return name, replace(found, columns=(*found.columns, about), rows=with_about(found.rows, about)) if about else found
 
 
 def _recognised(raw: Table, source: str) -> tuple[str, Format]:
     present = set(raw.columns)
-    if name := recognised(raw):
-        return name, FORMATS[name]
+    if found := recognised(raw):
+        return found
     missing = {name: [column for column in found.columns if column not in present] for name, found in FORMATS.items()}
     nearest = min(FORMATS, key=lambda name: len(missing[name]) / len(FORMATS[name].columns))
     told = f"columns {', '.join(map(str, raw.columns))} are of no known shape"
@@ -136,7 +142,7 @@ def _recognised(raw: Table, source: str) -> tuple[str, Format]:
 
 def named_columns(columns: Columns) -> list[str]:
     """The columns that `data.columns` names."""
-    one = (columns.prompt, columns.system, columns.chosen, columns.rejected, columns.preference)
+    one = (columns.prompt, columns.about, columns.system, columns.chosen, columns.rejected, columns.preference)
     return [*(name for name in one if name), *(columns.responses or [])]
 
 
@@ -150,4 +156,4 @@ def mapped(columns: Columns, raw: Table, source: str) -> Format:
         rows = two_sides(columns.prompt, columns.chosen, columns.rejected)
     else:
         rows = by_preference(columns.prompt, *columns.responses, columns.preference, columns.coding, columns.tie)
-    return Format(tuple(named), 0, rows)
+    return Format(tuple(named), 0, with_about(rows, columns.about))

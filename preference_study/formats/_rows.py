@@ -10,13 +10,16 @@ from typing import Any, NamedTuple
 import yaml
 
 from preference_study import sections
-from preference_study.data.conversations import is_missing
+from preference_study.data.conversations import Unusable, is_missing, sides_of
 from preference_study.data.pairs import Table
 from preference_study.errors import BadInput
 
 # More of them than this are no slips, but a coding that is not the one meant.
 STRAY_SHARE = 0.1
 _WHOLE = re.compile(r"-?[0-9]+")
+# Columns of a text that a prompt may be about. Where none of its cells is long it is a label, such as a topic.
+ABOUT = ("input", "context")
+LONG = 100  # characters
 # Texts that are truth values in YAML where they stand without quotes.
 _TRUTHS = {"true": "True", "yes": "True", "on": "True", "false": "False", "no": "False", "off": "False"}
 
@@ -61,6 +64,36 @@ Rows = Callable[[Source], Iterable[Row]]
 def two_sides(prompt: str | None, chosen: str, rejected: str) -> Rows:
     """Rows of which two columns hold the chosen and the rejected side; `prompt` is None where both begin with it."""
     return lambda source: map(Row, *(source.cells(name) for name in (prompt, chosen, rejected)))
+
+
+def about_column(table: Table, columns: Sequence[str]) -> str | None:
+    """The column of a text that a table's prompts are about, where one beside the named columns holds long texts."""
+    there = [name for name in ABOUT if name in table and name not in columns]
+    return next((name for name in there if any(isinstance(cell, str) and len(cell) > LONG for cell in table[name])), None)
+
+
+def with_about(rows: Rows, about: str | None) -> Rows:
+    """The rows with what a prompt is about on the lines after it; beside whole conversations it is a label."""
+
+    def joint(source: Source) -> Iterable[Row]:
+        for row, more in zip(rows(source), source.cells(about), strict=True):
+            yield row if are_whole(row.chosen, row.rejected) else row._replace(prompt=joined(row.prompt, more))
+
+    return joint if about else rows
+
+
+def are_whole(chosen: Any, rejected: Any) -> bool:
+    """Whether a side is a whole conversation, which has the user's turns too."""
+    try:
+        return any(turn["role"] == "user" for turns in sides_of(chosen, rejected) for turn in turns)
+    except Unusable:
+        return False  # the row is dropped for it, whatever its prompt
+
+
+def joined(prompt: Any, about: Any) -> Any:
+    """Both as one text, unless the prompt has it already; what is no text stays as it is."""
+    both = isinstance(prompt, str) and isinstance(about, str) and about.strip()
+    return f"{prompt.strip()}\n{about.strip()}" if both and about.strip() not in prompt else prompt
 
 
 def as_word(value: Any) -> str:

@@ -30,6 +30,7 @@ SYSTEM = say("system", "Be brief.")
 Q, A, B = "Name a fruit.", "Apple.", "Car."
 PAIR = ([user(Q)], A, B)
 WITH_SYSTEM = ([SYSTEM, user(Q)], A, B)
+PASSAGE = "Apples grow on trees. " * 9 + "So do pears."
 THREE = [user("hi"), assistant("hello"), user(Q)]
 
 
@@ -481,6 +482,23 @@ DROPPED = [
         EXPLICIT | {"prompt": "Hi.<\uff5cAssistant\uff5c>And more"},
     ),
     dropped(
+        "marks_of_other_templates", "turns_in_text",
+        *(EXPLICIT | {"prompt": f"p{n}", "chosen": text} for n, text in enumerate((
+            "Apple.<|end|><|user|>More?<|end|>", "It is<|start|>user<|message|>q<|return|>.", "A<|START_OF_TURN_TOKEN|>B",
+            "Apple[|endofturn|] More", "It is <s>[INST] q [/INST] a </s> and so on",
+        ))),
+    ),
+    dropped(
+        "thoughts_beside_the_text", "thoughts",
+        EXPLICIT | {"chosen": [assistant(A) | {"reasoning_content": "A fruit grows."}], "rejected": [assistant(A)]},
+        EXPLICIT | {"prompt": "p", "rejected": [assistant(B) | {"thinking": "Hm."}]},
+    ),
+    dropped(
+        "earlier_turns_in_a_column", "earlier_turns", EXPLICIT | {"prompt": "And another?", "history": [["Name a fruit.", "Pear."]]},
+        left_out=("history",),
+    ),
+    Case("earlier_turns.csv", b"prompt,chosen,rejected,history\n%b,Apple.,Car.,[]\nq,a,b,\"[['u', 'a']]\"\n" % Q.encode(), [PAIR], dropped={"earlier_turns": 1}, left_out=("history",)),
+    dropped(
         "ends_of_sequences", "turns_in_text",
         *(EXPLICIT | {"prompt": f"p{n}", "chosen": text} for n, text in enumerate(("Apple.</s>", "Apple. <eos>", "<s> Apple.", "Apple.<|end_of_text|>"))),
     ),
@@ -551,6 +569,18 @@ FILES = [
     Case("a_set.csv", CSV + b'Name a fruit.,"{1, 2, 3}","[1], [2]"\n', [([user(Q)], "{1, 2, 3}", "[1], [2]")]),
     Case("brackets.csv", CSV + b"Name a fruit.,[Apple],{Car\n", [([user(Q)], "[Apple]", "{Car")]),
     Case("nectar.csv", b'prompt,answers\nName a fruit.,"[{\'answer\': \'Apple.\', \'rank\': 1}, {\'answer\': \'Car.\', \'rank\': 2}]"\n', [PAIR]),
+    Case("tags_and_names.jsonl", lines(EXPLICIT | {"chosen": "Use <s>old</s> new, and <filename>."}), [([user(Q)], "Use <s>old</s> new, and <filename>.", B)]),
+    Case("no_thoughts.jsonl", lines(EXPLICIT | {"chosen": [assistant(A) | {"thinking": "", "reasoning_content": None}]}), [PAIR]),
+    Case("a_passage_beside_the_prompt.jsonl", lines(EXPLICIT | {"context": PASSAGE}, EXPLICIT | {"prompt": "p", "context": "short"}), [([user(f"{Q}\n{PASSAGE}")], A, B), ([user("p\nshort")], A, B)]),
+    Case("a_passage_beside_the_question.csv", b"question,input,chosen,rejected\n%b,%b,Apple.,Car.\n" % (Q.encode(), PASSAGE.encode()), [([user(f"{Q}\n{PASSAGE}")], A, B)]),
+    Case("a_passage_that_the_prompt_has.jsonl", lines(EXPLICIT | {"prompt": f"{PASSAGE}\n{Q}", "context": PASSAGE}), [([user(f"{PASSAGE}\n{Q}")], A, B)]),
+    Case("a_passage_beside_whole_conversations.jsonl", lines({"prompt": Q, "context": PASSAGE, "chosen": [user(Q), assistant(A)], "rejected": [user(Q), assistant(B)]}), [PAIR]),
+    Case("a_label_named_context.jsonl", lines(EXPLICIT | {"context": "fruit"}), [PAIR]),
+    Case(
+        "a_passage_of_another_name.jsonl", lines({"ask": Q, "passage": "Red.", "good": A, "bad": B}), [([user(f"{Q}\nRed.")], A, B)],
+        data={"columns": {"prompt": "ask", "about": "passage", "chosen": "good", "rejected": "bad"}},
+        validation=lines(*({"ask": f"v{n}", "passage": "", "good": "a", "bad": "b"} for n in range(4))),
+    ),
     Case("extra_in_one_row.jsonl", lines(EXPLICIT, EXPLICIT | {"prompt": "p", "note": "n"}), [PAIR, ([user("p")], A, B)]),
     Case("a_long_text.csv", CSV + Q.encode() + b"," + b"x" * 200_000 + b",y\n", [([user(Q)], "x" * 200_000, "y")]),
     refused("there_is_none.jsonl", b"", "empty"),

@@ -140,6 +140,9 @@ LONGER = {"prompt": ["hi", Q], "response_a": ["hello", A], "response_b": ["hello
     ({"input": "q", "system": "Be brief.", "chosen": "a", "rejected": "b"}, [SYSTEM, *asked("q")]),
     ({"question": "q", "system": "Be brief."}, [SYSTEM, *asked("q")]),
     ({"instruction": "Translate", "input": "q", "chosen": "a", "rejected": "b"}, asked("Translate\nq")),
+    ({"prompt": "q", "context": "long " * 30 + "text", "chosen": "a", "rejected": "b"}, asked("q\n" + "long " * 30 + "text")),
+    ({"question": "q", "context": "long " * 30 + "text"}, asked("q\n" + "long " * 30 + "text")),
+    ({"question": "q", "context": "a label"}, asked("q")),
     ({"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1}, asked("q")),
     ({"context": THREE, "response1": "a", "response2": "b", "overall_preference": 1}, THREE),
     ({"question": "q", "prompt": "stray", "response_1": "a", "response_2": "b", "overall_response": 1}, asked("q")),
@@ -174,6 +177,19 @@ def test_what_may_be_a_part_of_a_prompt_is_no_prompt(row):
 
 def test_prompts_with_pictures_are_not_asked():
     table = pd.DataFrame({"prompt": ["a", "b"], "image": [None, "b.png"]})
+    assert choose_prompts(table, None, 0, "t")["prompt"].tolist() == [asked("a")]
+
+
+def test_what_a_prompt_is_about_is_the_column_that_is_named():
+    table = pd.DataFrame({"ask": ["q"], "passage": ["p"], "context": ["long " * 30]})
+    columns = Columns(prompt="ask", about="passage", chosen="good", rejected="bad")
+    assert choose_prompts(table, None, 0, "t", columns=columns)["prompt"].tolist() == [asked("q\np")]
+    pairs = table.assign(good="a", bad="b")
+    assert choose_prompts(pairs, None, 0, "t", columns=columns)["prompt"].tolist() == [asked("q\np")]
+
+
+def test_prompts_with_earlier_turns_in_a_column_are_not_asked():
+    table = pd.DataFrame({"prompt": ["a", "b"], "history": [[], [["hi", "hello"]]]})
     assert choose_prompts(table, None, 0, "t")["prompt"].tolist() == [asked("a")]
 
 
