@@ -16,6 +16,7 @@ from preference_study.formats import pairs_in_pieces
 from preference_study.judges.settings import question_of
 from preference_study.params import VARIANTS, Data, Generate, Launch, Params
 
+DEVICES = Path("/dev")
 # What accelerate's fsdp_config must say: the value, and what comes of another one.
 SHARDING = {
     "fsdp_version": (2, "the first version is no longer developed, and was not tried"),
@@ -123,6 +124,27 @@ def check_launch(launch: Launch, environment: dict[str, str]) -> None:
             "launch.machines is above 1, and the environment has no MASTER_ADDR: set it to the first machine's address on each, "
             "and NODE_RANK to the machine's number from 0"
         )
+
+
+def unused_gpus(launch: Launch, environment: dict[str, str]) -> list[str]:
+    """What to tell where the machine has more GPUs than the stages that run a model use."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    there = len(list(DEVICES.glob("nvidia[0-9]*"))) if visible is None else len(visible.split(","))
+    used = launch.processes // launch.machines
+    if launch.accelerate_config or there <= used:
+        return []
+    return [f"this machine has {there} GPUs, and stages use {used} of them: launch.processes in params.yaml is how many they use"]
+
+
+def short_of_responses(params: Params) -> list[str]:
+    """What to tell where the reward model cannot see whole responses of the greatest length."""
+    new, length = params.generate.max_new_tokens, params.reward.max_length
+    if new < length - length // 4:  # the part that a prompt keeps
+        return []
+    return [
+        f"generate.max_new_tokens is {new}, and the reward model reads {length} tokens in all (reward.max_length): "
+        "long responses lose their ends before they are scored, and how many is in metrics/policies.json; raise reward.max_length"
+    ]
 
 
 def check_sharding(file: str) -> None:

@@ -61,6 +61,13 @@ def of_stage(launch: Launch, stage: str, engine: str) -> Launch:
     return Launch(processes=1, machines=1, accelerate_config=None) if alone else launch
 
 
+def one_gpu(launch: Launch, environment: dict[str, str]) -> dict[str, str]:
+    """What makes a stage of one process see one GPU: transformers would give each of several a batch of its own."""
+    if launch.processes > 1 or launch.accelerate_config:
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+
+
 def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         raise SystemExit(__doc__)
@@ -84,6 +91,8 @@ def main() -> None:
     arguments = command(launch, stage, sys.argv[2:], dict(os.environ))
     # The libraries warn each other of names that go away in later releases than the pinned ones.
     environment = ALLOCATOR | os.environ | {"PYTHONWARNINGS": "ignore::FutureWarning"}
+    if launch == params.launch:  # else vLLM shares the work out over as many as it is told
+        environment |= one_gpu(launch, environment)
     raise SystemExit(subprocess.run(arguments, check=False, env=environment).returncode)
 
 

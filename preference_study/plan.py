@@ -35,8 +35,9 @@ from preference_study.alternative import PARAMS, with_alternative
 from preference_study.beforehand import check_sizes
 from preference_study.cost import GIB, Assumptions, Device, Shape, Stage, total
 from preference_study.data.files import read_table_file
-from preference_study.data.pairs import sample_pairs, usable_pairs
+from preference_study.data.pairs import usable_pairs
 from preference_study.data.prompts import is_prepared, prompts_of_file
+from preference_study.data.sampling import sample_pairs
 from preference_study.errors import BadInput, BadParams
 from preference_study.formats import to_pairs
 from preference_study.models.checks import chosen_template, fixed_template, with_system_prompt

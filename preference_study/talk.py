@@ -116,7 +116,7 @@ class Pair:
                 temperature=self.temperature, top_p=settings.top_p, seed=self.seed, description=name,
             )  # fmt: skip
         table = pd.DataFrame({"prompt": [turns] * len(found), "response": [answer.text for answer in found.values()]})
-        sequences = encode_responses(self.tokenizer, table, self.params.reward.max_length)
+        sequences, _ = encode_responses(self.tokenizer, table, self.params.reward.max_length)
         scores = rewards(self.judge, sequences, **self.params.scoring.model_dump(), description="judge")
         return [
             (display_name(name), answer.text, foot(answer, reward))

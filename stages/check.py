@@ -10,7 +10,16 @@ import os
 from pathlib import Path
 
 from preference_study.artifacts import write_json
-from preference_study.beforehand import check_disk, check_engine, check_files, check_judges, check_launch, check_sizes
+from preference_study.beforehand import (
+    check_disk,
+    check_engine,
+    check_files,
+    check_judges,
+    check_launch,
+    check_sizes,
+    short_of_responses,
+    unused_gpus,
+)
 from preference_study.boundary import run
 from preference_study.params import load_params
 
@@ -23,7 +32,8 @@ def main() -> None:
     check_launch(params.launch, dict(os.environ))
     check_engine(params.generate)
     check_files(params)
-    for line in check_judges(params, dict(os.environ)):
+    environment = dict(os.environ)
+    for line in [*check_judges(params, environment), *unused_gpus(params.launch, environment), *short_of_responses(params)]:
         print(line)
     folder = Path(params.model.name)
     if params.model.name == "embedded":

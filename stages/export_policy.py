@@ -23,6 +23,7 @@ from preference_study.export.plain import PlainPolicy
 from preference_study.methods import METHODS, display_name
 from preference_study.models.generation import respond
 from preference_study.models.language_models import for_generating, load_causal, load_tokenizer, token_logps
+from preference_study.models.tokens import names_special
 from preference_study.params import Params, load_params
 from preference_study.report.origin import origin
 
@@ -35,18 +36,24 @@ def parity(params: Params, name: str, folder: Path) -> dict:
         BadInput: every prompt had to be shortened.
     """
     settings = params.generate
-    # Only the study shortens a prompt that is longer than the model reads.
-    whole = [row for row in read_dicts("data/responses/generated/base.parquet") if not row["prompt_truncated"]]
+    tokenizer = load_tokenizer("models/base")
+    # Only the study shortens a prompt that is longer than the model reads, and reads the names of special tokens as letters.
+    whole = [
+        row
+        for row in read_dicts("data/responses/generated/base.parquet")
+        if not row["prompt_truncated"] and not names_special(tokenizer, [turn["content"] for turn in row["prompt"]])
+    ]
     if not whole:
         raise BadInput(
             f"{settings.prompts}: every prompt is longer than the model reads beside generate.max_new_tokens "
-            f"{settings.max_new_tokens}, so nothing can be compared with the exported policy: lower that, or take other prompts"
+            f"{settings.max_new_tokens}, or names a special token, so nothing can be compared with the exported policy: lower "
+            "that, or take other prompts"
         )
     asked = pd.DataFrame(whole[: params.export.prompts])
     prompts = list(asked["prompt"])
     own = for_generating(load_causal("models/base", f"models/policy/{name}"))
     found = respond(
-        own, load_tokenizer("models/base"), prompts, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size,
+        own, tokenizer, prompts, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size,
         seed=params.seed, description=f"{name}, the study's own",
     )  # fmt: skip
     answers = [answer for [answer] in found]

@@ -8,6 +8,7 @@ Rewards of base's responses to the first of the generation prompts, of those tha
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from preference_study.analysis.parity import beyond, reward_parity
@@ -20,7 +21,7 @@ from preference_study.export.folders import sizes, write_reward
 from preference_study.export.licence import licence_of
 from preference_study.export.plain import PlainReward
 from preference_study.models.language_models import load_reward, load_tokenizer, rewards
-from preference_study.models.tokens import encode_pairs
+from preference_study.models.tokens import encode_pairs, names_special
 from preference_study.params import Params, load_params
 from preference_study.report.origin import origin
 from preference_study.variants import VARIANTS
@@ -37,10 +38,19 @@ def parity(params: Params, name: str, folder: Path) -> dict:
     """
     answered = pd.DataFrame(read_dicts(ANSWERED))
     pairs = answered.assign(chosen=answered["response"], rejected=answered["response"])
-    tokens = encode_pairs(load_tokenizer("models/base"), pairs, params.reward.max_length)
-    whole = [place for place, pair in enumerate(tokens) if not pair.truncated][: params.export.prompts]
+    tokenizer = load_tokenizer("models/base")
+    tokens = encode_pairs(tokenizer, pairs, params.reward.max_length)
+    said = [
+        [*(turn["content"] for turn in prompt), text] for prompt, text in zip(pairs["prompt"], pairs["response"], strict=True)
+    ]
+    # The study alone shortens, and reads the names of special tokens as letters.
+    alike = [not pair.truncated and not names_special(tokenizer, texts) for pair, texts in zip(tokens, said, strict=True)]
+    whole = np.flatnonzero(alike)[: params.export.prompts].tolist()
     if not whole:
-        raise BadInput(f"{ANSWERED}: no prompt and response fit into reward.max_length {params.reward.max_length}: raise it")
+        raise BadInput(
+            f"{ANSWERED}: no prompt and response fit into reward.max_length {params.reward.max_length} and name no special "
+            "token, so nothing can be compared with the exported reward model: raise it, or take other prompts"
+        )
     sequences = [tokens[place].prompt_ids + tokens[place].chosen_ids for place in whole]
     answered = answered.iloc[whole]
     own = load_reward("models/base", f"models/reward/{name}")

@@ -17,7 +17,8 @@ from preference_study.boundary import run
 from preference_study.data.conversations import Turns, prompt_key
 from preference_study.data.duplicates import near_any
 from preference_study.data.files import RawFile
-from preference_study.data.pairs import REASONS, pair_id, sample_pairs, usable_pairs
+from preference_study.data.pairs import REASONS, pair_id, usable_pairs
+from preference_study.data.sampling import sample_pairs
 from preference_study.errors import BadInput
 from preference_study.formats import Pairs, pairs_in_pieces
 from preference_study.params import Data, load_params

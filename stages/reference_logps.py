@@ -9,8 +9,9 @@ deeper layer, the pass starts from them itself.
 
 from datasets import concatenate_datasets
 
-from preference_study.artifacts import write_json
+from preference_study.artifacts import open_table, write_json
 from preference_study.boundary import run
+from preference_study.data.sampling import seen_by_policies
 from preference_study.models.frozen import keep_hidden_states, kept_in, use_kept
 from preference_study.models.language_models import load_causal, load_tokenizer, pair_logps
 from preference_study.models.layers import frozen_layers
@@ -32,7 +33,9 @@ def main() -> None:
     pack_rows(model)
     kept = {"max_gib": params.frozen.max_gib, "spread": params.launch.spread}
     with token_folder("reference_logps") as folder:
-        ids, encoded = encode_for_policies(tokenizer, section.max_train, section.max_length, folder)
+        words = open_table("data/prepared/train.parquet").read(["chosen_words", "rejected_words"]).to_pandas()
+        seen = seen_by_policies(words, section.max_train, params.data.seed)
+        ids, encoded = encode_for_policies(tokenizer, seen, section.max_length, folder)
         texts = BothSides(TokenPairs(concatenate_datasets([pairs.rows for pairs in encoded.values()])))
         with keep_hidden_states(model, texts, depth, "data/frozen/policy", **kept):
             logps = {

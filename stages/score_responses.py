@@ -20,10 +20,11 @@ def main() -> None:
     policies = ["base", *params.policy.methods]
     rows = [row for policy in policies for row in read_dicts(f"data/responses/generated/{policy}.parquet")]
     model = load_judge("models/base", f"models/reward/{params.reward.judge}", params.reward.aggregate.model_dump())
-    sequences = encode_responses(load_tokenizer("models/base"), pd.DataFrame(rows), params.reward.max_length)
+    sequences, shortened = encode_responses(load_tokenizer("models/base"), pd.DataFrame(rows), params.reward.max_length)
     scores = rewards(model, sequences, **params.scoring.model_dump(), description="responses")
     if state.is_main_process:
-        scored = [row | {"reward": reward} for row, reward in zip(rows, scores, strict=True)]
+        facts = zip(rows, scores, shortened, strict=True)
+        scored = [row | {"reward": reward, "truncated": short} for row, reward, short in facts]
         write_rows("data/responses/scored.parquet", scored)
         rows_as_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json", "data/responses/scored.parquet")
 

@@ -18,7 +18,7 @@ def main(variant: str) -> None:
     state = check_processes(params.launch.processes)
     samples = read_dicts("data/responses/samples.parquet")
     model = load_judge("models/base", f"models/reward/{variant}")
-    sequences = encode_responses(load_tokenizer("models/base"), pd.DataFrame(samples), params.reward.max_length)
+    sequences, _ = encode_responses(load_tokenizer("models/base"), pd.DataFrame(samples), params.reward.max_length)
     scores = rewards(model, sequences, **params.scoring.model_dump(), description=f"samples, {variant}")
     if state.is_main_process:
         scored = [{"id": s["id"], "sample": s["sample"], "reward": r} for s, r in zip(samples, scores, strict=True)]

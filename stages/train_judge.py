@@ -2,8 +2,8 @@
 
 python -m preference_study.launch train_judge second
 
-Policies are trained on the first policy.max_train of the training pairs. The cross-fitted judge is trained on those after them;
-where its entry says `unseen: prompts`, without the ones that share a cluster, mostly a prompt, with any of the first.
+Policies are trained on a sample of policy.max_train of the training pairs. The cross-fitted judge is trained on the others;
+where its entry says `unseen: prompts`, without those that share a cluster, mostly a prompt, with any of the sample.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ import pandas as pd
 
 from preference_study.artifacts import open_table, read_array, read_json, write_json
 from preference_study.boundary import run
+from preference_study.data.sampling import seen_by_policies
 from preference_study.errors import BadParams
 from preference_study.models.frozen import kept_in
 from preference_study.models.language_models import load_tokenizer
@@ -24,25 +25,24 @@ from preference_study.variants import VARIANTS
 from stages.train_reward import Places, Start, probe_on, train_ensemble, train_one
 
 
-def not_seen(clusters: pd.Series, max_train: int | None, unseen: str) -> np.ndarray:
-    """Which training pairs policies do not see: a mask.
+def not_seen(clusters: pd.Series, seen: np.ndarray, unseen: str) -> np.ndarray:
+    """Which training pairs the judge is trained on: a mask.
 
     Args:
         clusters: of all training pairs, in order.
-        max_train: how many of the first policies see; None for all.
+        seen: which of them policies see, a mask.
         unseen: "pairs", or "prompts": then no other pair of a cluster that policies see either.
 
     Raises:
         BadParams: none are left.
     """
-    kept = np.arange(len(clusters)) >= (len(clusters) if max_train is None else max_train)
+    kept = ~seen
     if unseen == "prompts":
         kept &= ~clusters.isin(set(clusters[~kept])).to_numpy()
     if not kept.any():
         raise BadParams(
-            f"a cross-fitted judge is trained on {unseen} that policies do not see, and policy.max_train "
-            f"{'null' if max_train is None else max_train} leaves none of {len(clusters)} pairs: lower it, or take this judge "
-            "out of judges"
+            f"a cross-fitted judge is trained on {unseen} that policies do not see, and they see {seen.sum()} of {len(clusters)} "
+            "pairs, which leaves none: lower policy.max_train, or take this judge out of judges"
         )
     return kept
 
@@ -58,8 +58,9 @@ def main(name: str) -> None:
     variant = VARIANTS[variant_name]
     state = check_processes(params.launch.processes)
     tokenizer = load_tokenizer("models/base")
-    clusters = open_table("data/prepared/train.parquet").read(["cluster"]).to_pandas()["cluster"]
-    kept = not_seen(clusters, params.policy.max_train, settings["unseen"])
+    pairs = open_table("data/prepared/train.parquet").read(["cluster", "chosen_words", "rejected_words"]).to_pandas()
+    seen = seen_by_policies(pairs, params.policy.max_train, params.data.seed)
+    kept = not_seen(pairs["cluster"], seen, settings["unseen"])
     turned = flipped(int(kept.sum()), section.flipped, params.seed)
     head = probe_on(turned, kept)[0] if section.head == "probe" else None
     start = Start(head, read_array("data/features/val.npy"), kept_in("data/frozen/reward"))

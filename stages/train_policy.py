@@ -16,28 +16,38 @@ from transformers import PreTrainedTokenizerBase, Trainer
 
 from preference_study.artifacts import open_table, read_json, write_json
 from preference_study.boundary import run
+from preference_study.data.sampling import seen_by_policies
+from preference_study.errors import StudyError
 from preference_study.methods import METHODS, Method, Recipe
 from preference_study.models.frozen import kept_in, use_kept
 from preference_study.models.language_models import compute_dtype, device, load_causal, load_tokenizer, pair_logps
 from preference_study.models.packed import pack_rows
 from preference_study.models.reward_models import load_judge
 from preference_study.models.token_pairs import TokenPairs, encode_for_policies, numbers, token_folder
-from preference_study.models.tokens import TokenPair, encode_prompts, fit
+from preference_study.models.tokens import TokenPair, Turns, encode_prompts, fit
 from preference_study.params import Params, PolicyTraining, load_params
 from preference_study.processes import check_processes
-from preference_study.training.run import BetterThanChance, arguments, fingerprint, lora, peak_memory, train, training_counts
+from preference_study.training.run import (
+    BetterThanChance,
+    arguments,
+    code_of,
+    fingerprint,
+    lora,
+    peak_memory,
+    train,
+    training_counts,
+)
 from preference_study.training.trainers import eos_token_ids, judging
 
 CHECKPOINTS = Path("checkpoints/train_policy")
 PROBED = 8  # validation pairs looked at in training, to see that the policy still has a language
 
 
-def prompts_alone(tokenizer: PreTrainedTokenizerBase, count: int, max_length: int) -> TokenPairs:
-    """The first training pairs with no responses, for a method that samples its own.
+def prompts_alone(tokenizer: PreTrainedTokenizerBase, prompts: list[Turns], max_length: int) -> TokenPairs:
+    """Training pairs with no responses, for a method that samples its own.
 
     The prompt of a pair that is too long makes room for the pair's responses, which such a method never reads.
     """
-    prompts = open_table("data/prepared/train.parquet").read(["prompt"])["prompt"].to_pylist()[:count]
     whole = [ids for ids, _ in encode_prompts(tokenizer, prompts, None)]
     return TokenPairs.of([fit(tokenizer, prompt, ids, [], [], max_length) for prompt, ids in zip(prompts, whole, strict=True)])
 
@@ -47,6 +57,11 @@ def training_rows(
 ) -> Dataset:
     """A split as the method's trainer takes it, with the reference's log-probabilities where it takes those."""
     made = recipe.rows(pairs, section, seed)
+    if not method.needs_reward_model and "tokens" not in made.column_names:  # else it would be missed when training is over
+        raise StudyError(
+            f"{recipe.rows.__module__}.{recipe.rows.__name__}: its rows have no column tokens; Recipe, in "
+            "preference_study/methods/__init__.py, says what rows have"
+        )
     if method.given_reference:
         logps = {row["id"]: (row["chosen_logp"], row["rejected_logp"]) for row in read_json(f"data/logps/base/{split}.json")}
         of_each = np.array([logps[id] for id in ids])
@@ -110,7 +125,8 @@ def train_policy(
         ends, limits = eos_token_ids(model, tokenizer.eos_token_id), params.scoring.model_dump()
         rewarded["reward_funcs"] = judging(models[-1], ends, own.missing_eos_penalty, **limits)
     checkpoints, target = CHECKPOINTS / name, Path("models/policy") / name
-    made_by = fingerprint(models, datasets["train"], section.shared() | own.model_dump() | judged, params.seed)
+    settings = section.shared() | own.model_dump() | judged
+    made_by = fingerprint(models, datasets["train"], settings, params.seed, code_of("methods", name))
     configuration = arguments(section, own.learning_rate, params.seed, checkpoints)
     trainer = recipe.trainer(
         model=model,
@@ -144,9 +160,11 @@ def main(name: str) -> None:
     section = params.policy
     tokenizer = load_tokenizer("models/base")
     with token_folder(f"train_policy/{name}") as folder:
-        ids, encoded = encode_for_policies(tokenizer, section.max_train, section.max_length, folder)
+        table = open_table("data/prepared/train.parquet").read(["prompt", "chosen_words", "rejected_words"]).to_pandas()
+        seen = seen_by_policies(table, section.max_train, params.data.seed)
+        ids, encoded = encode_for_policies(tokenizer, seen, section.max_length, folder)
         if METHODS[name].needs_reward_model:
-            encoded["train"] = prompts_alone(tokenizer, len(ids["train"]), section.max_length)
+            encoded["train"] = prompts_alone(tokenizer, [list(prompt) for prompt in table["prompt"][seen]], section.max_length)
         counts, cost, logps = train_policy(params, name, state.num_processes, tokenizer, ids, encoded)
     if state.is_main_process:
         write_json(f"data/logps/{name}/val.json", [{"id": id} | row for id, row in zip(ids["val"], logps, strict=True)])

@@ -28,7 +28,7 @@ from preference_study.params import Params, load_params
 from preference_study.processes import check_processes
 from preference_study.training.probe import linear_probe
 from preference_study.training.reward_trainer import BiasOnly, flipped, reward_rows, reward_trainer
-from preference_study.training.run import fingerprint, train, training_counts
+from preference_study.training.run import code_of, fingerprint, train, training_counts
 from preference_study.variants import VARIANTS, RewardVariant
 
 CENTRING = 100  # training pairs whose mean reward is taken for a member's origin
@@ -119,7 +119,7 @@ def train_one(
         model._no_split_modules.add(BiasOnly.__name__)
     dataset = variant.rows(made, section.own(variant_name))
     checkpoints = places.checkpoints / name
-    made_by = fingerprint([model], dataset, section.model_dump(), seed)
+    made_by = fingerprint([model], dataset, section.model_dump(), seed, code_of("variants", variant_name))
     val = reward_rows(encoded["val"]) if section.evaluations else None
     trainer = reward_trainer(model, tokenizer, dataset, val, section, variant_name, variant, seed, checkpoints)
     log, target = places.logs / name, places.models / name

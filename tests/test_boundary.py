@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import stages.check
+from preference_study import beforehand
 from preference_study.artifacts import made_by, read_array, read_json, read_table, write_array
 from preference_study.beforehand import check_disk, check_launch, check_sizes, disk_needed
 from preference_study.boundary import run
@@ -209,6 +210,32 @@ def test_a_key_that_is_not_there_yet_is_told(folder, monkeypatch, capsys):
         monkeypatch.setenv("FAR_KEY", key)
         stages.check.main()
         assert ("judge far: the environment has no FAR_KEY" in capsys.readouterr().out) == (not key)
+
+
+def test_gpus_that_stay_idle_are_told(folder, monkeypatch, capsys):
+    monkeypatch.setattr(beforehand, "DEVICES", folder)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("nvidia0", "nvidiactl", "nvidia-uvm"):
+        (folder / name).touch()
+    stages.check.main()
+    assert "GPU" not in capsys.readouterr().out
+    (folder / "nvidia1").touch()
+    stages.check.main()
+    assert "this machine has 2 GPUs, and stages use 1 of them: launch.processes in params.yaml" in capsys.readouterr().out
+    change(folder, launch={"processes": 2})
+    stages.check.main()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    change(folder, launch={"processes": 1})
+    stages.check.main()
+    assert "GPU" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("new", "told"), [(96, True), (97, True), (95, False)])
+def test_responses_that_the_reward_model_sees_in_part_are_told(folder, capsys, new, told):
+    """Of 128 tokens a prompt keeps 32."""
+    change(folder, reward={"max_length": 128}, generate={"max_new_tokens": new})
+    stages.check.main()
+    assert (f"generate.max_new_tokens is {new}, and the reward model reads 128 tokens" in capsys.readouterr().out) == told
 
 
 def test_prompts_that_are_left_out_are_told(folder, capsys):

@@ -11,7 +11,7 @@ from preference_study import launch
 from preference_study.alternative import with_alternative
 from preference_study.analysis.methods import flat
 from preference_study.errors import BadParams
-from preference_study.launch import command, of_stage
+from preference_study.launch import command, of_stage, one_gpu
 from preference_study.params import Launch, load_params
 from tests.conftest import ROOT
 from tests.workspace import alternative_params
@@ -276,6 +276,10 @@ def test_launch_commands():
     alone, many = Launch(**LAUNCH), Launch(**LAUNCH | {"processes": 8, "machines": 2})
     assert of_stage(many, "generate", "vllm") == of_stage(many, "sample_responses", "vllm") == alone
     assert of_stage(many, "generate", "transformers") == of_stage(many, "measure_kl", "vllm") == many
+    assert one_gpu(alone, {}) == one_gpu(alone, {"CUDA_VISIBLE_DEVICES": "0,1"}) == {"CUDA_VISIBLE_DEVICES": "0"}
+    assert one_gpu(alone, {"CUDA_VISIBLE_DEVICES": "GPU-7,GPU-8"}) == {"CUDA_VISIBLE_DEVICES": "GPU-7"}
+    assert one_gpu(alone, {"CUDA_VISIBLE_DEVICES": ""}) == {"CUDA_VISIBLE_DEVICES": ""}
+    assert one_gpu(many, {}) == one_gpu(Launch(**LAUNCH | {"accelerate_config": "params/fsdp.yaml"}), {}) == {}
     fsdp = " ".join(words(processes=8, accelerate_config="params/fsdp.yaml"))
     assert "accelerate.commands.launch --config_file params/fsdp.yaml --num_processes 8" in fsdp
     both = " ".join(words(processes=8, machines=2, accelerate_config="params/fsdp.yaml"))

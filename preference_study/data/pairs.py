@@ -64,24 +64,6 @@ class Table(Protocol):
     def __getitem__(self, name: str) -> Iterable[Any]: ...
 
 
-def sample_pairs(pairs: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
-    """At most `limit` pairs by a seeded sample, in their order, of which as large a share has a longer chosen response as of all.
-
-    How often the longer response is preferred says how far a judge gets by length alone, so a sample does not change it.
-
-    Args:
-        pairs: from `usable_pairs`.
-        limit: None keeps all.
-    """
-    if limit is None or limit >= len(pairs):
-        return pairs
-    shuffled = pairs.sample(frac=1, random_state=seed)
-    longer = np.sign(shuffled["chosen_words"] - shuffled["rejected_words"])
-    # Where each stratum's rows stand at even distances, any first rows hold the strata in proportion.
-    place = (longer.groupby(longer).cumcount() + 0.5) / longer.map(longer.value_counts())
-    return pairs.loc[place.sort_values(kind="stable").index[:limit].sort_values()]
-
-
 def usable_pairs(
     pairs: pd.DataFrame, validation_prompts: Set[str], near_validation: Set[str] = frozenset(), seen: set[bytes] | None = None
 ) -> tuple[pd.DataFrame, dict[str, list[int]]]:

@@ -25,7 +25,9 @@ class Recipe:
 
     Attributes:
         trainer, config: TRL's, or a thin class over it.
-        rows: (training pairs, policy section, seed) -> the rows it trains on.
+        rows: (training pairs, policy section, seed) -> the rows it trains on: what the trainer takes; length, of a row's longest
+            sequence in tokens, where the trainer makes batches by it; and tokens, of all sequences of a row, unless the method
+            samples its responses.
     """
 
     trainer: "type[Trainer]"

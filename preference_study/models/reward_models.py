@@ -93,10 +93,13 @@ def parts(judge: PreTrainedModel | Ensemble) -> list[PreTrainedModel]:
     return list({id(model): model for model in bare}.values())
 
 
-def encode_responses(tokenizer: PreTrainedTokenizerBase, responses: pd.DataFrame, max_length: int) -> list[list[int]]:
-    """Responses, columns prompt and response, as the tokens that a reward model scores, written and shortened as in training."""
+def encode_responses(
+    tokenizer: PreTrainedTokenizerBase, responses: pd.DataFrame, max_length: int
+) -> tuple[list[list[int]], list[bool]]:
+    """Responses, columns prompt and response, as the tokens that a reward model scores, written and shortened as in training; and
+    of each whether it or its prompt was shortened."""
     pairs = encode_pairs(tokenizer, responses.assign(chosen=responses["response"], rejected=responses["response"]), max_length)
-    return [pair.prompt_ids + pair.chosen_ids for pair in pairs]
+    return [pair.prompt_ids + pair.chosen_ids for pair in pairs], [pair.truncated for pair in pairs]
 
 
 def drop_bias_only(folder: str | Path) -> None:

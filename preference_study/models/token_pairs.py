@@ -248,19 +248,21 @@ def _all_refused(tokenizer: PreTrainedTokenizerBase, path: str | Path, kept: np.
 
 
 def encode_for_policies(
-    tokenizer: PreTrainedTokenizerBase, max_train: int | None, max_length: int, folder: Path
+    tokenizer: PreTrainedTokenizerBase, seen: np.ndarray, max_length: int, folder: Path
 ) -> tuple[dict[str, list[str]], dict[str, TokenPairs]]:
-    """The pairs that policies are trained on, the first `max_train` of the training split, and all of validation.
+    """The training pairs that policies see, and all of validation.
+
+    Args:
+        seen: a mask of the training pairs.
 
     Returns:
         Their ids and their tokens, by split: train, val.
     """
     ids, encoded = {}, {}
-    for split, limit in (("train", max_train), ("val", None)):
+    for split, wanted in (("train", seen), ("val", None)):
         path = f"data/prepared/{split}.parquet"
-        all_ids = open_table(path).read(["id"])["id"].to_pylist()
-        ids[split] = all_ids[:limit]
-        wanted = np.arange(len(all_ids)) < len(ids[split])
+        all_ids = open_table(path).read(["id"])["id"].to_numpy()
+        ids[split] = all_ids[slice(None) if wanted is None else wanted].tolist()
         encoded[split] = encode_file(tokenizer, path, max_length, folder, kept=wanted)
     return ids, encoded
 

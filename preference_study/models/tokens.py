@@ -5,6 +5,7 @@ nor begins one. Only the template writes special tokens.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
@@ -161,6 +162,11 @@ def _special(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
     """A pattern of the names of the tokenizer's special tokens, and of the marks that stand around them."""
     names = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special} | {*tokenizer.all_special_tokens}
     return re.compile("|".join(map(re.escape, sorted(names | {OPEN, CLOSE}, key=len, reverse=True))))
+
+
+def names_special(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> bool:
+    """Whether one of the texts holds the name of a special token, which other programs may take for the token."""
+    return any(_special(tokenizer).search(text) for text in texts)
 
 
 def _marked(tokenizer: PreTrainedTokenizerBase, prompt: Turns) -> Turns:

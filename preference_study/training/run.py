@@ -8,6 +8,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -277,12 +278,30 @@ class QuietProgress(ProgressCallback):
         pass
 
 
-def fingerprint(models: Sequence[PreTrainedModel], dataset: Dataset, settings: dict, seed: int) -> str:
+def code_of(kind: str, name: str) -> dict[str, str]:
+    """What tells the code of a training from another's: a digest of it, and versions of the packages that it is built on.
+
+    Args:
+        kind: "methods" or "variants".
+        name: of the method or variant, which its file has.
+    """
+    package = Path(__file__).parents[1]
+    files = [*(package / "training").glob("*.py"), *(package / "models").glob("*.py"), *(package / kind).glob("_*.py")]
+    digest = hashlib.sha256()
+    for file in sorted([*files, package / kind / f"{name}.py"]):
+        digest.update(f"{file.relative_to(package)}\n".encode() + file.read_bytes())
+    return {"code": digest.hexdigest()} | {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
+
+
+def fingerprint(models: Sequence[PreTrainedModel], dataset: Dataset, settings: dict, seed: int, code: dict[str, str]) -> str:
     """A digest of everything that decides how a training run goes; checkpoints of another run must not be continued.
 
     The rows go into it as Arrow writes them, a thousand at a time.
+
+    Args:
+        code: as from `code_of`.
     """
-    digest = hashlib.sha256(json.dumps([settings, seed], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([settings, seed, code], sort_keys=True).encode())
     for model in models:
         digest.update(hash_module(model).encode())
     for some in dataset.with_format("arrow").iter(READ):
@@ -351,9 +370,14 @@ def train(trainer: Trainer, checkpoints: Path, run: str, log: Path, target: Path
         Whether it began at the beginning, and did not go on from a checkpoint.
 
     Raises:
-        SystemExit: it diverged, or ended early; nothing is written to `target`.
+        SystemExit: it diverged, or ended early; nothing is written to `target`. Or one process was to use several GPUs.
     """
     state = PartialState()
+    if trainer.args.n_gpu > 1:  # a batch would be as many times as large
+        raise SystemExit(
+            f"one process sees {trainer.args.n_gpu} GPUs, and transformers would give each a batch of its own: start it by "
+            "python -m preference_study.launch, as dvc.yaml does, and set launch.processes in params.yaml to use more than one"
+        )
     mark = checkpoints / "run"
     if trainer.is_fsdp_enabled:
         run += " sharded"  # such a checkpoint cannot be gone on from without sharding, nor another one with it

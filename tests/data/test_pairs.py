@@ -3,7 +3,6 @@ import gzip
 import hashlib
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 from preference_study.data import files
 from preference_study.data.conversations import prompt_key
 from preference_study.data.files import RawFile, read_table_file
-from preference_study.data.pairs import REASONS, beside_texts, extra_columns, pair_id, sample_pairs, usable_pairs
+from preference_study.data.pairs import REASONS, beside_texts, extra_columns, pair_id, usable_pairs
 from preference_study.errors import BadInput
 from preference_study.formats import to_pairs
 from preference_study.sections import Columns
@@ -348,26 +347,6 @@ def test_an_id_is_of_the_texts_as_they_are():
 ])  # fmt: skip
 def test_an_instruction_travels_in_every_shape(shape):
     assert to_pairs(pd.DataFrame([shape | {"instruction": "kind"}]), "raw").table["instruction"].tolist() == ["kind"]
-
-
-@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=60), st.integers(1, 60), st.integers(0, 99))
-def test_a_sample_keeps_how_often_the_longer_response_wins(lengths, limit, seed):
-    pairs = pd.DataFrame(lengths, columns=["chosen_words", "rejected_words"])
-    found = sample_pairs(pairs, limit, seed)
-    assert len(found) == min(limit, len(pairs)) and found.index.is_monotonic_increasing and found.index.is_unique
-    for sign in (-1, 0, 1):
-        share = (np.sign(pairs["chosen_words"] - pairs["rejected_words"]) == sign).mean()
-        kept = (np.sign(found["chosen_words"] - found["rejected_words"]) == sign).sum()
-        assert abs(kept - share * len(found)) <= 2
-    assert sample_pairs(pairs, None, seed) is pairs
-
-
-@pytest.mark.parametrize(("limit", "longer", "shorter"), [(2, 1, 1), (3, 2, 1), (30, 20, 10), (89, 59, 30)])
-def test_a_sample_of_two_kinds_of_pairs_by_hand(limit, longer, shorter):
-    """Sixty pairs whose longer response won, and thirty whose shorter one did, all of as many words in all."""
-    pairs = pd.DataFrame({"chosen_words": [7] * 60 + [3] * 30, "rejected_words": [3] * 60 + [7] * 30})
-    found = sample_pairs(pairs, limit, seed=5)
-    assert ((found["chosen_words"] == 7).sum(), (found["chosen_words"] == 3).sum()) == (longer, shorter)
 
 
 def test_a_column_of_ones_own_keeps_its_kind_where_it_has_gaps():

@@ -13,7 +13,7 @@ from data.sandbox.make_sandbox import (
     whole,
 )
 from preference_study.artifacts import TableAside
-from preference_study.data.pairs import sample_pairs
+from preference_study.data.sampling import sample_pairs
 from preference_study.params import load_params
 from preference_study.texts.gold import flaw
 from preference_study.texts.instructions import INSTRUCTIONS, obeys

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -69,20 +70,22 @@ def test_a_digest_is_of_names_and_bytes(tmp_path):
 
 
 def test_pairs_that_policies_do_not_see_by_hand():
-    """The first three are seen, of the clusters a and b; of prompts the later ones of b and a are left out with them."""
+    """Where the first three are seen, of the clusters a and b, the later ones of b and a are left out with their prompts."""
     clusters = pd.Series(["a", "b", "a", "c", "b", "d", "a", "c"])
-    assert not_seen(clusters, 3, "pairs").tolist() == [False] * 3 + [True] * 5
-    assert not_seen(clusters, 3, "prompts").tolist() == [False, False, False, True, False, True, False, True]
-    assert not_seen(clusters, 5, "prompts").tolist() == [False] * 5 + [True, False, False]
-    assert not_seen(clusters, 1, "prompts").tolist() == [False, True, False, True, True, True, False, True]
+    first = [np.arange(8) < count for count in range(9)]
+    assert not_seen(clusters, first[3], "pairs").tolist() == [False] * 3 + [True] * 5
+    assert not_seen(clusters, first[3], "prompts").tolist() == [False, False, False, True, False, True, False, True]
+    assert not_seen(clusters, first[5], "prompts").tolist() == [False] * 5 + [True, False, False]
+    assert not_seen(clusters, first[1], "prompts").tolist() == [False, True, False, True, True, True, False, True]
+    assert not_seen(clusters, clusters == "c", "pairs").tolist() == [True, True, True, False, True, True, True, False]
     # In the order of the rows, whatever their labels.
     turned = clusters.set_axis(range(7, -1, -1))
-    assert not_seen(turned, 3, "prompts").tolist() == not_seen(clusters, 3, "prompts").tolist()
-    for limit, unseen in ((6, "prompts"), (8, "prompts"), (8, "pairs"), (100, "pairs")):
-        with pytest.raises(BadParams, match=f"policy.max_train {limit} leaves none of 8 pairs: lower it, or take this judge out"):
-            not_seen(clusters, limit, unseen)
-    with pytest.raises(BadParams, match=r"policy.max_train null leaves none of 8"):
-        not_seen(clusters, None, "pairs")
+    assert not_seen(turned, first[3], "prompts").tolist() == not_seen(clusters, first[3], "prompts").tolist()
+    for limit, unseen in ((6, "prompts"), (8, "prompts"), (8, "pairs")):
+        with pytest.raises(
+            BadParams, match=f"see {limit} of 8 pairs, which leaves none: lower policy.max_train, or take this judge"
+        ):
+            not_seen(clusters, first[limit], unseen)
 
 
 @pytest.fixture

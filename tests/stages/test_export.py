@@ -77,13 +77,13 @@ def exported(tmp_path_factory):
         adapter(load_causal("models/base", dtype=torch.float32), "models/policy/dpo", "CAUSAL_LM", False)
         adapter(new_reward_model("models/base", 3, dtype=torch.float32), "models/reward/product_of_experts", "SEQ_CLS", True)
         new_reward_model("models/base", 4, dtype=torch.float32).save_pretrained("models/reward/standard")
-        answers = respond(load_causal("models/base"), load_tokenizer("models/base"), [asked(p) for p in PROMPTS],
-                          max_new_tokens=8, batch_size=8)  # fmt: skip
         # One prompt is too long for the reward model to see whole.
         prompts = [asked(prompt if number else prompt + " na" * 60) for number, prompt in enumerate(PROMPTS)]
+        # And one response has a name in it that the study reads as letters, and other programs as the end of a turn.
+        texts = [f"{'So ' * number}it is." for number, _ in enumerate(PROMPTS[:-1])] + ["So <|end|> it is."]
         write_rows("data/responses/generated/base.parquet", [
-            {"id": str(number), "cluster": str(number), "prompt": prompt, "response": answer.text, "prompt_truncated": False}
-            for number, (prompt, [answer]) in enumerate(zip(prompts, answers, strict=True))
+            {"id": str(number), "cluster": str(number), "prompt": prompt, "response": text, "prompt_truncated": False}
+            for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True))
         ])  # fmt: skip
         measures = ("gold_rate", "reward_mean", "words_mean", "finished", "repetition_mean", "refusals")
         one = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 9, "clusters": 9}
@@ -105,7 +105,7 @@ def exported(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(exported) -> dict[str, list]:
     """What a fresh process, with transformers alone, gets from both folders: the policy's answers, the rewards of responses."""
-    rows = read_dicts(exported / "data/responses/generated/base.parquet")[1:]
+    rows = read_dicts(exported / "data/responses/generated/base.parquet")[1:-1]
     scored = [[*row["prompt"], {"role": "assistant", "content": row["response"]}] for row in rows]
     jobs = [
         ("policy", str(exported / "models/export/policy/dpo"), [asked(prompt) for prompt in PROMPTS]),
@@ -131,11 +131,13 @@ def test_the_policy_answers_in_a_fresh_process_as_the_studys_own(study, alone):
                      max_new_tokens=8, batch_size=1)  # fmt: skip
     base = respond(load_causal("models/base"), load_tokenizer("models/base"), [asked(p) for p in PROMPTS],
                    max_new_tokens=8, batch_size=1)  # fmt: skip
-    assert alone["policy"] == [answer.text for [answer] in wanted] != [answer.text for [answer] in base]
+    tokenizer = load_tokenizer("models/base")
+    texts = [[tokenizer.decode(answer.ids, skip_special_tokens=True).strip() for [answer] in found] for found in (wanted, base)]
+    assert alone["policy"] == texts[0] != texts[1]
 
 
 def test_the_reward_model_scores_in_a_fresh_process_as_the_studys_own(study, alone):
-    rows = read_dicts("data/responses/generated/base.parquet")[1:]
+    rows = read_dicts("data/responses/generated/base.parquet")[1:-1]
     table = pd.DataFrame(rows)
     table = table.assign(chosen=table["response"], rejected=table["response"])
     sequences = [p.prompt_ids + p.chosen_ids for p in encode_pairs(load_tokenizer("models/base"), table, 96)]
@@ -162,8 +164,8 @@ def test_what_is_measured(study):
     policy, reward = (read_json(f"metrics/export/{name}.json") for name in ("policy/dpo", "reward/standard"))
     assert policy["n"] == 5 and policy["same_prompts"]["value"] == 1 and policy["logp_difference"] < 1e-5
     assert policy["same_answers"]["value"] == 1
-    # The first prompt is too long; five others fit.
-    assert reward["n"] == 5 and reward["same_tokens"]["value"] == 1 and reward["same_order"] >= 0.8
+    # The first prompt is too long, and the last response names a special token.
+    assert reward["n"] == 4 and reward["same_tokens"]["value"] == 1 and reward["same_order"] >= 0.8
     assert reward["reward_std"] > 0 and reward["reward_difference"] <= reward["bounds"]["reward_difference"]
     # A tokenizer of bytes alone.
     assert "merges no bytes" in policy["no_gguf"]

@@ -6,6 +6,7 @@ import torch
 import stages.frozen_layers
 import stages.reference_logps
 from preference_study.artifacts import read_json, read_table, write_json
+from preference_study.data.sampling import seen_by_policies
 from preference_study.models.frozen import kept_in
 from preference_study.models.language_models import load_causal, load_tokenizer, pair_logps
 from preference_study.models.token_pairs import BothSides
@@ -35,7 +36,8 @@ def test_each_split_has_its_own_numbers_and_states(folder, skipped, max_length, 
     assert skipped == [1 if of_reward == 1 else None]
     model, kept, known = load_causal("models/base"), kept_in("data/frozen/policy"), set()
     for split, n in (("train", 11), ("val", 20)):
-        table = read_table(f"data/prepared/{split}.parquet")[:n]
+        table = read_table(f"data/prepared/{split}.parquet")
+        table = table[seen_by_policies(table, n, 1)] if split == "train" else table
         pairs = encode_pairs(load_tokenizer("models/base"), table, max_length)
         rows = read_json(f"data/logps/base/{split}.json")
         wanted = pair_logps(model, pairs, max_batch=64, max_padded=2048, description="t")

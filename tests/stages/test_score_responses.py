@@ -24,9 +24,10 @@ def test_one_text_after_one_prompt_is_scored_once(tmp_path, monkeypatch):
         scored.extend(bytes(ids).decode() for ids in sequences)
         return [float(place) for place in range(len(scored) - len(sequences), len(scored))]
 
-    encode = lambda tokenizer, table, length: [  # noqa: E731
-        list(f"{prompt[0]['content']} {text}".encode()) for prompt, text in zip(table["prompt"], table["response"], strict=True)
-    ]
+    def encode(tokenizer, table, length):
+        texts = [f"{prompt[0]['content']} {text}" for prompt, text in zip(table["prompt"], table["response"], strict=True)]
+        return [list(text.encode()) for text in texts], [text.endswith("red") for text in texts]
+
     monkeypatch.setattr(stages.score_responses, "load_judge", lambda *_: None)
     monkeypatch.setattr(language_models, "batch_rewards", batch_rewards)
     monkeypatch.setattr(stages.score_responses, "load_tokenizer", lambda *_: None)
@@ -39,4 +40,5 @@ def test_one_text_after_one_prompt_is_scored_once(tmp_path, monkeypatch):
     assert found["response"].tolist() == [text for answers in ANSWERS.values() for text in answers]
     texts = ["0 red", "0 green", "1 blue", "0 red", "0 yellow", "1 green", "0 pink", "0 red", "1 red"]
     assert found["reward"].tolist() == [scored.index(text) for text in texts]
+    assert found["truncated"].tolist() == [text.endswith("red") for text in texts]
     assert [row["reward"] for row in read_json("data/responses/Response_of_DPO_n_Ori_val_with_rm.json")] == list(found["reward"])

@@ -1,5 +1,6 @@
 """What the stage hands to training, and which number it writes where; nothing is trained here."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,8 @@ from datasets import Dataset
 import stages.reference_logps
 import stages.train_policy
 from preference_study.artifacts import read_json, read_table, write_json, write_rows
+from preference_study.data.sampling import seen_by_policies
+from preference_study.errors import StudyError
 from preference_study.methods import METHODS
 from preference_study.models.language_models import compute_dtype, load_causal, load_tokenizer, new_reward_model, pair_logps
 from preference_study.models.tokens import encode_pairs, encode_prompts
@@ -31,7 +34,7 @@ def referenced(folder):
     """With made-up log-probabilities of the reference, in an order that is not that of the pairs."""
     stages.reference_logps.main()
     for place, split in enumerate(("train", "val")):
-        ids = list(read_table(f"data/prepared/{split}.parquet")["id"])[:24]
+        ids = list(encoded(split)[0]["id"])[:24]
         rows = [
             {"id": id, "chosen_logp": -100.0 * place - number, "rejected_logp": -100.0 * place - number - 0.5}
             for number, id in enumerate(ids)
@@ -41,7 +44,8 @@ def referenced(folder):
 
 
 def encoded(split: str, max_length: int = 96):
-    table = read_table(f"data/prepared/{split}.parquet")[: 24 if split == "train" else None]
+    table = read_table(f"data/prepared/{split}.parquet")
+    table = table[seen_by_policies(table, 24, load_params().data.seed)] if split == "train" else table
     return table, encode_pairs(load_tokenizer("models/base"), table, max_length)
 
 
@@ -67,6 +71,15 @@ def test_other_methods_take_no_reference(folder, name, rows):
     assert list(made) == list(rows(pairs, POLICY, 3))
 
 
+def test_rows_without_their_tokens_are_refused_before_training(folder):
+    """They are counted when all is over."""
+    table, pairs = encoded("train")
+    method = METHODS["dpo"]
+    bare = replace(method.recipe(), rows=lambda *given: pair_rows(*given).remove_columns("tokens"))
+    with pytest.raises(StudyError, match="its rows have no column tokens; Recipe, in"):
+        training_rows(method, bare, POLICY, 1, pairs, list(table["id"]), "train")
+
+
 def test_prompts_alone_are_as_long_as_they_may_be(folder):
     table, _ = encoded("train")
     long = [f"Question: {'context ' * 24}{number // 2}" for number in range(24)]
@@ -74,12 +87,12 @@ def test_prompts_alone_are_as_long_as_they_may_be(folder):
     table["chosen"] = ["ab " * (80 if number % 2 else 1) for number in range(24)]
     write_rows("data/prepared/train.parquet", table.to_dict("records"))
     tokenizer = load_tokenizer("models/base")
-    made = prompts_alone(tokenizer, 24, 300)
+    made = prompts_alone(tokenizer, [asked(text) for text in long], 300)
     assert [ids for ids, _ in encode_prompts(tokenizer, [asked(text) for text in long], None)] == [p.prompt_ids for p in made]
     assert len(prompt_rows(made, POLICY, 1)) == 12 and not any(pair.truncated for pair in made)
     # As pairs they are shortened for the longer responses, so that one prompt is two.
     assert len(prompt_rows(encode_pairs(tokenizer, table, 300), POLICY, 1)) == 24
-    short = prompts_alone(tokenizer, 3, 150)
+    short = prompts_alone(tokenizer, [asked(text) for text in long[:3]], 150)
     assert [len(pair.prompt_ids) for pair in short] == [150] * 3 and all(pair.truncated for pair in short)
 
 
@@ -177,7 +190,7 @@ def test_what_an_online_method_is_trained_with(folder, monkeypatch):
     assert asked == [("models/base", "models/judge_for/rloo"), (judge, [eos, 9], 1.0, load_params().scoring.model_dump())]
     assert run.models[1] is judge and run.models[0].dtype == torch.float32
     assert run.settings == section.shared() | section.rloo.model_dump() | judge.settings
-    alone = prompts_alone(load_tokenizer("models/base"), 24, section.max_length)
+    alone = prompts_alone(load_tokenizer("models/base"), list(encoded("train")[0]["prompt"]), section.max_length)
     assert list(run.trainer.train_dataset) == list(prompt_rows(alone, section, 1))
     assert list(run.trainer.train_dataset) != list(prompt_rows(encoded("train", 64)[1], section, 1))  # as pairs they lose more
     assert run.trainer.eval_dataset is None and len(run.trainer.reward_funcs) == 1

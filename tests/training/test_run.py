@@ -4,6 +4,7 @@ import math
 import resource
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ import stages.reference_logps
 import stages.train_policy
 import stages.train_reward
 from preference_study.artifacts import read_json, read_table
+from preference_study.data.sampling import seen_by_policies
 from preference_study.methods import METHODS
 from preference_study.models.language_models import (
     load_causal,
@@ -43,6 +45,7 @@ from preference_study.training.run import (
     PairedByLength,
     StepLog,
     arguments,
+    code_of,
     fingerprint,
     last_complete,
     lora,
@@ -190,8 +193,8 @@ def test_the_fingerprint_sees_everything_that_decides_a_run(model_folder):
     model, judge = load_causal(model_folder), new_reward_model(model_folder, 1)
     settings, rows = {"beta": 0.1, "epochs": 2}, [{"length": 3, "ids": [1, 2]}, {"length": 4, "ids": [3, 4]}]
 
-    def made(models=(model, judge), rows=rows, settings=settings, seed=5) -> str:
-        return fingerprint(models, Dataset.from_list(rows), settings, seed)
+    def made(models=(model, judge), rows=rows, settings=settings, seed=5, code="a") -> str:
+        return fingerprint(models, Dataset.from_list(rows), settings, seed, {"code": code})
 
     same = made()
     assert made(settings={"epochs": 2, "beta": 0.1}) == same
@@ -204,11 +207,44 @@ def test_the_fingerprint_sees_everything_that_decides_a_run(model_folder):
         made(settings=settings | {"beta": 0.2}),
         made(settings={"gamma": 0.1, "epochs": 2}),
         made(seed=6),
+        made(code="b"),
     ]
     with torch.no_grad():
         next(model.parameters())[0, 0] += 1
     others.append(made())
-    assert len({same, *others}) == 10
+    assert len({same, *others}) == 11
+
+
+def test_the_code_of_a_training_is_its_own_files_and_those_that_trainings_share(tmp_path, monkeypatch):
+    for name in (
+        "training/run.py",
+        "training/losses.py",
+        "models/packed.py",
+        "methods/__init__.py",
+        "methods/dpo.py",
+        "methods/ipo.py",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("same = 1\n")
+    monkeypatch.setattr(preference_study.training.run, "__file__", str(tmp_path / "training/run.py"))
+    first = code_of("methods", "dpo")
+    assert first["trl"] == version("trl") and {"torch", "transformers", "peft"} < first.keys()
+    assert code_of("methods", "ipo")["code"] != first["code"]  # another file, if of the same words
+    (tmp_path / "methods/ipo.py").write_text("other = 1\n")
+    assert code_of("methods", "dpo") == first
+    for name in ("training/losses.py", "models/packed.py", "methods/__init__.py", "methods/dpo.py"):
+        (tmp_path / name).write_text("other = 1\n")
+        assert code_of("methods", "dpo")["code"] != first["code"]
+        (tmp_path / name).write_text("same = 1\n")
+    assert code_of("methods", "dpo") == first
+
+
+def test_one_process_trains_on_one_gpu(tmp_path):
+    """transformers would copy the model to each, and take a batch for each."""
+    trainer = SimpleNamespace(args=SimpleNamespace(n_gpu=8))
+    with pytest.raises(SystemExit, match="one process sees 8 GPUs"):
+        train(trainer, tmp_path / "checkpoints", "run", tmp_path / "log", tmp_path / "target")
+    assert not list(tmp_path.iterdir())
 
 
 def logged_by(log: StepLog, *logs: dict, history=()) -> dict[str, dict[int, float]]:
@@ -463,7 +499,8 @@ def test_every_method_trains_logs_and_counts(referenced, folder, name):
     seen = {"kto": 2 * 24 * 2, "rloo": 3 * 8 * 2}.get(name, 24 * 2)  # responses; sampled responses; pairs, twice
     assert told["examples"] == seen and told["steps"] == (3 if name == "rloo" else 6)
     tokenizer = load_tokenizer(folder / "models/base")
-    pairs = encode_pairs(tokenizer, read_table(folder / "data/prepared/train.parquet")[:24], 96)
+    table = read_table(folder / "data/prepared/train.parquet")
+    pairs = encode_pairs(tokenizer, table[seen_by_policies(table, 24, 1)], 96)
     if name != "rloo":
         assert told["tokens"] == 2 * sum(2 * len(p.prompt_ids) + len(p.chosen_ids) + len(p.rejected_ids) for p in pairs)
     cost = read_json(folder / f"metrics/train_cost/{name}.json")
@@ -600,6 +637,7 @@ def test_a_checkpoint_of_sharded_weights_is_gone_on_from_by_such_a_run_alone(tmp
 
     trainer = SimpleNamespace(
         is_fsdp_enabled=sharded, train_dataset=[1], remove_callback=lambda _: None, add_callback=lambda _: None,
+        args=SimpleNamespace(n_gpu=0),
         state=SimpleNamespace(global_step=1, max_steps=1),
         train=lambda resume_from_checkpoint: there.append((checkpoints / "a checkpoint").exists()), save_model=save,
         model=SimpleNamespace(all_tied_weights_keys={}, save_pretrained=save, named_modules=dict),
