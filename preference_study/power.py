@@ -8,7 +8,7 @@ import argparse
 import math
 from collections.abc import Sequence
 
-from preference_study.analysis.evidence import POWER, detectable, needed
+from preference_study.analysis.evidence import POWER, detectable, fewest_clusters, needed
 from preference_study.analysis.verdicts import RATES
 from preference_study.numbers import decimal
 from preference_study.params import load_params
@@ -29,7 +29,7 @@ def planned(prompts: float, rows_per_cluster: float, alike: float, differ: float
         Per outcome what `detectable` takes.
     """
     rows = prompts / (1 + (rows_per_cluster - 1) * alike)
-    known = {"rows": rows, "clusters": max(1, round(prompts / rows_per_cluster))}
+    known = {"rows": rows, "n": prompts, "clusters": max(1, round(prompts / rows_per_cluster))}
     return {
         "win_rate": known | {"error": 0.5 / math.sqrt(rows), "most": RATES["reward"][2]},
         "gold_rate": known | {"error": math.sqrt(differ / rows), "most": RATES["gold"][2]},
@@ -42,8 +42,9 @@ def table(
     """What could be seen, and what it takes, by outcome.
 
     Returns:
-        {outcome, detectable, smallest, prompts, clusters} each: the smallest difference seen with 80% power, corrected for as
-        many verdicts; the one that matters; how many prompts, in how many clusters, it takes to see that.
+        {outcome, detectable, smallest, prompts, clusters, fewest} each: the smallest difference seen with 80% power, corrected
+        for as many verdicts, null where so few clusters can show nothing; the one that matters; how many prompts, in how many
+        clusters, it takes to see that; of how many clusters any can be seen.
 
     Args:
         prompts, rows_per_cluster, alike, differ: as `planned` takes them.
@@ -57,7 +58,8 @@ def table(
         if outcome == "win_rate" or gold:
             enough = needed(of_one[outcome], smallest[outcome], tests)
             row = {"outcome": outcome, "detectable": detectable(known, tests), "smallest": smallest[outcome]}
-            rows.append(row | {"prompts": math.ceil(enough * rows_per_cluster), "clusters": enough})
+            row |= {"prompts": math.ceil(enough * rows_per_cluster), "clusters": enough}
+            rows.append(row | {"fewest": fewest_clusters(known, tests)})
     return rows
 
 
@@ -69,7 +71,7 @@ def in_words(rows: list[dict]) -> list[str]:
             "win_rate": ("a win rate that differs from one half", RATES["reward"][2]),
             "gold_rate": ("a gold rate that differs from base's", RATES["gold"][2]),
         }[row["outcome"]]
-        seen = "nothing: it takes two clusters at least"
+        seen = f"nothing: of fewer than {row['fewest']} clusters no corrected p can be below 0.05"
         if row["detectable"] is not None:
             seen = f"by {decimal(row['detectable'], 3)}" if row["detectable"] <= most else "nothing, however much it differs"
         clusters = "" if row["clusters"] == row["prompts"] else f" in {row['clusters']:,} clusters"

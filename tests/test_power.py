@@ -10,8 +10,8 @@ SMALLEST = {"win_rate": 0.05, "gold_rate": 0.1}
 def test_standard_errors_by_hand():
     """Of 400 prompts a win rate has 0.5 / 20; four much alike ones in a cluster tell half as much: 1 + 3 / 3 = 2."""
     assert planned(400, 1, 0.2, 0.36) == {
-        "win_rate": {"error": 0.025, "rows": 400, "most": 0.5, "clusters": 400},
-        "gold_rate": {"error": pytest.approx(0.6 / 20), "rows": 400, "most": 1.0, "clusters": 400},
+        "win_rate": {"error": 0.025, "rows": 400, "most": 0.5, "n": 400, "clusters": 400},
+        "gold_rate": {"error": pytest.approx(0.6 / 20), "rows": 400, "most": 1.0, "n": 400, "clusters": 400},
     }
     alike = planned(400, 4, 1 / 3, 0.36)
     assert (alike["win_rate"]["rows"], alike["win_rate"]["clusters"]) == (pytest.approx(200), 100)
@@ -28,6 +28,7 @@ def test_each_outcome_is_held_against_its_own_difference_at_the_corrected_level(
         "smallest": 0.05,
         "prompts": 4 * needed(known["win_rate"], 0.05, 6),
         "clusters": needed(known["win_rate"], 0.05, 6),
+        "fewest": 8,
     }
     assert gold["smallest"] == 0.1 and gold["clusters"] == needed(known["gold_rate"], 0.1, 6)
     [alone] = table(400, 1, 0, 0.36, 1, False, SMALLEST)
@@ -56,8 +57,8 @@ def test_it_reads_the_plan_from_the_parameters_and_says_it_in_words(tmp_path, mo
     main(["--prompts", "600", "--rows-per-cluster", "4", "--no-gold", "--methods", "1"])
     first, reward = capsys.readouterr().out.strip().split("\n")
     assert "600 prompts in 150 clusters, 1 against base" in first and " clusters" in reward
-    main(["--prompts", "3", "--rows-per-cluster", "9"])
-    assert "nothing: it takes two clusters" in capsys.readouterr().out
+    main(["--prompts", "1000", "--rows-per-cluster", "200", "--methods", "1"])
+    assert "80% power nothing: of fewer than 7 clusters no corrected p can be below 0.05; 0.050" in capsys.readouterr().out
     main(["--prompts", "10"])
     _, reward, gold = capsys.readouterr().out.strip().split("\n")  # one half, and one, are the most there can be
     assert "power nothing, however much it differs; 0.050" in reward and "power nothing, however" in gold

@@ -12,6 +12,8 @@ from preference_study.analysis.statistics import Clusters, cluster_numbers, pair
 LEVEL = 0.05
 POWER = 0.8
 RULE_OF_THREE = 3  # of none among so many, the 95% upper bound is three over their number
+COARSE = 30  # clusters; of more, random signs give nearly every p
+MORE = 0.25  # of a difference that the one rejecting pattern of signs sees, beyond what Student's quantiles say: simulated
 
 
 def equivalence_p(interval: Callable[[float], dict], centre: float, margin: float) -> float:
@@ -38,37 +40,66 @@ def equivalence_p(interval: Callable[[float], dict], centre: float, margin: floa
     return widest if room(widest) > 0 else brentq(room, widest, narrowest, xtol=1e-6)
 
 
+def _rejecting(clusters: int, tests: int) -> int:
+    """How many of the 2^(clusters - 1) two-sided patterns of signs the test by random signs may reject at its level."""
+    return int(LEVEL / tests * 2 ** (clusters - 1))
+
+
+def fewest_clusters(evidence: dict, tests: int) -> int:
+    """The smallest number of clusters that can show anything; `evidence` and `tests` as `detectable` takes them.
+
+    Where clusters hold several rows, it is the smallest whose random signs can give a p below the level.
+    """
+    clusters = 2
+    while _by_random_signs(evidence) and not _rejecting(clusters, tests):
+        clusters += 1
+    return clusters
+
+
+def _by_random_signs(evidence: dict) -> bool:
+    return evidence["n"] > evidence["clusters"]
+
+
 def _must_be(difference: float, evidence: dict, tests: int, power: float) -> float:
     """The difference that a two-sided test sees with such power, were the true one this large.
 
     By Connor (1987, Biometrics 43:207), with Student's quantiles. Were there no difference, the variance is what was found, and
     at least what this one needs: prompts on which something changes.
+
+    Where clusters hold several rows the test turns the signs of clusters. Of few clusters these give few different p: the level
+    is then the largest p that rejects. As few patterns have less power than Student's test of that level, `MORE` over their
+    number is added, and half a step between two rates. The tests hold it against simulations.
     """
-    freedom = evidence["clusters"] - 1
+    clusters, level, more, step = evidence["clusters"], LEVEL / tests, 1.0, 0.0
+    if _by_random_signs(evidence) and clusters <= COARSE:
+        rejecting, step = _rejecting(clusters, tests), 1 / evidence["n"]
+        level, more = rejecting / 2 ** (clusters - 1), 1 + MORE / rejecting
     none = max(evidence["error"] ** 2, evidence["most"] * difference / evidence["rows"])
     there = max(0.0, none - difference**2 / evidence["rows"])
-    return stats.t.isf(LEVEL / tests / 2, freedom) * none**0.5 + stats.t.ppf(power, freedom) * there**0.5
+    student = stats.t.isf(level / 2, clusters - 1) * none**0.5 + stats.t.ppf(power, clusters - 1) * there**0.5
+    return more * student + step / 2
 
 
 def detectable(evidence: dict, tests: int = 1, power: float = POWER) -> float | None:
-    """The smallest difference that a two-sided test sees with such power; null for a single cluster.
+    """The smallest difference that a two-sided test sees with such power; null where so few clusters can show nothing.
 
     Args:
-        evidence: {error, rows, most, clusters}, as `win_rate_evidence` and `rate_evidence` return them.
+        evidence: {error, rows, most, n, clusters}, as `win_rate_evidence` and `rate_evidence` return them.
         tests: of how many tests it is one: Holm's correction tries the smallest p-value at the level over their number.
 
     Returns:
         More than evidence's `most` where too little was seen to show any.
     """
-    if evidence["clusters"] < 2:
+    if evidence["clusters"] < fewest_clusters(evidence, tests):
         return None
     reach = _must_be(0.0, evidence | {"error": 1.0}, tests, power)
     enough = max(reach * evidence["error"], reach**2 * evidence["most"] / evidence["rows"])
+    enough += 1 / evidence["n"] if _by_random_signs(evidence) else 0.0
     return float(brentq(lambda difference: _must_be(difference, evidence, tests, power) - difference, 0.0, 2 * enough))
 
 
 def needed(evidence: dict, difference: float, tests: int = 1, power: float = POWER) -> int:
-    """How many clusters it takes to see a difference with such power, were they as those seen: the smallest number, 2 at least.
+    """How many clusters it takes to see a difference with such power, were they as those seen: the smallest number.
 
     Args:
         evidence, tests, power: as `detectable` takes them.
@@ -78,11 +109,12 @@ def needed(evidence: dict, difference: float, tests: int = 1, power: float = POW
 
     def of(clusters: int) -> dict:
         size = clusters / seen
-        return evidence | {"error": evidence["error"] / size**0.5, "rows": evidence["rows"] * size, "clusters": clusters}
+        of_all = {"rows": evidence["rows"] * size, "n": evidence["n"] * size, "clusters": clusters}
+        return evidence | {"error": evidence["error"] / size**0.5} | of_all
 
     # As if Student's quantiles were normal ones, of which it needs a few more.
     many = of(seen) | {"clusters": 10**9}
-    count = max(2, ceil(seen * (_must_be(difference, many, tests, power) / difference) ** 2))
+    count = max(fewest_clusters(evidence, tests), ceil(seen * (_must_be(difference, many, tests, power) / difference) ** 2))
     while _must_be(difference, of(count), tests, power) > difference:
         count += 1
     return count

@@ -66,9 +66,9 @@ def could_have_been_seen(evidence: dict, tests: int) -> dict:
         tests: how many the family of tests has.
 
     Returns:
-        {power, difference, smallest, prompts, clusters}: the smallest difference seen with that power, null for a single cluster,
-        and beyond what is possible where there are too few prompts to see any; the one that matters; how many prompts, in how
-        many clusters, it would take to see that one.
+        {power, difference, smallest, prompts, clusters}: the smallest difference seen with that power, null where so few clusters
+        can show nothing, and beyond what is possible where there are too few prompts to see any; the one that matters; how many
+        prompts, in how many clusters, it would take to see that one, null for a single cluster.
     """
     found = {"power": POWER, "difference": None, "smallest": evidence["smallest"], "prompts": None, "clusters": None}
     if evidence["error"] is None:
@@ -249,15 +249,20 @@ def _size(estimate: dict) -> str:
 def _in_words(seen: dict, outcome: str, rows: str = "prompts") -> str:
     """What could have been seen, and what it would take; too few prompts read otherwise than enough."""
     rate, where, most = RATES[outcome]
-    if seen["difference"] is None:
+    if seen["clusters"] is None:
         return "prompts of one cluster tell nothing of others"
     power, smallest = f"{seen['power']:.0%} power", decimal(seen["smallest"])
-    if seen["difference"] <= seen["smallest"]:
+    if seen["difference"] is not None and seen["difference"] <= seen["smallest"]:
         return (
             f"{rate} that differs by {smallest}{where} would have been seen with {power}, and after correction for the number of "
             "tests neither that much nor none can be ruled out"
         )
     many = f"{seen[rows]:,} {rows}" + (f" in {seen['clusters']:,} clusters" if seen["clusters"] != seen[rows] else "")
+    if seen["difference"] is None:
+        return (
+            "too few clusters to show anything: of so few no p of this test can be below 0.05 once corrected for all tests; "
+            f"to see a difference of {smallest} with {power} takes {many}"
+        )
     only = f"only a difference of {decimal(seen['difference'])}{where}"
     if seen["difference"] > most:
         only = "no difference, however large,"

@@ -3,8 +3,16 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from preference_study.analysis.evidence import detectable, equivalence_p, needed, rate_evidence, win_rate_evidence
-from preference_study.analysis.statistics import paired_difference, share, standard_error
+from preference_study.analysis.evidence import (
+    detectable,
+    equivalence_p,
+    fewest_clusters,
+    needed,
+    rate_evidence,
+    win_rate_evidence,
+)
+from preference_study.analysis.statistics import paired_difference, share, sign_flip_p, standard_error
+from preference_study.power import planned
 
 
 def test_both_one_sided_tests_are_the_interval_within_the_margin():
@@ -59,14 +67,14 @@ def test_few_prompts_that_are_all_alike_are_no_certainty():
 def test_what_could_be_seen_is_statsmodels(clusters):
     """Where a difference needs next to nothing of the variance that was found."""
     exact = TTestPower().solve_power(nobs=clusters, alpha=0.05 / 3, power=0.8) * 0.4
-    evidence = {"error": 0.4 / np.sqrt(clusters), "rows": 1e6, "most": 1.0, "clusters": clusters}
+    evidence = {"error": 0.4 / np.sqrt(clusters), "rows": 1e6, "most": 1.0, "n": clusters, "clusters": clusters}
     assert detectable(evidence, tests=3) == pytest.approx(exact, rel=0.02)
     assert detectable(evidence | {"clusters": 1, "error": None, "rows": None}) is None
 
 
 def known(square: float, most: float, n: int) -> dict:
     """The evidence of n rows with this mean square of what differs."""
-    return {"error": (square / n) ** 0.5, "rows": n, "most": most, "clusters": n}
+    return {"error": (square / n) ** 0.5, "rows": n, "most": most, "n": n, "clusters": n}
 
 
 @pytest.mark.parametrize(
@@ -128,3 +136,35 @@ def test_ties_make_a_win_rate_surer_to_be_one_half():
     points = np.repeat([1, 0, 0.5], [6, 6, 48])
     assert win_rate_evidence(points, None, 0.1)["p_equivalent"] < 0.05
     assert win_rate_evidence(np.repeat([1, 0], 30), None, 0.1)["p_equivalent"] > 0.05
+
+
+def power_by_clusters(difference: float, clusters: int, rows: int, alike: float, level: float) -> float:
+    """Of random signs of whole clusters, whose rows are won with the cluster's own probability: 1,200 draws."""
+    rng, size = np.random.default_rng(clusters), (1 - alike) / alike
+    own = rng.beta((0.5 + difference) * size, (0.5 - difference) * size, (1200, clusters))
+    return float(np.mean([sign_flip_p(2.0 * won - rows) < level for won in rng.binomial(rows, own)]))
+
+
+@pytest.mark.parametrize("tests", [1, 3])
+@pytest.mark.parametrize("clusters", [4, 5, 6, 7, 8, 9, 12])
+def test_of_few_clusters_that_is_seen_which_random_signs_see(clusters, tests):
+    """They give no p below 2^(1 - clusters), so that of fewer than six nothing is seen, however large."""
+    known = planned(150 * clusters, 150, 0.01, 0.4)["win_rate"]
+    difference, fewest = detectable(known, tests), fewest_clusters(known, tests)
+    assert (difference is None) == (clusters < fewest) == (2.0 ** (1 - clusters) >= 0.05 / tests)
+    if difference is not None:
+        assert 0.76 <= power_by_clusters(difference, clusters, 150, 0.01, 0.05 / tests) <= 0.87
+
+
+def test_what_it_takes_is_never_fewer_clusters_than_can_show_something():
+    known = planned(150, 150, 0.001, 0.4)["win_rate"]
+    assert [needed(known, 0.4, tests) for tests in (1, 2, 3, 6)] == [6, 7, 7, 8]
+    count = needed(known, 0.05, 3)
+    at, before = (detectable(planned(150 * clusters, 150, 0.001, 0.4)["win_rate"], 3) for clusters in (count, count - 1))
+    assert at <= 0.05 < before
+
+
+def test_of_many_clusters_the_level_is_the_whole_one():
+    """150 clusters of four much alike rows: as 150 rows, each a cluster."""
+    alone, together = (planned(150 * rows, rows, 1.0, 0.4)["gold_rate"] for rows in (1, 4))
+    assert detectable(together, 3) == detectable(alone, 3)

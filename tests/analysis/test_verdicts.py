@@ -125,6 +125,12 @@ LENGTH = (0.5, 0.5)
         ({"p": None}, "n = 200 prompts, no test possible)"),
         ({"p": 0.0009}, "corrected p < 0.001)"),
         ({"p": 0.001}, "corrected p = 0.001)"),
+        (
+            {"p": 0.2, "n": 600, "clusters": 6},
+            "too few clusters to show anything: of so few no p of this test can be below 0.05 once corrected for all tests; "
+            "to see a difference of 0.10 with 80% power takes 1,000 prompts in 10 clusters.",
+        ),
+        ({"p": 0.2, "n": 6, "clusters": 1, "error": None}, "p = 0.200): prompts of one cluster tell nothing of others."),
         ({"n": 600, "clusters": 150}, "n = 600 prompts in 150 clusters, corrected"),
         ({"gold": (0.04, (-0.2, -0.03, -0.12))}, "In truth it is worse: fewer of DPO's responses are gold than of base's (-0.12"),
         ({"gold": (0.06, (-0.2, -0.03, -0.12))}, "In truth it is inconclusive whether DPO is better or worse than base (-0.12"),
@@ -139,7 +145,7 @@ def test_the_sentence_says_what_was_found(case, said):
 
 def test_too_few_prompts_read_otherwise_than_no_difference_that_matters():
     few = verdict("dpo", comparison(p=0.2, error=0.05, n=100), RIGHT)
-    evidence = {"error": 0.05, "rows": 100, "most": 0.5, "clusters": 100}
+    evidence = {"error": 0.05, "rows": 100, "most": 0.5, "n": 100, "clusters": 100}
     seen, takes = detectable(evidence, 3), needed(evidence, 0.1, 3)
     of_gold = evidence | {"error": 0.1, "most": 1.0}
     assert seen > 0.1 and few["seen"]["reward"] == {
