@@ -457,30 +457,53 @@ def test_what_carries_over_to_categories_that_were_not_trained_on(tmp_path):
     assert f"n = {new['prompts']} prompts" in key
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [(0.01, 0.3, "gained"), (-0.3, -0.01, "lost"), (-0.1, 0.3, "no gain shown"), (None, None, "too few to tell")],
-)
+WAYS = [(0.01, 0.3, "gained"), (-0.3, -0.01, "lost"), (-0.1, 0.3, "no gain shown"), (None, None, "too few to tell")]
+
+
+def carried(folder: Path, transfer: dict) -> str | None:
+    """The tag that says whether DPO gained in categories that no training pair has."""
+    write_json(folder / "metrics/transfer.json", transfer)
+    found = re.search(r"Categories not trained on: ([^<]*)</li>", page_of(folder, ["dpo"]))
+    return found and found[1]
+
+
+@pytest.mark.parametrize(("low", "high", "said"), WAYS)
 def test_whether_it_gained_where_it_was_not_trained_stands_beside_the_verdict(tmp_path, low, high, said):
     write_example(tmp_path, ["dpo"])
     found = read_json(tmp_path / "metrics/transfer.json")
-    found["not_in_training"]["policies"]["dpo"]["gold_difference"] |= {"low": low, "high": high}
-    write_json(tmp_path / "metrics/transfer.json", found)
-    page = page_of(tmp_path, ["dpo"])
-    assert f"Categories not trained on: {said}</li>" in page
-    # Without a truth it is the judge who says so, and one without the right to judge says nothing.
-    policies, reward = read_json(tmp_path / "metrics/policies.json"), read_json(tmp_path / "metrics/reward.json")
+    new = found["not_in_training"]
+    dpo = new["policies"]["dpo"]
+    dpo["gold_difference"] |= {"low": low, "high": high}
+    dpo["letter_difference"] |= {"low": -0.3, "high": 0.0}
+    assert new["prompts"] >= 20 and carried(tmp_path, found) == said
+    dpo["letter_difference"]["high"] = -0.001
+    assert carried(tmp_path, found) == f"{said}, lost to the letter"
+    new["prompts"] = 19
+    assert carried(tmp_path, found) == "too few to tell"
+    assert carried(tmp_path, {}) is None and "no training pair has" not in page_of(tmp_path, ["dpo"])
+
+
+@pytest.mark.parametrize(("low", "high", "said"), WAYS)
+def test_without_a_truth_only_a_judge_that_is_right_there_says_whether_it_gained(tmp_path, low, high, said):
+    write_example(tmp_path, ["dpo"])
+    found, policies = read_json(tmp_path / "metrics/transfer.json"), read_json(tmp_path / "metrics/policies.json")
+    new = found["not_in_training"]
     for policy in ("base", "dpo"):
         del policies[policy]["gold_rate"]
+        for part in found.values():
+            for name in ("gold_difference", "letter_difference"):
+                part["policies"].get(policy, {}).pop(name, None)
     write_json(tmp_path / "metrics/policies.json", policies)
-    for holds in (True, False):
-        write_json(tmp_path / "metrics/reward.json", reward | {"right_to_judge": reward["right_to_judge"] | {"holds": holds}})
-        page = page_of(tmp_path, ["dpo"])
-        assert (
-            "Categories not trained on: " in page
-        ) == holds and "It prefers it, in categories that no training pair has" in page
-    write_json(tmp_path / "metrics/transfer.json", {})
-    assert "Categories not trained on" not in (page := page_of(tmp_path, ["dpo"])) and "no training pair has" not in page
+    new["policies"]["dpo"]["win_rate"] |= {"low": low and 0.5 + low, "high": high and 0.5 + high}
+    new["judge"] = estimate(0.6, 0.501, 0.7) | {"clusters": 9}
+    assert carried(tmp_path, found) == said
+    for judge in (new["judge"] | {"low": 0.5}, new["judge"] | {"low": None, "high": None}, None):
+        new["judge"] = judge
+        assert carried(tmp_path, found) == "the judge is not shown to be right there"
+    policies["dpo"]["against_base"]["verdict"]["reward"] = "withheld"
+    write_json(tmp_path / "metrics/policies.json", policies)
+    assert carried(tmp_path, found) is None
+    assert "It prefers it, in categories that no training pair has" in page_of(tmp_path, ["dpo"])
 
 
 def test_one_method_has_neither_ranking_nor_matrix(tmp_path):
