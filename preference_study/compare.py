@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from preference_study.analysis.experiments import (
+    A,
+    B,
     compare_experiments,
     differing_parameters,
     pair_prompts,
     shared_right,
     why_judges_differ,
 )
+from preference_study.analysis.verdicts import right_over
 from preference_study.artifacts import whole_file, write_json
 from preference_study.errors import BadInput
 from preference_study.methods import display_name
@@ -104,15 +107,16 @@ def compare(a: Study, b: Study, method: str | None = None, other_method: str | N
         same = tables[0]["response"] == tables[1]["response"]
         tables[1] = tables[1].assign(reward=tables[1]["reward"].where(~same, tables[0]["reward"]))
     right, smallest = shared_right(a.right_to_judge, b.right_to_judge), smallest_differences(a.params, b.params)
+    over = right_over(right, {A: chosen[0], B: chosen[1]})
     measures = [measured(table)[0] for table in tables]
-    found = compare_experiments(*measures, differs, right, smallest, b.params["seed"])
+    found = compare_experiments(*measures, differs, over, smallest, b.params["seed"])
     for side, study, policy in (("a", a, chosen[0]), ("b", b, chosen[1])):
         called = f"{display_name(policy)} of {study.revision}"
         found[side] = {"called": called, "method": policy, "revision": study.revision, **study.identity, "responses": found[side]}
     found |= {
         "prompts": counts,
         "parameters": parameters,
-        "judge": {"name": a.judge["name"], "differs": differs, "right_to_judge": None if differs else right},
+        "judge": {"name": a.judge["name"], "differs": differs, "right_to_judge": None if differs else over},
         "smallest": smallest,
         "seed": b.params["seed"],
         "notes": notes(parameters, counts),

@@ -158,7 +158,11 @@ def test_an_experiment_beside_a_commit_from_the_command_line(there, tmp_path, ca
     found = json.loads((tmp_path / "two.json").read_text())
     assert (found["a"]["called"], found["b"]["called"]) == ("DPO of v1", "DPO of other")
     assert found["parameters"] == [{"name": "policy.dpo.beta", "a": 0.1, "b": 0.2}]
-    assert found["judge"] == {"name": "standard", "differs": [], "right_to_judge": RIGHT["right_to_judge"]}
+    assert found["judge"] == {
+        "name": "standard",
+        "differs": [],
+        "right_to_judge": RIGHT["right_to_judge"] | {"trained_against": []},
+    }
     a, b = ({row["id"]: row for row in answers(seed) if row["policy"] == "dpo"} for seed in (3, 4))
     same = [name for name in a if a[name]["response"] == b[name]["response"]]
     assert sum(0 < abs(b[name]["reward"] - a[name]["reward"]) < 1e-6 for name in same) == 2

@@ -139,7 +139,7 @@ def compare_experiments(
     Args:
         a, b: from `pair_prompts`, with what `preference_study.texts.measures.measured` adds, and reward.
         judges_differ: from `why_judges_differ`. Where there is a reason, rewards are left out.
-        right_to_judge: from `shared_right`.
+        right_to_judge: from `shared_right`, as `preference_study.analysis.verdicts.right_over` gives it of both policies.
         smallest: win_rate and gold_rate: the smallest differences that matter.
         seed: of the bootstraps.
 
@@ -153,7 +153,7 @@ def compare_experiments(
     comparison["evidence"] = evidence(a, b, smallest)
     if {"gold", "reward"} <= set(a):
         comparison["judge_agrees_with_gold"] = agreement_with_gold(a, b)
-    correct_tests({B: comparison}, right_to_judge, A)
+    correct_tests({B: comparison}, {B: right_to_judge}, A)
     verdict = comparison["verdict"]
     if judges_differ:
         told = f"Rewards are not compared, for {' and '.join(judges_differ)}."

@@ -21,7 +21,8 @@ from preference_study.analysis.statistics import (
     win_rate,
 )
 from preference_study.analysis.style import even_at_equal_length_p, length_controlled_win_rate
-from preference_study.analysis.verdicts import EQUAL_LENGTH, REWARD, verdict
+from preference_study.analysis.verdicts import EQUAL_LENGTH, REWARD, right_over, verdict
+from preference_study.methods import display_name
 
 LABELLED = 100  # prompts, at most half of them, whose gold corrects a judge's win rate
 ASKED = ("responses", "pairs")
@@ -57,7 +58,10 @@ def compare_judges(
     holm_in_place((row, "p") for row in rows)
     holm_in_place((compared["evidence"]["reward"], "p_equivalent") for compared in comparisons.values())
     for (name, policy), compared in comparisons.items():
-        said = verdict(policy, compared | {"tests_of_verdicts": len(rows)}, found[name]["pairs"]["right_to_judge"])
+        right = found[name]["pairs"]["right_to_judge"]
+        if found[name]["kind"] == "own":
+            right = right_over(right, {display_name(policy): policy})
+        said = verdict(policy, compared | {"tests_of_verdicts": len(rows)}, right)
         compared["verdict"] = {key: said[key] for key in ("reward", "reward_would_be", "length")}
         compared["verdict"]["seen"] = said["seen"]["reward"]
     clusters = {"responses": responses["base"]["cluster"], "pairs": pairs["cluster"]}

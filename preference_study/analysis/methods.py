@@ -88,7 +88,7 @@ def method_row(policy: dict, training: dict, spread: dict | None) -> dict:
     row = {name: training[name] for name in TRAINING}
     row |= {name: policy[name] for name in ("implicit_accuracy", "words_mean", "repetition_mean")}
     row |= {name: against[name] for name in ("win_rate", "win_rate_length_controlled", "words_difference")}
-    row["reward_p"] = corrected["reward", "sign"]
+    row |= {"reward_p": corrected["reward", "sign"], "verdict_by_reward": against["verdict"]["reward"]}
     if "gold" in against:
         row |= {name: policy[name] for name in ("gold_rate", "letter_rate")}
         row |= {"gold_difference": against["gold"]["difference"], "gold_p": corrected["gold", "McNemar"]}

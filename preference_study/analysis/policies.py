@@ -25,7 +25,8 @@ from preference_study.analysis.style import (
     length_controlled_win_rate,
     style_controlled,
 )
-from preference_study.analysis.verdicts import EQUAL_LENGTH, VERDICT_TESTS, verdict
+from preference_study.analysis.verdicts import EQUAL_LENGTH, VERDICT_TESTS, right_over, verdict
+from preference_study.methods import display_name
 
 TRUTHS = ("gold", "letter")  # of a response on the sandbox: preference_study.texts.gold
 UNPAIRED = "as in the original study; both policies answer the same prompts, so it is the wrong test"
@@ -201,7 +202,7 @@ def evidence(reference: pd.DataFrame, policy: pd.DataFrame, smallest: dict[str, 
     return found
 
 
-def correct_tests(comparisons: dict[str, dict], right_to_judge: dict, reference: str = "base") -> None:
+def correct_tests(comparisons: dict[str, dict], rights: dict[str, dict], reference: str = "base") -> None:
     """Add, in place, Holm's corrections and the verdicts.
 
     The tests that verdicts go by are one family over all policies; those that only describe are another; and so are the tests
@@ -209,7 +210,7 @@ def correct_tests(comparisons: dict[str, dict], right_to_judge: dict, reference:
 
     Args:
         comparisons: per policy what `responses_against` or `policy_against_base` returned, with `evidence`.
-        right_to_judge: of the reward model.
+        rights: per policy the reward model's right to judge it, as `verdict` takes it.
         reference: the policy they are held against.
     """
     rows = [row for comparison in comparisons.values() for row in comparison["tests"]]
@@ -219,7 +220,7 @@ def correct_tests(comparisons: dict[str, dict], right_to_judge: dict, reference:
     holm_in_place((row, "p_equivalent") for comparison in comparisons.values() for row in comparison["evidence"].values())
     for policy, comparison in comparisons.items():
         comparison["tests_of_verdicts"] = len(of_verdicts)
-        comparison["verdict"] = verdict(policy, comparison, right_to_judge, reference)
+        comparison["verdict"] = verdict(policy, comparison, rights[policy], reference)
 
 
 def compare_policies(
@@ -249,7 +250,7 @@ def compare_policies(
         comparison["evidence"] = evidence(responses["base"], responses[method], smallest)
         if "gold" in responses["base"]:
             comparison["judge_agrees_with_gold"] = agreement_with_gold(responses["base"], responses[method])
-    correct_tests(comparisons, right_to_judge)
+    correct_tests(comparisons, {method: right_over(right_to_judge, {display_name(method): method}) for method in betas})
     for method, comparison in comparisons.items():
         # The original study's test: it is reported and is no part of a family.
         unpaired = unpaired_t(responses[method]["reward"], responses["base"]["reward"])

@@ -2,7 +2,7 @@
 
 from preference_study.analysis.evidence import POWER, detectable, needed
 from preference_study.analysis.statistics import side_of_zero
-from preference_study.methods import display_name
+from preference_study.methods import METHODS, display_name
 from preference_study.numbers import decimal, p_in_words, with_interval
 
 LEVEL = 0.05
@@ -78,13 +78,43 @@ def could_have_been_seen(evidence: dict, tests: int) -> dict:
     return found | {"prompts": -(-found["clusters"] * evidence["n"] // evidence["clusters"])}
 
 
+def right_over(right_to_judge: dict, policies: dict[str, str]) -> dict:
+    """The right of the study's own reward model to judge some policies: none of those that were trained against it.
+
+    Args:
+        right_to_judge: in metrics/reward.json.
+        policies: the method of each by what the policy is called in sentences.
+
+    Returns:
+        right_to_judge with `trained_against`, the names of the policies whose method is online.
+    """
+    against = [name for name, method in policies.items() if method in METHODS and METHODS[method].needs_reward_model]
+    return right_to_judge | {"trained_against": against}
+
+
+def why_withheld(right_to_judge: dict) -> str:
+    """Why there is no verdict by reward, in words; empty where there is one.
+
+    Args:
+        right_to_judge: as `verdict` takes it.
+    """
+    told = [] if right_to_judge["holds"] else [f"the reward model has not earned it: {'; '.join(right_to_judge['reasons'])}"]
+    if against := right_to_judge.get("trained_against"):
+        told.append(
+            f"{' and '.join(against)} {'was' if len(against) == 1 else 'were'} trained against this reward model, so its "
+            "preference is what was optimised, and another judge or people must say (docs/judges.md)"
+        )
+    return "; and ".join(told)
+
+
 def verdict(policy: str, comparison: dict, right_to_judge: dict, reference: str = "base") -> dict:
     """The verdict on one policy.
 
     Args:
         comparison: what metrics/policies.json holds as its `against_base`, p-values corrected: with `evidence` of reward, where
             rewards are compared, and of gold, where the truth is known.
-        right_to_judge: of the reward model, in metrics/reward.json. Where it does not hold, there is no verdict by reward.
+        right_to_judge: of the reward model, in metrics/reward.json; of the study's own as `right_over` gives it. Where it does
+            not hold, or the policy was trained against the reward model, there is no verdict by reward.
         reference: the policy it is held against.
 
     Returns:
@@ -102,15 +132,12 @@ def verdict(policy: str, comparison: dict, right_to_judge: dict, reference: str 
     sentences = []
     if "reward" in seen:
         reward, length, by_reward = _by_reward(names, comparison, corrected, seen["reward"])
-        if right_to_judge["holds"]:
+        if not (why := why_withheld(right_to_judge)):
             found |= {"reward": reward, "length": length}
             sentences.append(f"{by_reward[0].upper()}{by_reward[1:]}.")
         else:
             found |= {"reward": WITHHELD, "reward_would_be": reward}
-            sentences.append(
-                "The verdict by reward is withheld, for the reward model has not earned it: "
-                f"{'; '.join(right_to_judge['reasons'])}. What it would have said: {by_reward}."
-            )
+            sentences.append(f"The verdict by reward is withheld, for {why}. What it would have said: {by_reward}.")
     if "gold" in comparison:
         found["gold"], in_truth = _by_gold(names, comparison, corrected, seen["gold"])
         sentences.append(f"{in_truth}.")

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from preference_study.methods import METHODS
 from preference_study.numbers import with_interval
 
 # Of metrics/policies.json, where they are there: name, what the card calls it, decimals.
@@ -73,7 +74,7 @@ def _parameters(parameters: dict[str, Any]) -> str:
     return table(["parameter", "value"], [[f"`{name}`", escaped(value)] for name, value in parameters.items()])
 
 
-def _judge(name: str, reward: dict[str, Any]) -> str:
+def _judge(name: str, reward: dict[str, Any], trained_against: bool) -> str:
     right = reward["right_to_judge"]
     baselines = ", ".join(f"{BASELINES.get(name, name)} {with_interval(row)}" for name, row in reward["baselines"].items())
     said = (
@@ -81,6 +82,8 @@ def _judge(name: str, reward: dict[str, Any]) -> str:
         if right["holds"]
         else f"**It has not earned the right to judge**: {'; '.join(right['reasons'])}. What goes by reward here is no evidence."
     )
+    if trained_against:
+        said += " **This policy was trained against it**: what goes by reward here is what was optimised, and no evidence."
     accuracy = reward["accuracy"]
     return (
         f"The judge is the reward model `{name}` of the same study. It ranks {with_interval(accuracy)} of n = {accuracy['n']} "
@@ -172,7 +175,7 @@ def policy_card(
         f"## Verdict\n\n{verdict['sentence']}\n",
         table([f"on n = {n} prompts, 95% intervals", "base", display], rows) + "\n",
         "## Price\n\n" + "\n".join(paid) + "\n",
-        f"## Judge\n\n{_judge(judge, reward)}\n",
+        f"## Judge\n\n{_judge(judge, reward, METHODS[method].needs_reward_model)}\n",
         f"Responses were of at most {limit} tokens. Nothing else was measured: neither whether its answers are true nor whether "
         "they are safe.\n",
         f"## Training\n\n{_run(run_of)}\n\n{_pairs(data)}\n",

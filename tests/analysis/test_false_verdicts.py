@@ -73,7 +73,7 @@ def verdicts(rng, methods: int = 1, **how) -> list[dict]:
     tables = [drawn(rng, **how) for _ in range(methods)]
     base = tables[0][0]
     found = {f"m{i}": compared(base if methods > 1 else own, policy) for i, (own, policy) in enumerate(tables)}
-    correct_tests(found, RIGHT)
+    correct_tests(found, dict.fromkeys(found, RIGHT))
     return [comparison["verdict"] for comparison in found.values()]
 
 

@@ -151,6 +151,22 @@ def test_judges_side_by_side():
     assert found["disagreements"] == {"cases": 33 + 39, "of": 80}  # of dpo and of ipo
 
 
+def test_of_a_policy_that_was_trained_against_the_studys_own_judge_the_others_give_a_verdict():
+    tables = {"rloo" if name == "ipo" else name: table for name, table in responses().items()}
+    judged = [judgement(name, WINS, [0.9] * 40, [0.9] * 10, kind=kind) for name, kind in (("own", "own"), ("other", "endpoint"))]
+    for one in judged:
+        one["responses"] = [row | {"policy": {"ipo": "rloo"}.get(row["policy"], row["policy"])} for row in one["responses"]]
+    of_pairs = pairs().assign(chosen_words=1, rejected_words=1, cluster=range(10))
+    baselines = {name: -np.ones(10) for name in BASELINES}
+    found = compare_judges(judged, of_pairs, tables, baselines, 0.1, seed=2)["judges"]
+    assert all(judge["pairs"]["right_to_judge"]["holds"] for judge in found.values())
+    verdicts = {
+        (name, policy): of["verdict"]["reward"] for name, judge in found.items() for policy, of in judge["policies"].items()
+    }
+    assert verdicts.pop(("own", "rloo")) == "withheld" and "withheld" not in verdicts.values()
+    assert found["own"]["policies"]["rloo"]["verdict"]["reward_would_be"] == verdicts["other", "rloo"] == "better"
+
+
 def test_points_and_disagreements_by_hand():
     one = judgement("one", [0.9, 0.5, 0.2, 0.9], [0.4] * 4, [0.9] * 2)
     two = judgement("two", [0.6, 0.1, 0.3], [0.7, 0.4, 0.4, 0.95], [0.2, 0.5])

@@ -3,7 +3,7 @@
 import pytest
 
 from preference_study.analysis.evidence import detectable, needed
-from preference_study.analysis.verdicts import at_equal_length, could_have_been_seen, direction, judged, verdict
+from preference_study.analysis.verdicts import at_equal_length, could_have_been_seen, direction, judged, right_over, verdict
 
 BETTER, WORSE, NO_EVIDENCE, AS_GOOD, INCONCLUSIVE = "better", "worse", "no evidence of a difference", "as good", "inconclusive"
 RIGHT = {"holds": True, "reasons": []}
@@ -185,6 +185,20 @@ def test_a_judge_without_the_right_to_it_gives_no_verdict():
         "would have said: the reward model prefers DPO's responses to base's (win rate 0.63"
     )
     assert " In truth it is better:" in found["sentence"]
+
+
+def test_of_a_policy_that_was_trained_against_it_the_judge_gives_no_verdict():
+    case = comparison(gold=(0.04, (0.03, 0.2, 0.12)))
+    assert right_over(RIGHT, {"DPO": "dpo", "base": "base"})["trained_against"] == []
+    found = verdict("rloo", case, right_over(RIGHT, {"RLOO": "rloo"}))
+    assert (found["reward"], found["reward_would_be"], found["length"], found["gold"]) == ("withheld", BETTER, None, BETTER)
+    assert found["sentence"].startswith(
+        "The verdict by reward is withheld, for RLOO was trained against this reward model, so its preference is what was "
+        "optimised, and another judge or people must say (docs/judges.md). What it would have said: the reward model prefers RLOO"
+    )
+    why = right_over({"holds": False, "reasons": ["it is wrong"]}, {"A": "rloo", "B": "rloo"})
+    told = verdict("B", case, why, "A")["sentence"]
+    assert "has not earned it: it is wrong; and A and B were trained against this reward model" in told
 
 
 def test_without_a_known_truth_there_is_no_word_about_it():

@@ -117,6 +117,13 @@ def test_a_judge_without_the_right_to_judge_and_a_price_are_said():
     assert "has the right to judge" in text and "No change for the worse was found" in text
 
 
+def test_of_a_policy_that_was_trained_against_the_judge_it_is_said():
+    own = OWN | {"against_base": AGAINST | {"verdict": {"sentence": "S.", "price": []}}}
+    own["price"] = {"kl": None, "logps": {"chosen": {"nats_per_response": CHOSEN, "fell": FELL}}}
+    said = "**This policy was trained against it**"
+    assert said in card(method="rloo", policies={"base": BASE, "rloo": own}) and said not in card()
+
+
 def test_data_without_a_truth():
     bare = {name: value for name, value in OWN.items() if name not in ("gold_rate", "letter_rate")}
     verdict = {"sentence": "S.", "price": []}

@@ -3,6 +3,7 @@
 import html
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,19 @@ def of_one_judge() -> tuple[dict, str]:
 @pytest.fixture(scope="module")
 def of_two_judges() -> tuple[dict, str]:
     return made("another")
+
+
+def test_of_a_policy_that_was_trained_against_the_judge_it_gives_no_verdict():
+    sides = []
+    for name, policy in (("HEAD", "base"), ("other", "dpo")):
+        one = study(name, policy, 0.1)
+        rows = [row | {"policy": {"dpo": "rloo"}.get(policy, policy)} for row in one.responses]
+        sides.append(replace(one, responses=rows, right_to_judge={"holds": True, "reasons": []}))
+    found, rows = compare(*sides, "base", "rloo")
+    verdict, page = found["b_against_a"]["verdict"], render_comparison(found, rows)
+    assert verdict["reward"] == "withheld" and "for B was trained against this reward model" in verdict["sentence"]
+    assert "<b>B was trained against it</b>" in page and "Reward: withheld" in page
+    assert "trained against" not in made()[1]
 
 
 def test_its_rows_are_in_two_revisions(of_one_judge):

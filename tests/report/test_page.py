@@ -457,6 +457,25 @@ def test_what_carries_over_to_categories_that_were_not_trained_on(tmp_path):
     assert f"n = {new['prompts']} prompts" in key
 
 
+def test_of_a_policy_that_was_trained_against_the_judge_the_page_gives_no_verdict_by_it(tmp_path):
+    write_example(tmp_path, ["dpo", "rloo"])
+    page = page_of(tmp_path, ["dpo", "rloo"])
+    verdicts = {
+        name: found["against_base"]["verdict"]
+        for name, found in read_json(tmp_path / "metrics/policies.json").items()
+        if name != "base"
+    }
+    assert verdicts["rloo"]["reward"] == "withheld" != verdicts["dpo"]["reward"] and verdicts["rloo"]["gold"] != "withheld"
+    rows = read_json(tmp_path / "metrics/methods.json")["methods"]
+    assert {name: row["verdict_by_reward"] for name, row in rows.items()} == {
+        name: verdict["reward"] for name, verdict in verdicts.items()
+    }
+    assert f"Reward: withheld, it would have said: {verdicts['rloo']['reward_would_be']}" in page
+    said = "<b>RLOO was trained against this reward model</b>: whatever goes by reward of it, rankings too"
+    for section in ("summary", "methods"):
+        assert said in page.split(f'<section id="{section}"')[1].split("</section>")[0]
+
+
 WAYS = [(0.01, 0.3, "gained"), (-0.3, -0.01, "lost"), (-0.1, 0.3, "no gain shown"), (None, None, "too few to tell")]
 
 
