@@ -63,7 +63,8 @@ def compare_transfer(responses: dict[str, pd.DataFrame], pairs: pd.DataFrame | N
 
     Returns:
         {in_training, not_in_training, difference}. The first two are {categories, prompts, judge, policies}: the prompts'
-        categories that training pairs have, or have not, how many prompts are of them, and what `_group` gives. difference is the
+        categories that training pairs have, or have not, how many prompts are of them, and what `_group` gives of these prompts
+        and of the pairs of these categories. difference is the
         first minus the second, {judge, policies} with a policy's win_rate and, on the sandbox, gold_difference and
         letter_difference, by `unpaired_difference`: prompts of one cluster in both parts are taken for independent, which makes
         it too wide where they are alike. Empty where one of the two has no prompts.
@@ -76,10 +77,8 @@ def compare_transfer(responses: dict[str, pd.DataFrame], pairs: pd.DataFrame | N
         return {}
     found = {}
     for part, names in parts.items():
-        # A pair's category need not be one of the prompts'.
-        judged = None
-        if pairs is not None:
-            judged = pairs[of_pairs.isin(trained) if part == "in_training" else of_pairs.notna() & ~of_pairs.isin(trained)]
+        # Pairs of a category that no prompt has are in neither.
+        judged = None if pairs is None else pairs[of_pairs.isin(names)]
         here = of_prompts.isin(names)
         found[part] = {"categories": names, "prompts": int(here.sum()), **_group(responses, here, judged)}
     known, unknown = found.values()

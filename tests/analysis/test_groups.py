@@ -83,8 +83,8 @@ def test_what_was_learnt_is_told_apart_from_what_was_not_by_the_categories_of_tr
     found = compare_transfer({"base": base, "dpo": dpo}, PAIRS, {"a", "d"})
     known, new = found["in_training"], found["not_in_training"]
     assert (known["categories"], known["prompts"], new["categories"], new["prompts"]) == (["a"], 4, ["b"], 2)
-    # The pairs of a category that no prompt has are told apart as well, those of none are in neither.
-    assert (known["judge"]["value"], known["judge"]["n"], new["judge"]["value"], new["judge"]["n"]) == (0, 1, 2 / 3, 3)
+    # The judge is of the pairs of the categories named: one of a category that no prompt has is in neither.
+    assert (known["judge"]["value"], known["judge"]["n"], new["judge"]["value"], new["judge"]["n"]) == (0, 1, 1 / 2, 2)
     of_dpo = [part["policies"]["dpo"] for part in (known, new, found["difference"])]
     values = {
         name: tuple(dpo[name]["value"] for dpo in of_dpo if name in dpo)
