@@ -132,6 +132,8 @@ def _by_reward(reference: pd.DataFrame, policy: pd.DataFrame, seed: int) -> dict
 def responses_against(reference: pd.DataFrame, policy: pd.DataFrame, seed: int) -> dict:
     """One policy's responses against another's to the same prompts, a tie being half a win; p-values are not corrected yet.
 
+    Words, refusals and whether responses ended are tested among the prices, `preference_study.analysis.price.form_changes`.
+
     Args:
         reference, policy: as `describe_responses` takes them, in the same order of prompts. Where they have no rewards, nothing
             is said of them.
@@ -150,15 +152,13 @@ def responses_against(reference: pd.DataFrame, policy: pd.DataFrame, seed: int) 
         "repetition_difference": mean(repetition, clusters),
     }
     found = {
-        ("words", "Wilcoxon"): (paired_tests(words, clusters)["wilcoxon"], clusters),
         ("reading grade", "Wilcoxon"): (paired_tests(grades, of_grades)["wilcoxon"], of_grades),
         ("repetition", "Wilcoxon"): (paired_tests(repetition, clusters)["wilcoxon"], clusters),
-        ("finished", "McNemar"): (mcnemar(reference["finished"], policy["finished"], clusters), clusters),
-        ("refusals", "McNemar"): (mcnemar(reference["refuses"], policy["refuses"], clusters), clusters),
     }
     for truth in TRUTHS:
         if truth in policy:
             comparison[truth] = mcnemar(reference[truth], policy[truth], clusters)
+            comparison[truth] |= {"before": float(reference[truth].mean()), "after": float(policy[truth].mean())}
             found[truth, "McNemar"] = (comparison[truth], clusters)
     comparison["tests"] += [_test_row(*name, result, of) for name, (result, of) in found.items()]
     return comparison

@@ -256,8 +256,10 @@ def _by_gold(names: tuple[str, str], comparison: dict, corrected: dict, seen: di
         AS_GOOD: f"In truth {name} is as good as {reference}, to within {decimal(seen['smallest'])}{smaller}",
         INCONCLUSIVE: f"In truth it is inconclusive whether {name} is better or worse than {reference}",
     }[gold]
+    before, after = comparison["gold"]["before"], comparison["gold"]["after"]
+    rates = f"from {decimal(before)} to {decimal(after)}" if before or after else "neither is ever gold"
     p = _p_of(gold, corrected[GOLD], comparison["evidence"]["gold"], smaller)
-    told += f" ({with_interval(change, signed=True)}, {p})"
+    told += f" ({with_interval(change, signed=True)}, {rates}, {p})"
     return gold, f"{told}: {_in_words(seen, 'gold')}" if gold == INCONCLUSIVE else told
 
 

@@ -139,7 +139,9 @@ def test_each_number_is_of_its_own_column_and_side():
     tests = against.pop("tests")
     assert {name: against[name] for name in wanted if name != "tests"} == {k: v for k, v in wanted.items() if k != "tests"}
     assert [(row["outcome"], row["p"]) for row in tests] == [(row["outcome"], row["p"]) for row in wanted["tests"]]
-    assert (against["wins"], against["losses"], against["gold"]) == (4, 1, mcnemar(A["gold"], B["gold"], CLUSTERS))
+    assert (against["wins"], against["losses"], against["gold"]) == (4, 1, wanted["gold"])
+    rates = {"before": A["gold"].mean(), "after": B["gold"].mean()}
+    assert against["gold"] == mcnemar(A["gold"], B["gold"], CLUSTERS) | rates
     assert against["judge_agrees_with_gold"] == agreement_with_gold(A, B)
     assert [row["smallest"] for row in against["evidence"].values()] == [0.1, 0.15]
     known = {name: {key: row[key] for key in row if key != "p_equivalent_holm"} for name, row in against["evidence"].items()}

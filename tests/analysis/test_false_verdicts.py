@@ -63,7 +63,7 @@ def compared(base: pd.DataFrame, policy: pd.DataFrame) -> dict:
         "win_rate": share(half_ties(difference), clusters),
         "win_rate_length_controlled": {"value": 0.5 + np.sign(difference.mean()) / 10, "low": None, "high": None},
         "words_difference": mean(words, clusters),
-        "gold": found[GOLD],
+        "gold": found[GOLD] | {"before": base["gold"].mean(), "after": policy["gold"].mean()},
         "evidence": evidence(base, policy, SMALLEST),
         "tests": [{"outcome": o, "test": t, "p": result["p"]} for (o, t), result in found.items()],
     }

@@ -72,7 +72,7 @@ def comparison(
     found["evidence"] = {"reward": {"smallest": 0.1, "p_equivalent_holm": same, "error": error, **size}}
     if gold:
         found["evidence"]["gold"] = {"smallest": 0.2, "p_equivalent_holm": gold_same, "error": 2 * error, **size, "most": 1.0}
-        found["gold"] = {"difference": estimate(*gold[1])}
+        found["gold"] = {"difference": estimate(*gold[1]), "before": 0.3, "after": 0.3 + gold[1][2]}
     return found
 
 
@@ -87,7 +87,8 @@ def test_each_part_comes_from_its_own_test_and_number():
         "gold": BETTER,
         "sentence": "The reward model prefers KTO's responses to base's (win rate 0.63 [0.55, 0.69], n = 200 prompts, corrected "
         "p = 0.010); at equal length it still prefers them (0.59 [0.52, 0.66], corrected p = 0.020). In truth it is better: more "
-        "of KTO's responses are gold than of base's (+0.12 [0.03, 0.20], corrected p = 0.040).",
+        "of KTO's responses are gold than of base's (+0.12 [0.03, 0.20], from 0.30 to 0.42, corrected "
+        "p = 0.040).",
     }
     assert seen == {outcome: could_have_been_seen(case["evidence"][outcome], 3) for outcome in ("reward", "gold")}
     assert seen["gold"]["difference"] == pytest.approx(2 * seen["reward"]["difference"])
@@ -110,7 +111,10 @@ LENGTH = (0.5, 0.5)
         ),
         ({"gold": (0.06, (-0.2, 0.03, -0.12)), "error": 0.17, "n": 9}, "for no difference, however large, could have been seen"),
         ({"gold": (0.06, (-0.2, 0.03, -0.12)), "error": 0.15}, "for only a difference of 0.97 could have been seen"),
-        ({"gold": (0.06, (-0.1, 0.03, -0.02)), "gold_same": 0.02}, "(-0.02 [-0.10, 0.03], corrected p of equivalence = 0.020)."),
+        (
+            {"gold": (0.06, (-0.1, 0.03, -0.02)), "gold_same": 0.02},
+            "(-0.02 [-0.10, 0.03], from 0.30 to 0.28, corrected p of equivalence = 0.020).",
+        ),
         ({"gold": (0.04, (0.01, 0.1, 0.05)), "gold_same": 0.02}, "equivalence = 0.020, of a difference = 0.040)."),
         ({"p": 0.01, "same": 0.01, "wins": 70, "losses": 120}, "to within 0.10: it is worse by less than that (win rate"),
         ({"wins": 70, "losses": 120, "length": (0.01, 0.35)}, "The reward model prefers base's responses to DPO's (win rate"),
@@ -185,6 +189,16 @@ def test_a_judge_without_the_right_to_it_gives_no_verdict():
         "would have said: the reward model prefers DPO's responses to base's (win rate 0.63"
     )
     assert " In truth it is better:" in found["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [(0.06, 0.0, "from 0.06 to 0.00, "), (0.0, 0.06, "from 0.00 to 0.06, "), (0.0, 0.0, "neither is ever gold, ")],
+)
+def test_the_change_in_gold_is_said_with_both_rates(before, after, said):
+    case = comparison(gold=(1.0, (-0.01, 0.01, after - before)), gold_same=0.01)
+    case["gold"] |= {"before": before, "after": after}
+    assert f"[-0.01, 0.01], {said}corrected" in verdict("dpo", case, RIGHT)["sentence"]
 
 
 def test_of_a_policy_that_was_trained_against_it_the_judge_gives_no_verdict():

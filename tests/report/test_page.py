@@ -476,6 +476,39 @@ def test_of_a_policy_that_was_trained_against_the_judge_the_page_gives_no_verdic
         assert said in page.split(f'<section id="{section}"')[1].split("</section>")[0]
 
 
+def test_the_change_in_gold_stands_beside_both_rates_and_the_test_that_was_made(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    study = gather(tmp_path, ["dpo"], "standard")
+    gold = study["policies"]["dpo"]["against_base"]["gold"]
+
+    def told() -> str:
+        page = render(study, PARAMS.model_dump(), MADE_ON, RUN_OF)
+        return " ".join(re.search("<dt>Gold, change</dt><dd>(.*?)</dd>", page, re.DOTALL)[1].split())
+
+    counts = f"{gold['gained']} gained, {gold['lost']} lost, "
+    assert (
+        f"The truth: from {number(gold['before'])} to {number(gold['after'])}; {counts}p by random signs of clusters = " in told()
+    )
+    gold |= {"before": 0.0, "after": 0.0}
+    gold["difference"]["clusters"] = gold["difference"]["n"]
+    assert f"The truth: neither has it in any response; {counts}McNemar p = " in told()
+
+
+def test_tests_of_clusters_are_called_what_they_are(tmp_path):
+    """The example's clusters hold two prompts each."""
+    write_example(tmp_path, ["dpo"])
+    page = page_of(tmp_path, ["dpo"])
+    assert "McNemar" not in page.split('<section id="cases"')[0] and "Sign test p" not in page
+    found = {(row[0], row[1]) for row in starting(tables(page, "policies"), "Tests of DPO against base")[1:]}
+    assert {("gold", "random signs of clusters"), ("reward", "random signs of clusters")} <= found
+    assert ("reward", "signed ranks, random signs of clusters") in found and ("reward", "paired t") in found
+    study = gather(tmp_path, ["dpo"], "standard")
+    for row in study["policies"]["dpo"]["against_base"]["tests"]:
+        row["clusters"] = row["n"]
+    rows = starting(tables(render(study, PARAMS.model_dump(), MADE_ON, RUN_OF), "policies"), "Tests of DPO against base")
+    assert {("gold", "McNemar"), ("reward", "Wilcoxon"), ("reward", "sign")} <= {(row[0], row[1]) for row in rows}
+
+
 WAYS = [(0.01, 0.3, "gained"), (-0.3, -0.01, "lost"), (-0.1, 0.3, "no gain shown"), (None, None, "too few to tell")]
 
 
