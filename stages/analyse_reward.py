@@ -28,10 +28,10 @@ MOST_DIFFERENT = 20
 def draw_reward(scored: pd.DataFrame, sides: pd.DataFrame, metrics: dict) -> None:
     """Write the figures of the scored pairs and the rows they are drawn from."""
     reward, unit = "reward (reward model's units)", "pairs"
-    correct = scored["chosen_reward"] > scored["rejected_reward"]
+    correct, wrong = (scored[f"{a}_reward"] > scored[f"{b}_reward"] for a, b in (("chosen", "rejected"), ("rejected", "chosen")))
     winning = scored[["chosen_reward", "rejected_reward"]].max(axis=1)
     for name, groups, title, label in (
-        ("score", {"correct": winning[correct], "wrong": winning[~correct]}, "Winning reward, different questions", reward),
+        ("score", {"correct": winning[correct], "wrong": winning[wrong]}, "Winning reward, different questions", reward),
         ("reward", {"chosen": scored["chosen_reward"], "rejected": scored["rejected_reward"]}, "Rewards, same pairs", reward),
         ("margin", {"margin": scored["chosen_reward"] - scored["rejected_reward"]}, "Reward of chosen minus rejected", reward),
         ("words", {"favoured": sides["favoured_words"], "other": sides["other_words"]}, "Length of responses", "words"),
@@ -40,7 +40,9 @@ def draw_reward(scored: pd.DataFrame, sides: pd.DataFrame, metrics: dict) -> Non
         bins, points = figures.histogram_rows(groups), figures.kde_rows(groups)
         write_csv(PLOTS / f"{name}_histogram.csv", bins)
         write_csv(PLOTS / f"{name}_kde.csv", figures.or_not_measured(points))
-        write_png(PLOTS / f"{name}_histogram.png", figures.histogram(bins, title, label, unit))
+        # As the original study draws it: of the winning rewards, how many are of pairs ranked right, and how many of the others.
+        measure = "count" if name == "score" else "share"
+        write_png(PLOTS / f"{name}_histogram.png", figures.histogram(bins, title, label, unit, measure))
         write_png(PLOTS / f"{name}_kde.png", figures.kde(points, title, label))
     bins = metrics["calibration"]["bins"]
     write_csv(PLOTS / "reliability.csv", pd.DataFrame([{"predicted": b["predicted"], **b["observed"]} for b in bins]))

@@ -88,14 +88,18 @@ def analyse_reward(scored: pd.DataFrame, sides: pd.DataFrame, left_out: dict[str
 
 
 def correct_against_wrong(chosen: np.ndarray, rejected: np.ndarray, clusters: np.ndarray) -> dict:
-    """The original study's comparison: the winning reward where the reward model is right, against where it is wrong."""
-    winning, right = np.maximum(chosen, rejected), chosen > rejected
-    correct, wrong = winning[right], winning[~right]
+    """The original study's comparison: the winning reward where the reward model is right, against where it is wrong.
+
+    A pair of equal rewards is neither; `tied` counts them.
+    """
+    winning, right, false = np.maximum(chosen, rejected), chosen > rejected, chosen < rejected
+    correct, wrong = winning[right], winning[false]
     found = unpaired_t(correct, wrong)
     return {
         **_centre("correct", correct, subset(clusters, right)),
-        **_centre("wrong", wrong, subset(clusters, ~right)),
-        "unpaired_t": found and found | {"n": len(winning)},
+        **_centre("wrong", wrong, subset(clusters, false)),
+        "tied": len(winning) - len(correct) - len(wrong),
+        "unpaired_t": found and found | {"n": len(correct) + len(wrong)},
         "note": NOTE,
     }
 

@@ -219,7 +219,7 @@ def _ends_of_steps(drawn: Sequence[Sequence[Line2D]], values: pd.Series) -> tupl
 
 def _examples_seen(values: pd.Series, low: float, high: float) -> str:
     outside = int((~values.between(low, high)).sum())
-    return f"examples seen{f'; {outside} of {len(values)} steps outside' if outside else ''}"
+    return f"examples seen{f'; {outside} of {len(values)} values outside' if outside else ''}"
 
 
 def _steps(axes: Axes, examples: pd.Series, values: pd.Series, colour: str, label: str) -> None:
@@ -286,8 +286,13 @@ def _nothing(what: str) -> Figure:
     return figure
 
 
-def histogram(bins: pd.DataFrame, title: str, x_label: str, unit: str) -> Figure:
-    """The bins of `histogram_rows` as steps, of many groups each in a panel; `unit` is what is counted, such as pairs."""
+def histogram(bins: pd.DataFrame, title: str, x_label: str, unit: str, measure: str = "share") -> Figure:
+    """The bins of `histogram_rows` as steps, of many groups each in a panel.
+
+    Args:
+        unit: what is counted, such as pairs.
+        measure: "share", of each group's own, or "count".
+    """
     groups = list(bins.groupby("group", sort=False))
     panels = len(groups) if len(groups) > OVERLAID else 1
     figure = Figure(figsize=(6.4, max(3.6, 1.1 * panels)), layout="constrained", dpi=DPI)
@@ -295,11 +300,12 @@ def histogram(bins: pd.DataFrame, title: str, x_label: str, unit: str) -> Figure
     for place, (group, rows) in enumerate(groups):
         edges = [*rows["low"], rows["high"].iloc[-1]]
         label, fill = _named(group, rows), rows["colour"].iloc[0]
-        axes[place % panels].stairs(rows["share"], edges, fill=True, alpha=0.45, color=fill, label=label)
+        axes[place % panels].stairs(rows[measure], edges, fill=True, alpha=0.45, color=fill, label=label)
     for panel in axes if groups else []:
         panel.legend()
     axes[-1].set_xlabel(x_label)
-    axes[panels // 2].set_ylabel(f"share of {unit}")
+    whose = "each group's " if len(groups) > 1 else ""
+    axes[panels // 2].set_ylabel(f"number of {unit}" if measure == "count" else f"share of {whose}{unit}")
     _titled(axes[0], title, bins.groupby("group", sort=False)["n"].first())
     return figure
 
@@ -365,14 +371,16 @@ def reliability(bins: list[dict], n: int) -> Figure:
 
 def _points(
     axes: Axes, x: Sequence[float], estimates: Sequence[dict], colour: str, label: str | None, flat: bool = False,
-    marker: str = "o",
+    marker: str = "o", hollow: bool = False,
 ) -> None:  # fmt: skip
+    """Estimates with their intervals, at x; flat ones lie along x. Hollow marks are rings."""
     values = [e["value"] for e in estimates]
     ends = [[v if pd.isna(e[end]) else e[end] for v, e in zip(values, estimates, strict=True)] for end in ("low", "high")]
     # Interval limits can miss the value by a rounding error, which errorbar refuses.
     error = np.maximum(0, [np.subtract(values, ends[0]), np.subtract(ends[1], values)])
     where = (values, x) if flat else (x, values)
-    axes.errorbar(*where, **{"xerr" if flat else "yerr": error}, fmt=marker, capsize=3, color=colour, label=label)
+    face = "white" if hollow else colour
+    axes.errorbar(*where, **{"xerr" if flat else "yerr": error}, fmt=marker, capsize=3, color=colour, label=label, mfc=face)
 
 
 SHARES = {
@@ -594,8 +602,8 @@ def group_rows(metrics: dict, methods: Sequence[str]) -> pd.DataFrame:
     """Of metrics/groups.json each policy's gold rate per category, or its win rate over base where no truth is known.
 
     Returns:
-        {category, policy, measure, label, value, low, high, n, small, colour}; first the category in which the first method
-        gained most; no rows where there are no categories. Base's win rate is one half, by definition.
+        {category, policy, measure, label, value, low, high, n, small, colour}; no rows where there are no categories. Base's win
+        rate is one half, by definition.
     """
     rows = []
     for category, found in metrics.items():
@@ -604,12 +612,7 @@ def group_rows(metrics: dict, methods: Sequence[str]) -> pd.DataFrame:
         for policy, numbers in found["policies"].items():
             row = {"category": category, "policy": policy, "measure": measure, "label": f"{category}: {policy}"}
             rows.append(row | numbers.get(measure, half) | {"small": found["small"], "colour": colour(policy, methods)})
-    table = pd.DataFrame(rows, columns=GROUP_COLUMNS)
-    if table.empty:
-        return table
-    values = table.pivot(index="category", columns="policy", values="value")
-    order = (values[methods[0]] - values["base"]).sort_values(ascending=False, kind="stable").index
-    return table.set_index("category").loc[order].reset_index()[list(GROUP_COLUMNS)]
+    return pd.DataFrame(rows, columns=GROUP_COLUMNS)
 
 
 def without_markup(rows: pd.DataFrame) -> pd.DataFrame:
@@ -627,7 +630,7 @@ def shortened(names: Sequence[str]) -> list[str]:
 
 
 def groups(rows: pd.DataFrame) -> Figure:
-    """The rows of `group_rows` as a dumbbell a category: base, a line, and each policy; rings and a star are of few prompts.
+    """The rows of `group_rows`, one line a category and one point a policy; rings and a star are of few prompts.
 
     Where there are none, the figure says so.
     """
@@ -640,17 +643,18 @@ def groups(rows: pd.DataFrame) -> Figure:
         for name, short in zip(names, shortened(names), strict=True)
     ]
     names, labels = names[::-1], labels[::-1]
-    figure, axes = _axes(width=max(6.4, 4.4 + 0.09 * max(map(len, labels))), height=1.4 + 0.3 * len(names))
-    for place, name in enumerate(names):
-        own = rows[rows["category"] == name]
-        axes.plot([own["value"].min(), own["value"].max()], [place, place], color=GREY, linewidth=2, zorder=1)
-        for row in own.to_dict("records"):
-            face = "white" if row["small"] else row["colour"]
-            axes.scatter(row["value"], place, s=45, facecolor=face, edgecolor=row["colour"], linewidth=1.5, zorder=2)
-    for policy, own in rows.groupby("policy", sort=False):
-        axes.scatter([], [], s=45, color=own["colour"].iloc[0], label=policy)
+    policies = list(rows["policy"].unique())
+    height = 1.4 + (0.2 + 0.12 * len(policies)) * len(names)
+    figure, axes = _axes(width=max(6.4, 4.4 + 0.09 * max(map(len, labels))), height=height)
+    for place, policy in enumerate(policies):
+        own = rows[rows["policy"] == policy]
+        of_policy = own["colour"].iloc[0]
+        for small, some in own.groupby("small"):
+            heights = [names.index(name) - 0.6 * ((place + 0.5) / len(policies) - 0.5) for name in some["category"]]
+            _points(axes, heights, some.to_dict("records"), of_policy, None, flat=True, hollow=small)
+        axes.plot([], [], "o", color=of_policy, label=policy)
     label = "share of responses that are gold" if rows["measure"].iloc[0] == "gold_rate" else "win rate over base by reward"
-    axes.set(xlim=SHARE, yticks=range(len(names)), yticklabels=labels, xlabel=f"{label}; * few prompts")
+    axes.set(xlim=SHARE, yticks=range(len(names)), yticklabels=labels, xlabel=f"{label}, 95% interval; * few prompts")
     figure.legend(loc="outside lower center", ncols=4)
     _titled(axes, "By category", [int(counted["n"].sum())])
     return figure

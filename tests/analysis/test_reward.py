@@ -185,7 +185,7 @@ def test_every_number_of_the_analysis_comes_from_its_own_column():
     margins = (BY_HAND["chosen_reward"] - BY_HAND["rejected_reward"]).to_numpy()
     words, other = BY_HAND["chosen_words"], BY_HAND["rejected_words"]
     difference = np.log1p(words) - np.log1p(other)
-    right = margins > 0
+    right, wrong = margins > 0, margins < 0
     winning = BY_HAND[["chosen_reward", "rejected_reward"]].max(axis=1)
     more_words = SIDES["favoured_words"] - SIDES["other_words"]
     grades = np.array([0.5, 1.5, -0.5, 3.0, 1.0])  # where both sides have one
@@ -195,9 +195,10 @@ def test_every_number_of_the_analysis_comes_from_its_own_column():
         "correct_against_wrong": {
             "correct": mean(winning[right], CLUSTERS[right]),
             "correct_median": median(winning[right], CLUSTERS[right]),
-            "wrong": mean(winning[~right], CLUSTERS[~right]),
-            "wrong_median": median(winning[~right], CLUSTERS[~right]),
-            "unpaired_t": unpaired_t(winning[right], winning[~right]) | {"n": 8},
+            "wrong": mean(winning[wrong], CLUSTERS[wrong]),
+            "wrong_median": median(winning[wrong], CLUSTERS[wrong]),
+            "tied": 1,
+            "unpaired_t": unpaired_t(winning[right], winning[wrong]) | {"n": 7},
             "note": NOTE,
         },
         "margin": {

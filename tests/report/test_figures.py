@@ -122,7 +122,7 @@ def test_training_is_drawn_a_panel_a_measure():
     figure = figures.training([("loss", "loss", rows), ("KL", "kl", nothing), ("reward", "reward", spike)])
     shown = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title() for axes in shown] == ["loss", "reward"] and shown[1].get_ylim()[1] < 200
-    assert [axes.get_xlabel() for axes in shown] == ["examples seen", "examples seen; 1 of 40 steps outside"]
+    assert [axes.get_xlabel() for axes in shown] == ["examples seen", "examples seen; 1 of 40 values outside"]
     raw, smooth, other, _ = shown[0].lines
     assert list(raw.get_ydata()) == list(range(40)) and list(smooth.get_ydata()[:3]) == [0, 0.5, 1.5]  # means of two steps
     assert list(other.get_ydata()) == list(range(1, 41)) and other.get_color() == figures.colour("ipo", METHODS)
@@ -145,7 +145,13 @@ def test_titles_say_how_many():
     axes = figure.axes[0]
     assert axes.get_title() == "Winning reward, n = 3 and 1"
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["correct (n = 3)", "wrong (n = 1)"]
-    assert axes.get_xlabel() == "reward" and axes.get_ylabel() == "share of pairs"
+    assert axes.get_xlabel() == "reward" and axes.get_ylabel() == "share of each group's pairs"
+    assert max(step.get_data().values.max() for step in axes.patches) == 1.0  # all of the one that is wrong
+    counted = figures.histogram(bins, "Winning reward", "reward", "pairs", "count").axes[0]
+    alone = figures.histogram(bins[bins["group"] == "wrong"], "Margins", "reward", "pairs").axes[0]
+    assert (counted.get_ylabel(), alone.get_ylabel()) == ("number of pairs", "share of pairs")
+    heights = [step.get_data().values.sum() for step in counted.patches]
+    assert heights == [3, 1]
 
 
 def test_shares_leave_out_what_is_not_there():
@@ -239,7 +245,7 @@ def test_changes_of_log_probabilities_are_drawn_a_panel_a_method():
     long = pd.DataFrame({"examples": range(300), "value": np.linspace(0, 5, 300)})
     far = long.assign(value=long["value"].where(long["examples"] != 150, -3000.0))
     spoilt = figures.logps(figures.logps_rows({("dpo", "chosen"): far, ("dpo", "rejected"): long}, METHODS)).axes[0]
-    assert spoilt.get_xlabel() == "examples seen; 1 of 600 steps outside" and -300 < spoilt.get_ylim()[0] < 0
+    assert spoilt.get_xlabel() == "examples seen; 1 of 600 values outside" and -300 < spoilt.get_ylim()[0] < 0
     raw, smooth = figure.axes[0].lines[:2]
     assert list(raw.get_ydata()) == list(range(40)) and list(smooth.get_ydata()[:3]) == [0, 0.5, 1.5]  # means of two steps
     assert figures.logps(figures.logps_rows({}, METHODS)).texts[0].get_text() == "Log-probabilities in training: not measured"
@@ -306,7 +312,7 @@ def test_gains_are_drawn_against_kl_each_with_its_own():
     assert figures.plane(figures.plane_rows({}, {}, {}, [])).texts[0].get_text() == "Reward against KL: not measured"
 
 
-def test_categories_are_drawn_from_base_to_policy_those_that_gained_most_first():
+def test_categories_are_drawn_with_intervals_in_the_tables_order():
     metrics = {
         name: {
             "prompts": n, "small": n < 20, "judge": None,
@@ -314,19 +320,27 @@ def test_categories_are_drawn_from_base_to_policy_those_that_gained_most_first()
                 "base": {"gold_rate": estimated(base, n)}, "dpo": {"gold_rate": estimated(dpo, n), "win_rate": estimated(0.9)},
             },
         }
-        for name, n, base, dpo in (("a", 30, 0.5, 0.4), ("b", 12, 0.1, 0.6), ("c", 25, 0.3, 0.5))
+        for name, n, base, dpo in (("a", 30, 0.5, 0.5), ("b", 12, 0.1, 0.6), ("c", 25, 0.3, 0.5))
     }  # fmt: skip
     rows = figures.group_rows(metrics, ["dpo"])
     assert list(rows[["category", "policy", "value", "n"]].itertuples(index=False, name=None)) == [
-        ("b", "base", 0.1, 12), ("b", "dpo", 0.6, 12), ("c", "base", 0.3, 25), ("c", "dpo", 0.5, 25), ("a", "base", 0.5, 30),
-        ("a", "dpo", 0.4, 30),
+        ("a", "base", 0.5, 30), ("a", "dpo", 0.5, 30), ("b", "base", 0.1, 12), ("b", "dpo", 0.6, 12), ("c", "base", 0.3, 25),
+        ("c", "dpo", 0.5, 25),
     ]  # fmt: skip
     axes = figures.groups(rows).axes[0]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["a (n = 30)", "c (n = 25)", "b (n = 12)*"]
-    assert axes.get_xlabel() == "share of responses that are gold; * few prompts"
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["c (n = 25)", "b (n = 12)*", "a (n = 30)"]
+    assert axes.get_xlabel() == "share of responses that are gold, 95% interval; * few prompts"
+    # Where both have the same rate each is seen: no two points lie on each other, and each has its interval.
+    points = [
+        (x, y, line.get_mfc()) for line in axes.lines if line.get_marker() == "o" for x, y in zip(*line.get_data(), strict=True)
+    ]
+    assert len(points) == 6 == len({point[:2] for point in points}) and len({round(y) for _, y, _ in points}) == 3
+    assert sorted(x for x, _, face in points if face == "white") == [0.1, 0.6]
+    drawn = [segment[:, 0] for bars in axes.collections for segment in bars.get_segments()]
+    assert sorted(np.round(np.array(drawn), 6).tolist()) == sorted([round(x - 0.5, 6), round(x + 0.25, 6)] for x, _, _ in points)
     for found in metrics.values():
         found["policies"] = {"base": {}, "dpo": {"win_rate": found["policies"]["dpo"]["win_rate"]}}
     rows = figures.group_rows(metrics, ["dpo"])
     assert rows["value"].tolist() == [0.5, 0.9] * 3 and set(rows["measure"]) == {"win_rate"}
-    assert figures.groups(rows).axes[0].get_xlabel() == "win rate over base by reward; * few prompts"
+    assert figures.groups(rows).axes[0].get_xlabel() == "win rate over base by reward, 95% interval; * few prompts"
     assert figures.groups(figures.group_rows({}, ["dpo"])).texts[0].get_text() == "By category: not measured"

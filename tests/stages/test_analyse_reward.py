@@ -111,7 +111,7 @@ def test_grades_and_words_are_of_their_own_side(drawn):
 def test_each_plot_is_of_its_own_columns(drawn):
     (favoured, _), (other, _) = reading_grades(FAVOURED), reading_grades(OTHER)
     wanted = {
-        "score": {"correct": [2.0, 1.5, 3.0], "wrong": [0.25, 0.7]},
+        "score": {"correct": [2.0, 1.5, 3.0], "wrong": [0.25]},  # a tie is neither
         "reward": {"chosen": [2.0, 1.5, -0.5, 0.7, 3.0], "rejected": [1.0, -1.0, 0.25, 0.7, 0.5]},
         "margin": {"margin": [1.0, 2.5, -0.75, 0.0, 2.5]},
         "words": {"favoured": FAVOURED_WORDS, "other": OTHER_WORDS},
@@ -127,7 +127,8 @@ def test_each_plot_is_of_its_own_columns(drawn):
 def test_titles_labels_and_units_of_the_pictures(drawn):
     words = drawn["words_histogram"].axes[0]
     assert "Length of responses" in words.get_title() and words.get_xlabel() == "words"
-    assert words.get_ylabel() == "share of pairs"
+    assert words.get_ylabel() == "share of each group's pairs"
+    assert drawn["score_histogram"].axes[0].get_ylabel() == "number of pairs"
     for kind in ("histogram", "kde"):
         for name, label in (("score", "reward"), ("reward", "reward"), ("margin", "reward"), ("reading_grade", "grade")):
             assert drawn[f"{name}_{kind}"].axes[0].get_xlabel().startswith(label)
