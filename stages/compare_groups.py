@@ -1,4 +1,6 @@
-"""Policies and judge by the category of the prompt -> metrics/groups.json, metrics/transfer.json and plots/groups/.
+"""Policies and judge by the category of the prompt.
+
+-> metrics/groups.json, metrics/transfer.json, metrics/summary/transfer.json and plots/groups/
 
 python -m stages.compare_groups
 
@@ -20,6 +22,18 @@ from preference_study.texts.gold import with_truth
 from preference_study.texts.instructions import checkable
 
 PLOTS = Path("plots/groups")
+
+
+def transfer_row(transfer: dict, methods: list[str]) -> dict:
+    """The few numbers of metrics/transfer.json that stand in a row of `dvc exp show`: {method: {measure: value}}, where the truth
+    is known and some categories are not in training.
+    """
+    policies = transfer.get("not_in_training", {}).get("policies", {})
+    return {
+        method: {"gold_rate_not_in_training": policies[method]["gold_rate"]["value"]}
+        for method in methods
+        if "gold_rate" in policies.get(method, {})
+    }
 
 
 def main() -> None:
@@ -48,6 +62,7 @@ def main() -> None:
         metrics = compare_groups(responses, labelled, trained)
     write_json("metrics/groups.json", metrics)
     write_json("metrics/transfer.json", transfer)
+    write_json("metrics/summary/transfer.json", transfer_row(transfer, methods))
     shown = {category: found | {"policies": named(found["policies"])} for category, found in metrics.items()}
     rows = figures.group_rows(shown, list(map(display_name, methods)))
     write_csv(PLOTS / "groups.csv", figures.or_not_measured(figures.without_markup(rows)))

@@ -74,8 +74,12 @@ def policies_row(metrics: dict, methods: list[str]) -> dict:
             "gold_rate",
             "letter_rate",
             "words_difference",
+            "finished",
+            "refusals",
         )
         rows[method] = {measure: found[measure]["value"] for measure in measures if measure in found}
+        form = {row["outcome"]: row for row in found["price"]["form"]}
+        rows[method] |= {"loops": form["loops"]["policy"]["value"], "price": len(found["verdict"]["price"])}
         rows[method] |= {f"verdict_by_{by}": found["verdict"][by] for by in ("reward", "gold") if found["verdict"][by]}
     return rows
 

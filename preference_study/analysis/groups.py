@@ -62,9 +62,9 @@ def compare_transfer(responses: dict[str, pd.DataFrame], pairs: pd.DataFrame | N
         trained: the training pairs' categories.
 
     Returns:
-        {in_training, not_in_training, difference}. The first two are {categories, prompts, judge, policies}: the prompts'
-        categories that training pairs have, or have not, how many prompts are of them, and what `_group` gives of these prompts
-        and of the pairs of these categories. difference is the
+        {in_training, not_in_training, difference}. The first two are {categories, prompts, small, judge, policies}: the
+        prompts' categories that training pairs have, or have not, how many prompts are of them, whether these are fewer than
+        `SMALL`, and what `_group` gives of these prompts and of the pairs of these categories. difference is the
         first minus the second, {judge, policies} with a policy's win_rate and, on the sandbox, gold_difference and
         letter_difference, by `unpaired_difference`: prompts of one cluster in both parts are taken for independent, which makes
         it too wide where they are alike. Empty where one of the two has no prompts.
@@ -80,7 +80,8 @@ def compare_transfer(responses: dict[str, pd.DataFrame], pairs: pd.DataFrame | N
         # Pairs of a category that no prompt has are in neither.
         judged = None if pairs is None else pairs[of_pairs.isin(names)]
         here = of_prompts.isin(names)
-        found[part] = {"categories": names, "prompts": int(here.sum()), **_group(responses, here, judged)}
+        size = {"prompts": int(here.sum()), "small": bool(here.sum() < SMALL)}
+        found[part] = {"categories": names, **size, **_group(responses, here, judged)}
     known, unknown = found.values()
     judges = [known["judge"], unknown["judge"]]
     found["difference"] = {

@@ -5,7 +5,6 @@ from typing import Any
 
 import yaml
 
-from preference_study.methods import METHODS
 from preference_study.numbers import with_interval
 
 # Of metrics/policies.json, where they are there: name, what the card calls it, decimals.
@@ -175,7 +174,7 @@ def policy_card(
         f"## Verdict\n\n{verdict['sentence']}\n",
         table([f"on n = {n} prompts, 95% intervals", "base", display], rows) + "\n",
         "## Price\n\n" + "\n".join(paid) + "\n",
-        f"## Judge\n\n{_judge(judge, reward, METHODS[method].needs_reward_model)}\n",
+        f"## Judge\n\n{_judge(judge, reward, trained['needs_reward_model'])}\n",
         f"Responses were of at most {limit} tokens. Nothing else was measured: neither whether its answers are true nor whether "
         "they are safe.\n",
         f"## Training\n\n{_run(run_of)}\n\n{_pairs(data)}\n",

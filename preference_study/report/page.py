@@ -15,7 +15,6 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from preference_study.analysis.groups import SMALL
 from preference_study.analysis.methods import flat, pair_matrix
 from preference_study.analysis.statistics import ENOUGH, proportion
 from preference_study.data.pairs import REASONS
@@ -292,7 +291,7 @@ def templates() -> Environment:
     )
     filters = (number, p_value, decimals, statistic, in_words, asides, scale, lookup)
     environment.filters |= {function.__name__: function for function in filters}
-    environment.globals |= {"enough_clusters": ENOUGH, "small_group": SMALL}
+    environment.globals["enough_clusters"] = ENOUGH
     return environment
 
 

@@ -65,6 +65,8 @@ def test_a_group_is_small_below_twenty():
     table = responses([0.0] * 39, None, ["a"] * 20 + ["b"] * 19)
     found = compare_groups({"base": table, "dpo": table}, None, None)
     assert [found[group]["small"] for group in "ab"] == [False, True]
+    transfer = compare_transfer({"base": table, "dpo": table}, None, {"a"})
+    assert [transfer[part]["small"] for part in ("in_training", "not_in_training")] == [False, True]
 
 
 def test_a_group_is_of_clusters():

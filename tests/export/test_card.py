@@ -21,7 +21,7 @@ DATA = {
     "train": {"rows_in": 901, "dropped": {"tie": 5, "duplicate": 6}, "rows_out": 890},
     "val": {"rows_in": 801, "dropped": {"tie": 7, "duplicate": 8}, "rows_out": 786},
 }
-TRAINED = {"train_pairs": 655, "steps": 321, "trained_parameters": 1234567}
+TRAINED = {"train_pairs": 655, "steps": 321, "trained_parameters": 1234567, "needs_reward_model": False}
 
 
 def estimates(*names: str, start: int) -> dict:
@@ -118,10 +118,8 @@ def test_a_judge_without_the_right_to_judge_and_a_price_are_said():
 
 
 def test_of_a_policy_that_was_trained_against_the_judge_it_is_said():
-    own = OWN | {"against_base": AGAINST | {"verdict": {"sentence": "S.", "price": []}}}
-    own["price"] = {"kl": None, "logps": {"chosen": {"nats_per_response": CHOSEN, "fell": FELL}}}
     said = "**This policy was trained against it**"
-    assert said in card(method="rloo", policies={"base": BASE, "rloo": own}) and said not in card()
+    assert said in card(trained=TRAINED | {"needs_reward_model": True}) and said not in card()
 
 
 def test_data_without_a_truth():

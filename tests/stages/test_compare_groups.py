@@ -62,6 +62,9 @@ def test_categories_that_no_training_pair_has_are_told_apart(folder):
         assert found["not_in_training"]["categories"] == [new] and found["in_training"]["prompts"] == 1
         assert (found["in_training"]["judge"] is None) == (new == "1")
         assert read_json("metrics/groups.json")[new]["training_pairs"] == 0
+        assert read_json("metrics/summary/transfer.json") == {}  # no truth is known
+    found["not_in_training"]["policies"]["dpo"]["gold_rate"] = {"value": 0.25}
+    assert stages.compare_groups.transfer_row(found, ["dpo"]) == {"dpo": {"gold_rate_not_in_training": 0.25}}
     write_rows(train, [{"prompt": "p"}])
     stages.compare_groups.main()
     assert read_json("metrics/transfer.json") == {} and read_json("metrics/groups.json")["tea"]["training_pairs"] is None

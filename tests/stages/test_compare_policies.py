@@ -133,17 +133,20 @@ def test_the_few_numbers_of_a_row_are_those():
     against = {"win_rate": one, "win_rate_length_controlled": one | {"value": 0.2}, "words_difference": one | {"value": 0.3}}
     against["win_rate_style_controlled"] = one | {"value": 0.6}
     truth = {"gold_rate": one | {"value": 0.4}, "letter_rate": one | {"value": 0.5}}
-    verdict = {"verdict": {"reward": "withheld", "gold": "better", "sentence": "..."}}
-    metrics = {"dpo": truth | {"words_mean": one | {"value": 9.0}, "against_base": against | verdict}}
+    verdict = {"verdict": {"reward": "withheld", "gold": "better", "sentence": "...", "price": ["it loops", "it refuses"]}}
+    form = {"finished": one | {"value": 0.7}, "refusals": one | {"value": 0.8}}
+    price = {"price": {"form": [{"outcome": "echoes", "policy": one}, {"outcome": "loops", "policy": one | {"value": 0.9}}]}}
+    metrics = {"dpo": truth | form | price | {"words_mean": one | {"value": 9.0}, "against_base": against | verdict}}
     assert policies_row(metrics, ["dpo"]) == {
         "dpo": {
             "win_rate": 0.1, "win_rate_length_controlled": 0.2, "win_rate_style_controlled": 0.6, "gold_rate": 0.4,
-            "letter_rate": 0.5, "words_difference": 0.3, "verdict_by_reward": "withheld", "verdict_by_gold": "better",
+            "letter_rate": 0.5, "words_difference": 0.3, "finished": 0.7, "refusals": 0.8, "loops": 0.9, "price": 2,
+            "verdict_by_reward": "withheld", "verdict_by_gold": "better",
         }
     }  # fmt: skip
     metrics["dpo"]["against_base"]["verdict"]["gold"] = None
     del metrics["dpo"]["gold_rate"], metrics["dpo"]["letter_rate"]
-    assert policies_row(metrics, ["dpo"])["dpo"].keys() == {*against, "verdict_by_reward"}
+    assert policies_row(metrics, ["dpo"])["dpo"].keys() == {*against, *form, "loops", "price", "verdict_by_reward"}
 
 
 @pytest.fixture
@@ -201,7 +204,7 @@ def test_each_picture_says_what_it_shows(drawn, name, title, label, unit):
         texts = [*(axes.get_title() for axes in picture.axes), picture.get_suptitle()]
         assert any(text.startswith(title) for text in texts)
         assert picture.axes[-1].get_xlabel() == label
-    assert f"share of {unit}" in [axes.get_ylabel() for axes in histogram.axes]
+    assert f"share of each group's {unit}" in [axes.get_ylabel() for axes in histogram.axes]
 
 
 def test_the_scatter_has_base_across_and_each_method_up(drawn):

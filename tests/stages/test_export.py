@@ -94,7 +94,7 @@ def exported(tmp_path_factory):
         right = {"holds": True, "reasons": []}
         write_json("metrics/reward.json", {"accuracy": one, "baselines": {"longer": one}, "right_to_judge": right})
         write_json("metrics/variants.json", {})
-        trained = {"train_pairs": 24, "steps": 6, "trained_parameters": 512}
+        trained = {"train_pairs": 24, "steps": 6, "trained_parameters": 512, "needs_reward_model": False}
         for name in ("train_policy/dpo", "train_reward/standard", "train_reward/product_of_experts"):
             write_json(f"metrics/{name}.json", trained)
         stages.export_policy.main("dpo")
