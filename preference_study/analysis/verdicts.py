@@ -101,8 +101,8 @@ def why_withheld(right_to_judge: dict) -> str:
     told = [] if right_to_judge["holds"] else [f"the reward model has not earned it: {'; '.join(right_to_judge['reasons'])}"]
     if against := right_to_judge.get("trained_against"):
         told.append(
-            f"{' and '.join(against)} {'was' if len(against) == 1 else 'were'} trained against this reward model, so its "
-            "preference is what was optimised, and another judge or people must say (docs/judges.md)"
+            f"{' and '.join(against)} {'was' if len(against) == 1 else 'were'} trained against this reward model, so what "
+            "it prefers is what was optimised, and another judge or people must say (docs/judges.md)"
         )
     return "; and ".join(told)
 

@@ -207,7 +207,7 @@ def test_of_a_policy_that_was_trained_against_it_the_judge_gives_no_verdict():
     found = verdict("rloo", case, right_over(RIGHT, {"RLOO": "rloo"}))
     assert (found["reward"], found["reward_would_be"], found["length"], found["gold"]) == ("withheld", BETTER, None, BETTER)
     assert found["sentence"].startswith(
-        "The verdict by reward is withheld, for RLOO was trained against this reward model, so its preference is what was "
+        "The verdict by reward is withheld, for RLOO was trained against this reward model, so what it prefers is what was "
         "optimised, and another judge or people must say (docs/judges.md). What it would have said: the reward model prefers RLOO"
     )
     why = right_over({"holds": False, "reasons": ["it is wrong"]}, {"A": "rloo", "B": "rloo"})
