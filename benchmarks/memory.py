@@ -155,7 +155,7 @@ def made_responses(folder: Path, pairs: int) -> None:
                             "id": f"{number:016x}", "cluster": f"{number:016x}",
                             "prompt": [{"role": "user", "content": row["question"]}], "instruction": row["instruction"],
                             "policy": policy, "response": row[side], "tokens": len(row[side]) // 4, "finished": True,
-                            "prompt_truncated": False, "reward": float(reward),
+                            "prompt_truncated": False, "truncated": False, "reward": float(reward),
                         }
                     )  # fmt: skip
                     number += 1

@@ -142,6 +142,7 @@ def main() -> None:
     for policy, reasons in left_out.items():
         metrics[policy]["reading_grade_left_out"] = reasons
         metrics[policy]["prompts_truncated"] = int(responses[policy]["prompt_truncated"].sum())
+        metrics[policy]["truncated_for_reward"] = int(responses[policy]["truncated"].sum())
     metrics["base"]["prompts_in_training"] = in_training(responses["base"].index)
     train = open_table("data/prepared/train.parquet").read(["chosen", "rejected"])
     train = train.take(standing_for(len(train)))

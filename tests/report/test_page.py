@@ -185,6 +185,18 @@ def test_what_people_noted_leads_to_the_case_that_is_shown(tmp_path):
     assert 'href="#case-5"' in page and 'href="#case-12"' in page
 
 
+def test_responses_that_the_reward_model_saw_in_part_are_said(tmp_path):
+    write_example(tmp_path, ["dpo"])
+    study, told = gather(tmp_path, ["dpo"], "standard"), "only in part, they or their prompts"
+    for counts, times in (({}, 0), ({"base": 0, "dpo": 0}, 0), ({"base": 0, "dpo": 7}, 1), ({"base": 3, "dpo": 7}, 2)):
+        changed = {
+            policy: found | ({"truncated_for_reward": counts[policy]} if policy in counts else {})
+            for policy, found in study["policies"].items()
+        }
+        page = render(study | {"policies": changed}, PARAMS.model_dump(), MADE_ON, RUN_OF)
+        assert page.count(told) == times and (times == 0 or f"DPO’s responses the reward model saw 7 {told}" in page)
+
+
 def test_few_clusters_and_prompts_of_training_are_said_on_the_first_screen(tmp_path):
     write_example(tmp_path, ["dpo"])
     study = gather(tmp_path, ["dpo"], "standard")

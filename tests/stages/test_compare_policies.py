@@ -41,6 +41,7 @@ def folder(tmp_path, monkeypatch):
             "response": " ".join(["word"] * int(rng.integers(3, 30))) + ".",
             "tokens": 9, "finished": bool(rng.random() < 0.5), "reward": float(rng.normal()),
             "prompt_truncated": bool(i < {"base": 3, "dpo": 4, "simpo": 5}[policy]),
+            "truncated": bool(i < {"base": 0, "dpo": 1, "simpo": 2}[policy]),
         }
         for policy in ("base", *METHODS)
         for i in rng.permutation(12)
@@ -121,6 +122,7 @@ def test_policies_are_compared_on_the_same_prompts_and_pairs_whatever_their_orde
         assert verdict == plain | {"sentence": verdict["sentence"], "price": verdict["price"]}
     assert found["simpo"]["implicit_reward_mean"] is None
     assert [found[policy]["prompts_truncated"] for policy in ("base", *METHODS)] == [3, 4, 5]
+    assert [found[policy]["truncated_for_reward"] for policy in ("base", *METHODS)] == [0, 1, 2]
     assert found["base"]["reading_grade_left_out"].keys() == {"empty", "code", "not English", "too short"}
     assert read_json("metrics/summary/policies.json") == policies_row(found, METHODS)
     texts = {policy: table["response"].tolist() for policy, table in zip(["base", *READ], responses.values(), strict=True)}
