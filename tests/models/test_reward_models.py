@@ -106,6 +106,7 @@ def test_responses_are_written_as_in_training(tokenizer):
     responses = pd.DataFrame(
         {"prompt": [asked("Hi"), asked("x" * 50)], "response": ["yes", "no no no no no"], "chosen": "c", "rejected": "r"}
     )
-    found = encode_responses(tokenizer, responses, 40)
+    found, shortened = encode_responses(tokenizer, responses, 40)
+    assert shortened == [False, True]
     assert tokenizer.decode(found[0]) == "<|user|>Hi<|end|><|assistant|>yes<|end|>"
     assert len(found[1]) == 40 and tokenizer.decode(found[1]).endswith("xx<|end|><|assistant|>no no no no no<|end|>")
