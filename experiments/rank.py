@@ -1,6 +1,6 @@
 """Rank DVC experiments by the reward model's accuracy on the validation pairs, with intervals, and draw their losses.
 
-python -m experiments.rank                      every experiment of the current commit
+python -m experiments.rank                      every experiment of the current commit that was validated on the same pairs
 python -m experiments.rank NAME [NAME ...]      these experiments, branches or commits
 python -m experiments.rank --pictures docs      also draw loss overlays, one picture per parameter that differs
 """
@@ -17,7 +17,7 @@ from dvc.exceptions import DvcException
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from experiments.ranking import Run, by_value, conclusion, differing, distinct, rank, told
+from experiments.ranking import Run, by_value, conclusion, differing, distinct, on_same_pairs, rank, told
 from preference_study.analysis.methods import bears_on_judge, flat
 from preference_study.analysis.statistics import half_ties
 from preference_study.artifacts import write_json, write_png
@@ -132,6 +132,10 @@ def main() -> None:
     runs, left_out = distinct([load(name) for name in tqdm(names, desc="reading", unit="experiment", leave=False)])
     for name, same in left_out.items():
         print(f"{name}: left out, for its reward model is that of {same}")
+    if not arguments.names:
+        runs, others = on_same_pairs(runs)
+        for name in others:
+            print(f"{name}: left out, for it was validated on other pairs than most")
     if len(runs) < 2:
         raise SystemExit("fewer than two reward models to rank: the experiments differ by what does not touch them")
     try:

@@ -60,11 +60,19 @@ def distinct(runs: Sequence[Run]) -> tuple[list[Run], dict[str, str]]:
     return list(first.values()), left_out
 
 
+def on_same_pairs(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Of runs that were validated on different pairs the most that share theirs, and the names of the others."""
+    pairs = [frozenset(run.right.index) for run in runs]
+    most = max(pairs, key=pairs.count)  # of as many, the first ones
+    kept = [run for run, own in zip(runs, pairs, strict=True) if own == most]
+    return kept, [run.name for run, own in zip(runs, pairs, strict=True) if own != most]
+
+
 def rank(runs: Sequence[Run]) -> pd.DataFrame:
     """Settings, the best first; runs that differ only by seed are one setting.
 
     A setting's accuracy is the mean over validation pairs of how often its seeds were right, with Wilson's interval for that many
-    pairs (a cautious one for several seeds). `difference` is to the best setting on the same pairs, `p` its test: Newcombe's
+    pairs (a cautious one for several seeds). `difference` is to the best setting on the same pairs, `p` its test: Tango's
     interval and McNemar's test for single runs, Student's for means of seeds, all by clusters of pairs. Which setting is the best
     was seen on these pairs too: p is therefore Holm-corrected over every pair of settings, as if all had been compared, while the
     best one's accuracy and the differences to it are a little flattered.

@@ -1,7 +1,7 @@
 """What a run will cost, stage by stage, and the first thing that will not fit, before any of it is run. No weights are loaded.
 
     python -m preference_study.plan
-    python -m preference_study.plan --params params/align_anything.yaml --gpus RTX4090
+    python -m preference_study.plan --params params/align_anything.yaml --gpus RTX4090 --pairs 30000 --val-pairs 1000
     python -m preference_study.plan --params params/align_anything.yaml --gpus 8xH100 --shape meta-llama/Llama-3.1-8B \
         --set launch.accelerate_config=params/fsdp.yaml --pairs 300000
 
@@ -155,6 +155,8 @@ def lengths_of(params: Params, given: argparse.Namespace) -> tuple[Lengths, str]
         prompt, response = given.prompt_tokens or PROMPT, given.response_tokens or RESPONSE
         found, whole, pairs = assumed_lengths(prompt, response), False, given.pairs or PAIRS
         told = f"assumed, means of {prompt:g} tokens a prompt and {response:g} a response, the longest as long as max_length"
+        if given.pairs is None:
+            told += f"; {PAIRS:,} training pairs assumed too, as {data.train} is not there: --pairs says how many"
     val = given.val_pairs or VAL_PAIRS
     if given.val_pairs is None and Path(data.val).is_file():
         val = len(read_table_file(data.val))

@@ -9,6 +9,7 @@ Every line is a prompt by itself. An empty line, or the end of the input, ends i
 
 import argparse
 import io
+import math
 import shutil
 import sys
 import textwrap
@@ -130,8 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--temperature", type=float, default=0.0, help="0, the default, is greedy")
     parser.add_argument("--seed", type=int, default=1, help="of the sampling (%(default)s)")
     given = parser.parse_args(arguments)
-    if given.temperature < 0:
-        parser.error("--temperature is at least 0")
+    if not (math.isfinite(given.temperature) and given.temperature >= 0):
+        parser.error("--temperature is a number of at least 0")
     person = sys.stdin.isatty()
     pair = Pair(given.method or load_params().policy.methods[0], given.temperature, given.seed)
     for prompt in typed(asking() if person else sys.stdin, person):

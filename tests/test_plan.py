@@ -110,7 +110,9 @@ def test_lengths_from_characters_and_assumed_ones(folder):
     assert "at 2 characters a token" in other.told["lengths"] and not other.lengths.whole
     assert other.shape.parameters == 494_032_768
     (folder / "tiny/train.parquet").unlink()
+    assert "assumed too" not in planned(["--gpus", "H100", "--pairs", "30000"]).told["lengths"]
     none = planned(["--gpus", "H100", "--prompt-tokens", "40"])
+    assert "1,000 training pairs assumed too, as tiny/train.parquet is not there: --pairs says" in none.told["lengths"]
     assert none.told["lengths"].startswith("assumed, means of 40 tokens a prompt and 300 a response")
     assert none.lengths.prompts.mean() == pytest.approx(40, rel=0.02) and none.lengths.pairs["train"] == 1000
 

@@ -3,7 +3,7 @@
 import pytest
 
 from preference_study.models.generation import Response
-from preference_study.talk import beside, foot, printable, typed
+from preference_study.talk import beside, foot, main, printable, typed
 
 
 def test_side_by_side():
@@ -42,3 +42,10 @@ def test_what_stands_beneath():
     answer = Response("t", 7, True, False, [], [])
     assert foot(answer, -1.005) == "reward -1.01, 7 tokens"
     assert foot(Response("t", 8, False, False, [], []), 2.0) == "reward 2.00, 8 tokens, cut off"
+
+
+@pytest.mark.parametrize("temperature", ["-0.1", "nan", "inf"])
+def test_a_temperature_that_is_none_is_refused(temperature, capsys):
+    with pytest.raises(SystemExit):
+        main(["dpo", "--temperature", temperature])
+    assert "--temperature is a number of at least 0" in capsys.readouterr().err

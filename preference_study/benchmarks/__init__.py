@@ -76,7 +76,7 @@ def read_benchmark(path: str, shape: str | None = None) -> Benchmark:
 
     Raises:
         BadInput: a file cannot be read, is of no known shape or of another one than the first, or holds a row that does not fit
-            its shape; or no row can be used.
+            its shape, or is there twice where a shape has one of its kind; or no row can be used.
     """
     files, found, dropped = _files(path), [], {}
     for file in files:
@@ -89,7 +89,15 @@ def read_benchmark(path: str, shape: str | None = None) -> Benchmark:
     if not found:
         reasons = "; ".join(f"{len(ids)} rows: {reason} ({ids[0]} is the first)" for reason, ids in dropped.items())
         raise BadInput(f"{path}: read as {shape}, no row can be used; {reasons}: look at these rows, or name another shape")
-    return Benchmark(shape, pd.DataFrame(found), dropped)
+    rows = pd.DataFrame(found)
+    for _, same in rows[rows["part"].notna()].groupby(["cluster", "part"], sort=False):
+        if len(same) > 1:
+            one, other, *_ = same["id"]
+            raise BadInput(
+                f"{path}: rows {one} and {other} are both the {same['part'].iloc[0]} prompt of {same['cluster'].iloc[0]}, of "
+                "which there is one: take one of them out"
+            )
+    return Benchmark(shape, rows, dropped)
 
 
 def _files(path: str) -> list[Path]:

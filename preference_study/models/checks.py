@@ -26,7 +26,7 @@ PROBE = [
 ]
 SYSTEM = {"role": "system", "content": 'Zebra 0 <a & "b"> é0'}
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
-_TAG = re.compile(r"[<\[]\w+[>\]]")
+_THOUGHT = re.compile(r"[<\[](?:think|thinking|thoughts?|reasoning|scratchpad)[>\]]", re.IGNORECASE)
 _NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
 
 
@@ -198,7 +198,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
             raise BadModel("the chat template changes the order of turns; mend it")
     asked, answered = rendered(tokenizer, PROBE[:1], add_generation_prompt=True), rendered(tokenizer, PROBE[:2])
     opened = "" if answered.startswith(asked) else asked.split(PROBE[0]["content"])[1]
-    if thought := next((tag for tag in _TAG.findall(opened) if f"/{tag[1:]}" not in opened and tag not in answered), None):
+    if thought := next((tag for tag in _THOUGHT.findall(opened) if f"/{tag[1:]}" not in opened), None):
         raise BadModel(
             f"the chat template opens a thought ({thought}) before each response, and writes the responses of the data without "
             "one: trained on them the model would answer inside of its thoughts; set its variable for that under "

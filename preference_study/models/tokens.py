@@ -157,7 +157,7 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Turns) -> str:
     return _template(tokenizer, _marked(tokenizer, prompt))
 
 
-@lru_cache
+@lru_cache(maxsize=8)
 def _special(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
     """A pattern of the names of the tokenizer's special tokens, and of the marks that stand around them."""
     names = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special} | {*tokenizer.all_special_tokens}

@@ -179,3 +179,10 @@ def test_a_shape_that_is_named_is_not_guessed(tmp_path):
 
 def test_every_shape_says_its_rule():
     assert all("tie" in shape.rule.lower() or "share the highest" in shape.rule for shape in SHAPES.values())
+
+
+@pytest.mark.parametrize("rows", [[TIED, REF, REF], [TIED, TIED | {"chosen": ["red", "grey"]}, REF]])
+def test_a_question_of_ties_that_is_there_twice_is_refused_before_anything_is_scored(tmp_path, rows):
+    part = "ref" if rows[1] is REF else "tied"
+    with pytest.raises(BadInput, match=rf"rows \S+:\d and \S+:\d are both the {part} prompt of Ties 3, of which there is one"):
+        read_benchmark(written(tmp_path, *rows, FOUR))

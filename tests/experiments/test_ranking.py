@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from experiments.rank import overlay, picture_names, table
-from experiments.ranking import Run, by_value, conclusion, differing, distinct, rank
+from experiments.ranking import Run, by_value, conclusion, differing, distinct, on_same_pairs, rank
 from preference_study.analysis.statistics import mcnemar, proportion
 
 N = 300
@@ -79,6 +79,15 @@ def test_the_order_of_pairs_does_not_matter_and_their_identity_does():
     other = run("other", right(0.7)[:-1], 1e-3)
     with pytest.raises(ValueError, match="different pairs"):
         rank([first, other])
+
+
+def test_runs_on_other_pairs_than_most_are_left_out():
+    """As those of a sweep on part of the validation pairs are ranked, whatever else was run."""
+    runs = [run(name, right(0.7)[:n], 1e-4) for name, n in (("whole", N), ("a", 20), ("b", 20), ("other", 30), ("c", 20))]
+    kept, others = on_same_pairs(runs)
+    assert [one.name for one in kept] == ["a", "b", "c"] and others == ["whole", "other"]
+    assert [one.name for one in on_same_pairs(runs[:2])[0]] == ["whole"]
+    assert on_same_pairs(runs[1:3]) == (runs[1:3], [])
 
 
 def test_the_final_loss_is_not_one_noisy_step():

@@ -132,6 +132,10 @@ SPOILT = {
     ),
     "a template that drops earlier turns": (template("<|user|>{{ messages[-1]['content'] }}<|end|><|assistant|>"), ["leaves out or changes the user's turn, the 1. of 3"]),
     "a template that opens a thought": (template(TEMPLATE.replace("assistant|>{%", "assistant|><think>\n{%")), ["opens a thought (<think>)", "template_arguments"]),
+    "a template that opens a thought otherwise than answers": (
+        template(TEMPLATE.replace("assistant|>{%", "assistant|><think>\n{%").replace("{{ m['content'] }}", "{{ '<think></think>' if m['role'] == 'assistant' else '' }}{{ m['content'] }}")),
+        ["opens a thought (<think>)"],
+    ),
     "a template that opens a thought in brackets": (template(TEMPLATE.replace("assistant|>{%", "assistant|>[THINK]{%")), ["opens a thought ([THINK])"]),
     "a template with a date of its own making": (template("{{ strftime_now(f) }}" + TEMPLATE), ["date", "fixed one"]),
 }  # fmt: skip
@@ -184,7 +188,7 @@ def test_a_system_prompt_that_is_passed_over_is_refused(spoilt):
             stages.prepare_model.main()
 
 
-@pytest.mark.parametrize("thought", ["<think>\n\n</think>\n\n", "[THINK][/THINK]", " ", "<think>\n"])
+@pytest.mark.parametrize("thought", ["<think>\n\n</think>\n\n", "[THINK][/THINK]", " ", "<turn>\n", "<think>\n"])
 def test_a_template_may_close_the_thought_or_write_it_before_the_answers_of_the_data_too(spoilt, thought):
     asked = TEMPLATE.replace("assistant|>{%", f"assistant|>{thought}{{%")
     assert asked != TEMPLATE
