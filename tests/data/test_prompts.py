@@ -184,6 +184,8 @@ def test_what_a_prompt_is_about_is_the_column_that_is_named():
     table = pd.DataFrame({"ask": ["q"], "passage": ["p"], "context": ["long " * 30]})
     columns = Columns(prompt="ask", about="passage", chosen="good", rejected="bad")
     assert choose_prompts(table, None, 0, "t", columns=columns)["prompt"].tolist() == [asked("q\np")]
+    alone = table.drop(columns="passage")
+    assert choose_prompts(alone, None, 0, "t", columns=columns)["prompt"].tolist() == [asked("q")]
     pairs = table.assign(good="a", bad="b")
     assert choose_prompts(pairs, None, 0, "t", columns=columns)["prompt"].tolist() == [asked("q\np")]
 
