@@ -55,10 +55,14 @@ def command(launch: Launch, stage: str, arguments: list[str], environment: dict[
     return [*together, "torch.distributed.run", *options, *module]
 
 
+def by_vllm(stage: str, engine: str) -> bool:
+    """Whether vLLM is what shares a stage's work out, over as many GPUs as generate.vllm says."""
+    return engine == "vllm" and stage in ("generate", "sample_responses")
+
+
 def of_stage(launch: Launch, stage: str, engine: str) -> Launch:
-    """How a stage starts: as `launch` says, but in one process where vLLM is what shares its work out (generate.vllm)."""
-    alone = engine == "vllm" and stage in ("generate", "sample_responses")
-    return Launch(processes=1, machines=1, accelerate_config=None) if alone else launch
+    """How a stage starts: as `launch` says, but in one process where vLLM shares its work out."""
+    return Launch(processes=1, machines=1, accelerate_config=None) if by_vllm(stage, engine) else launch
 
 
 def one_gpu(launch: Launch, environment: dict[str, str]) -> dict[str, str]:
@@ -91,7 +95,7 @@ def main() -> None:
     arguments = command(launch, stage, sys.argv[2:], dict(os.environ))
     # The libraries warn each other of names that go away in later releases than the pinned ones.
     environment = ALLOCATOR | os.environ | {"PYTHONWARNINGS": "ignore::FutureWarning"}
-    if launch == params.launch:  # else vLLM shares the work out over as many as it is told
+    if not by_vllm(stage, params.generate.engine):
         environment |= one_gpu(launch, environment)
     raise SystemExit(subprocess.run(arguments, check=False, env=environment).returncode)
 

@@ -14,7 +14,7 @@ from preference_study.errors import BadParams
 from preference_study.launch import command, of_stage, one_gpu
 from preference_study.params import Launch, load_params
 from tests.conftest import ROOT
-from tests.workspace import alternative_params
+from tests.workspace import alternative_params, change, tiny_params
 
 ALTERNATIVES = sorted(path.stem for path in (ROOT / "params").glob("*.yaml") if path.stem != "fsdp")
 DPO = {"learning_rate": 1e-6, "beta": 0.1, "sft_weight": 0.0}
@@ -260,6 +260,24 @@ def test_a_stage_keeps_freed_memory_and_the_code_of_few_products(monkeypatch):
     assert end.value.code == 3
     assert (given[0]["LRU_CACHE_CAPACITY"], given[0]["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) == ("7", "64")
     assert "mmap_max=0" in given[0]["GLIBC_TUNABLES"]
+
+
+def test_a_stage_of_one_process_sees_one_gpu_and_vllm_all(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(subprocess, "run", lambda arguments, check, env: given.append(env) or SimpleNamespace(returncode=0))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    tiny_params(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for stage, engine, processes in (
+        ("train_reward", "vllm", 1), ("generate", "transformers", 1), ("generate", "vllm", 1), ("generate", "vllm", 2),
+        ("train_reward", "vllm", 2),
+    ):  # fmt: skip
+        change(tmp_path, generate={"engine": engine}, launch={"processes": processes})
+        monkeypatch.setattr(sys, "argv", ["launch", stage, "standard" if stage == "train_reward" else "base"])
+        monkeypatch.setattr(launch, "check_launch", lambda *_: None)
+        with pytest.raises(SystemExit):
+            launch.main()
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in given] == ["2", "2", "2,3", "2,3", "2,3"]
 
 
 def test_launch_commands():

@@ -31,5 +31,4 @@ def seen_by_policies(pairs: pd.DataFrame, max_train: int | None, seed: int) -> n
         pairs: all training pairs, in order, with chosen_words and rejected_words.
         max_train: how many policies see; None for all.
     """
-    pairs = pairs.reset_index(drop=True)
     return pairs.index.isin(sample_pairs(pairs, max_train, seed).index)

@@ -19,7 +19,7 @@ from preference_study.methods import METHODS
 from preference_study.models.language_models import compute_dtype, load_causal, load_tokenizer, new_reward_model, pair_logps
 from preference_study.models.tokens import encode_pairs, encode_prompts
 from preference_study.params import load_params
-from preference_study.training.run import BetterThanChance
+from preference_study.training.run import BetterThanChance, code_of
 from preference_study.training.trainers import pair_rows, prompt_rows, unpaired_rows
 from stages.train_policy import method_facts, prompts_alone, training_rows
 from tests.conftest import asked
@@ -190,6 +190,7 @@ def test_what_an_online_method_is_trained_with(folder, monkeypatch):
     assert asked == [("models/base", "models/judge_for/rloo"), (judge, [eos, 9], 1.0, load_params().scoring.model_dump())]
     assert run.models[1] is judge and run.models[0].dtype == torch.float32
     assert run.settings == section.shared() | section.rloo.model_dump() | judge.settings
+    assert run.code == code_of("methods", "rloo") != code_of("methods", "dpo")
     alone = prompts_alone(load_tokenizer("models/base"), list(encoded("train")[0]["prompt"]), section.max_length)
     assert list(run.trainer.train_dataset) == list(prompt_rows(alone, section, 1))
     assert list(run.trainer.train_dataset) != list(prompt_rows(encoded("train", 64)[1], section, 1))  # as pairs they lose more

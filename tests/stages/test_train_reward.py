@@ -17,6 +17,7 @@ from preference_study.models.tokens import TokenPair, encode_pairs
 from preference_study.params import load_params
 from preference_study.training.probe import linear_probe
 from preference_study.training.reward_trainer import BiasOnly, flipped, reward_rows
+from preference_study.training.run import code_of
 from preference_study.variants import VARIANTS
 from stages.train_reward import bias_only_rows
 from tests.stages.capture import change_top, without_training
@@ -159,6 +160,7 @@ def test_a_variant_with_lora(folder, monkeypatch, name, saved):
     assert (adapter.r, adapter.lora_alpha, adapter.task_type) == (6, 12, "SEQ_CLS")
     assert set(adapter.modules_to_save) - {"classifier"} == set(saved)  # PEFT's own addition
     assert all(".layers.1." in module for module in run.trainer.model.base_model.targeted_module_names)
+    assert run.code == code_of("variants", name) != code_of("variants", "standard")
     assert run.trainer.pair_loss is not None and run.models[0].model.embed_tokens.weight.dtype == compute_dtype()
     train = encoded("train")
     if name == "product_of_experts":
