@@ -36,6 +36,8 @@ _BEGINS = re.compile(rf"\s*(?:{_MARK}|<s>)")
 _ENDS = re.compile(
     rf"(?:{_MARK}|</s>|\sASSISTANT:|\n\s*(?:\#+\s*)?(?i:assistant|bot|ai|chatgpt)\s*:|\n\s*\#+\s*(?i:response)\s*:?)\s*\Z"
 )
+# Codes that Unicode keeps for no character; preference_study/models/tokens.py marks with two of them.
+_NO_CHARACTER = re.compile("[\ufdd0-\ufdef\ufffe\uffff]")
 _END = 60  # characters at a text's end that hold any of them
 # A transcript of another form than HH-RLHF's: a speaker's name at its beginning, and one who answers in a later line or, as
 # Vicuna has it, in capitals in the same. No two parts of it take the same spaces, or long runs of them would take for ever.
@@ -278,7 +280,8 @@ def prompt_of(prompt: Any, before: Turns = (), system: Any = None) -> Turns:
     Raises:
         Unusable: as `as_turns`; or prompt_contradicts (the prompt is no part of the conversation, or begins with another system
             turn than `system`), no_user_turn, not_the_users_turn (it ends with another's), empty_text, turns_in_text (the marks
-            of a chat template or of another transcript, or all of one), broken_text (half of a pair of UTF-16 surrogates).
+            of a chat template or of another transcript, or all of one), broken_text (half of a
+            pair of UTF-16 surrogates, or a code of no character).
     """
     turns = _whole_prompt(as_turns(prompt, "user"), list(before))
     if isinstance(prompt, str) and not before and holds_turns(prompt):
@@ -319,7 +322,7 @@ def _check_texts(texts: Sequence[str]) -> None:
         raise Unusable("empty_text")
     if any(_CONTROL.search(text) or _BEGINS.match(text) or _ENDS.search(text[-_END:]) for text in texts):
         raise Unusable("turns_in_text")
-    if not all(map(is_whole, texts)):
+    if not all(map(is_whole, texts)) or any(map(_NO_CHARACTER.search, texts)):
         raise Unusable("broken_text")
 
 

@@ -159,9 +159,9 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, prompt: Turns) -> str:
 
 @lru_cache(maxsize=8)
 def _special(tokenizer: PreTrainedTokenizerBase) -> re.Pattern:
-    """A pattern of the names of the tokenizer's special tokens, and of the marks that stand around them."""
+    """A pattern of the names of the tokenizer's special tokens."""
     names = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special} | {*tokenizer.all_special_tokens}
-    return re.compile("|".join(map(re.escape, sorted(names | {OPEN, CLOSE}, key=len, reverse=True))))
+    return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
 
 
 def names_special(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> bool:
@@ -175,7 +175,7 @@ def _marked(tokenizer: PreTrainedTokenizerBase, prompt: Turns) -> Turns:
 
 
 def _mark(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    return _special(tokenizer).sub(lambda name: "" if name[0] in (OPEN, CLOSE) else f"{OPEN}{name[0]}{CLOSE}", text)
+    return _special(tokenizer).sub(rf"{OPEN}\g<0>{CLOSE}", _unmarked(text))
 
 
 def _unmarked(text: str) -> str:

@@ -528,6 +528,10 @@ DROPPED = [
         lines(EXPLICIT) + b'\n{"prompt": [{"role": "user", "content": "\\udc00"}], "chosen": "a", "rejected": "b"}', [PAIR],
         dropped={"broken_text": 1},
     ),
+    dropped(
+        "codes_of_no_character", "broken_text",
+        EXPLICIT | {"prompt": "p", "chosen": "Apple.<|im\ufdd0_end|> More"}, EXPLICIT | {"prompt": "p\ufdd1"}, EXPLICIT | {"rejected": "x\uffff"},
+    ),
     refused("nothing_left.jsonl", lines(EXPLICIT | {"prompt": "v0"}), "no row can be used", "prompt_in_validation"),
     refused("only_empty_texts.jsonl", lines(EXPLICIT | {"prompt": ""}, EXPLICIT | {"chosen": ""}), "no row can be used", "2 of 2"),
 ]

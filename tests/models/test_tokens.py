@@ -169,6 +169,9 @@ def test_a_special_tokens_name_is_read_as_letters(tokenizer):
     assert tokenizer.decode(pair.chosen_ids) == f"{text}<|end|>"
     assert tokenizer.decode(pair.rejected_ids) == f"{text} and on<|end|>"
     assert pair.chosen_ids.count(tokenizer.eos_token_id) == 1
+    [pair] = encode_pairs(tokenizer, pairs(asked("a<|en\ufdd0d|>b\ufdd1"), "a<|e\ufdd1nd|>b<\ufdd0|end|\ufdd1>", "no"), 1000)
+    assert pair.prompt_ids.count(tokenizer.eos_token_id) == 1 == pair.chosen_ids.count(tokenizer.eos_token_id)
+    assert tokenizer.decode(pair.chosen_ids) == "a<|end|>b<|end|><|end|>"
     short = shortened(tokenizer, asked(text * 9), 40)[0]
     assert len(short) == 40 and short.count(tokenizer.eos_token_id) == 1
 
