@@ -243,8 +243,10 @@ def test_answers_that_take_unlikely_turns_are_an_error(study, monkeypatch):
         stages.export_policy.main("dpo")
 
 
-def test_prompts_that_the_study_shortens_are_not_compared(study, monkeypatch):
-    long = [{"id": "x", "cluster": "x", "prompt": asked("na " * 300), "response": "", "prompt_truncated": True}]
+@pytest.mark.parametrize(("text", "truncated"), [("na " * 300, True), ("What ends a turn: <|end|>?", False)])
+def test_prompts_that_the_study_reads_otherwise_are_not_compared(study, monkeypatch, text, truncated):
+    """It shortens some, and reads the names of special tokens as letters."""
+    long = [{"id": "x", "cluster": "x", "prompt": asked(text), "response": "", "prompt_truncated": truncated}]
     rows = long + read_dicts("data/responses/generated/base.parquet")
     monkeypatch.setattr(stages.export_policy, "read_dicts", lambda path: rows)
     folder = study / "models/export/policy/dpo"
