@@ -7,7 +7,9 @@ there. The prompts' tokens, the tokens that end a response, the limits and the s
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from preference_study.sections import Vllm
 
 PROGRAM = Path(__file__).with_name("vllm_program.py")
 SCRATCH = Path("build/vllm")
+PAUSE = 0.1  # seconds between two looks at what runs
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,7 @@ def written(
     folders = [SCRATCH / "parts" / str(number) for number in range(parts)]
     try:
         with ExitStack() as running:
+            running.enter_context(_ended_too())
             programs = []
             for number, folder in enumerate(folders):
                 write_json(folder / "settings.json", settings)
@@ -184,12 +188,14 @@ def written(
                 command = [vllm.python, str(PROGRAM), str(folder)]
                 programs.append(subprocess.Popen(command, env=environment(own) | of_parts[number]))
                 running.callback(_ended, programs[-1])
-            for program in programs:
-                if status := program.wait():
+            # All at once: one that fails is not to wait for those before it, which may write for hours.
+            while (states := [program.poll() for program in programs]).count(0) < parts:
+                if status := next(filter(None, states), None):
                     raise StudyError(
                         f"vLLM ended with status {status}, and said above why; generate.engine: transformers does without it, "
                         "generate.vllm.options hands it further arguments (docs/full_size.md)"
                     )
+                time.sleep(PAUSE)
         found = [_answered(folder, rows[number::parts], ends, sampling["max_tokens"]) for number, folder in enumerate(folders)]
         seconds = [read_json(folder / "seconds.json") for folder in folders]
     finally:
@@ -198,6 +204,20 @@ def written(
     return Answers(
         [ids[row] for row in range(len(prompts))], max(s["start"] for s in seconds), max(s["writing"] for s in seconds)
     )
+
+
+@contextmanager
+def _ended_too() -> Iterator[None]:
+    """Where this process is told to end, it ends as by an error, so that what it has started ends with it and frees its GPUs."""
+
+    def end(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _ended(program: subprocess.Popen) -> None:

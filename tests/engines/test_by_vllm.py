@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -137,6 +138,23 @@ def test_where_one_program_fails_the_others_are_ended(ask, tmp_path):
         ask([[5], [6]], spoilt, seed=2, data_parallel=2)
     for file in tmp_path.glob("*.pid"):
         assert not Path(f"/proc/{file.stem}").exists()
+
+
+def test_a_program_that_fails_does_not_wait_for_those_before_it(ask, tmp_path):
+    spoilt = "import time; sys.exit(4) if rows[0]['row'] == 1 else time.sleep(600)"
+    with pytest.raises(StudyError, match="status 4"):
+        ask([[5], [6]], spoilt, seed=2, data_parallel=2)
+
+
+def test_where_the_stage_is_told_to_end_its_programs_end_too(ask, tmp_path):
+    """As by `kill`, or by what a cluster does when the time is over."""
+    told = "import signal, time; open('pid', 'w').write(str(os.getpid())); "
+    spoilt = told + "os.kill(os.getppid(), signal.SIGTERM); time.sleep(600)"
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="143"):
+        ask([[5], [6]], spoilt, seed=2)
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists() and not any(Path("build/vllm").iterdir())
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize(
