@@ -126,7 +126,7 @@ def train_policy(
         rewarded["reward_funcs"] = judging(models[-1], ends, own.missing_eos_penalty, **limits)
     checkpoints, target = CHECKPOINTS / name, Path("models/policy") / name
     settings = section.shared() | own.model_dump() | judged
-    made_by = fingerprint(models, datasets["train"], settings, params.seed, code_of("methods", name))
+    made_by = fingerprint(models, list(datasets.values()), settings, params.seed, code_of("methods", name))
     configuration = arguments(section, own.learning_rate, params.seed, checkpoints)
     trainer = recipe.trainer(
         model=model,

@@ -119,8 +119,9 @@ def train_one(
         model._no_split_modules.add(BiasOnly.__name__)
     dataset = variant.rows(made, section.own(variant_name))
     checkpoints = places.checkpoints / name
-    made_by = fingerprint([model], dataset, section.model_dump(), seed, code_of("variants", variant_name))
     val = reward_rows(encoded["val"]) if section.evaluations else None
+    seen = [dataset] if val is None else [dataset, val]
+    made_by = fingerprint([model], seen, section.model_dump(), seed, code_of("variants", variant_name))
     trainer = reward_trainer(model, tokenizer, dataset, val, section, variant_name, variant, seed, checkpoints)
     log, target = places.logs / name, places.models / name
     train(trainer, checkpoints, made_by, log, target, untrained_loss=float(np.logaddexp(0, before[:, 1] - before[:, 0]).mean()))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import re
 import resource
 import shutil
@@ -251,12 +252,19 @@ class BetterThanChance(TrainerCallback):
 
 
 class CompleteMark(TrainerCallback):
-    """Marks a checkpoint once all of it is written, with the size of each of its files."""
+    """Marks a checkpoint once all of it is written, with the size of each of its files.
+
+    First they are on the disk, not only on the way to it: where the power fails, a file can be left with its size and no content.
+    """
 
     def on_save(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            write_json(folder / COMPLETE, sizes(folder))
+            written = sizes(folder)
+            for name in written:
+                with (folder / name).open("rb") as file:
+                    os.fsync(file.fileno())
+            write_json(folder / COMPLETE, written)
 
 
 class Ended(Exception):
@@ -279,7 +287,8 @@ class QuietProgress(ProgressCallback):
 
 
 def code_of(kind: str, name: str) -> dict[str, str]:
-    """What tells the code of a training from another's: a digest of it, and versions of the packages that it is built on.
+    """What tells the code of a training from another's: a digest of it, versions of the packages that it is built on, and the
+    precision that it computes in on this machine.
 
     Args:
         kind: "methods" or "variants".
@@ -290,25 +299,30 @@ def code_of(kind: str, name: str) -> dict[str, str]:
     digest = hashlib.sha256()
     for file in sorted([*files, package / kind / f"{name}.py"]):
         digest.update(f"{file.relative_to(package)}\n".encode() + file.read_bytes())
-    return {"code": digest.hexdigest()} | {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
+    packages = {name: version(name) for name in ("torch", "transformers", "trl", "peft")}
+    return {"code": digest.hexdigest(), "precision": str(compute_dtype())} | packages
 
 
-def fingerprint(models: Sequence[PreTrainedModel], dataset: Dataset, settings: dict, seed: int, code: dict[str, str]) -> str:
+def fingerprint(
+    models: Sequence[PreTrainedModel], datasets: Sequence[Dataset], settings: dict, seed: int, code: dict[str, str]
+) -> str:
     """A digest of everything that decides how a training run goes; checkpoints of another run must not be continued.
 
     The rows go into it as Arrow writes them, a thousand at a time.
 
     Args:
+        datasets: the training rows and, where the loss on validation is computed during training, those.
         code: as from `code_of`.
     """
     digest = hashlib.sha256(json.dumps([settings, seed, code], sort_keys=True).encode())
     for model in models:
         digest.update(hash_module(model).encode())
-    for some in dataset.with_format("arrow").iter(READ):
-        # In pieces of their own, however the file they are from was cut.
-        for batch in some.combine_chunks().to_batches():
-            digest.update(batch.serialize())
-    digest.update(str(dataset.features).encode())
+    for dataset in datasets:
+        for some in dataset.with_format("arrow").iter(READ):
+            # In pieces of their own, however the file they are from was cut.
+            for batch in some.combine_chunks().to_batches():
+                digest.update(batch.serialize())
+        digest.update(str(dataset.features).encode())
     return digest.hexdigest()
 
 

@@ -25,8 +25,8 @@ def without_training(monkeypatch: pytest.MonkeyPatch, stage, whole: bool = True)
     """
     runs = []
 
-    def fingerprint(models, dataset, settings, seed, code):
-        runs.append(SimpleNamespace(models=list(models), dataset=dataset, settings=settings, seed=seed, code=code))
+    def fingerprint(models, datasets, settings, seed, code):
+        runs.append(SimpleNamespace(models=list(models), datasets=list(datasets), settings=settings, seed=seed, code=code))
         return f"run {len(runs)}"
 
     def train(trainer, checkpoints, run, log, target, untrained_loss=None):

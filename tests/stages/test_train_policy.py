@@ -141,7 +141,7 @@ def test_what_an_offline_method_is_trained_with(referenced, monkeypatch, whole):
     assert (args.seed, args.data_seed, run.seed, args.learning_rate, args.beta) == (5, 5, 5, 0.125, 0.25)
     assert (args.loss_type, args.loss_weights) == (["sigmoid", "sft"], [1.0, 0.5])
     assert run.settings == section.shared() | own and len(run.models) == 1
-    assert list(run.dataset) == list(trainer.train_dataset)
+    assert [list(rows) for rows in run.datasets] == [list(trainer.train_dataset), list(trainer.eval_dataset)]
     places = [str(place) for place in (run.checkpoints, run.log, run.target)]
     assert places == [f"{top}/dpo" for top in ("checkpoints/train_policy", "plots/train_policy", "models/policy")]
     assert Path(args.output_dir) == run.checkpoints and run.untrained_loss is None

@@ -48,8 +48,8 @@ def test_training_takes_the_flipped_pairs_and_validation_those_as_they_are(folde
     train, val = encoded("train", 50), encoded("val", 50)
     rows = list(reward_rows(swapped(train, 0.25, 5)))
     assert rows != list(reward_rows(train))
-    assert list(run.trainer.train_dataset) == list(run.dataset) == rows
-    assert list(run.trainer.eval_dataset) == list(reward_rows(val))
+    assert list(run.trainer.train_dataset) == rows and list(run.trainer.eval_dataset) == list(reward_rows(val))
+    assert [list(each) for each in run.datasets] == [rows, list(reward_rows(val))]
     args = run.trainer.args
     assert (args.seed, args.data_seed, run.seed, args.learning_rate) == (5, 5, 5, 0.125)
     assert args.max_length is None and not args.ddp_find_unused_parameters and not args.bf16_full_eval
@@ -146,7 +146,8 @@ def test_without_evaluations_or_flips(folder, monkeypatch):
     change(folder, reward={"evaluations": 0})
     runs = without_training(monkeypatch, stages.train_reward)
     stages.train_reward.main("standard")
-    assert runs[0].trainer.eval_dataset is None and list(runs[0].dataset) == list(reward_rows(encoded("train")))
+    assert runs[0].trainer.eval_dataset is None
+    assert [list(each) for each in runs[0].datasets] == [list(reward_rows(encoded("train")))]
     assert read_json("metrics/train_reward/standard.json")["train_pairs_flipped"] == 0
 
 

@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+import os
 import resource
 import shutil
 import sys
@@ -193,8 +194,8 @@ def test_the_fingerprint_sees_everything_that_decides_a_run(model_folder):
     model, judge = load_causal(model_folder), new_reward_model(model_folder, 1)
     settings, rows = {"beta": 0.1, "epochs": 2}, [{"length": 3, "ids": [1, 2]}, {"length": 4, "ids": [3, 4]}]
 
-    def made(models=(model, judge), rows=rows, settings=settings, seed=5, code="a") -> str:
-        return fingerprint(models, Dataset.from_list(rows), settings, seed, {"code": code})
+    def made(models=(model, judge), rows=rows, settings=settings, seed=5, code="a", judged=()) -> str:
+        return fingerprint(models, list(map(Dataset.from_list, (rows, *judged))), settings, seed, {"code": code})
 
     same = made()
     assert made(settings={"epochs": 2, "beta": 0.1}) == same
@@ -208,11 +209,13 @@ def test_the_fingerprint_sees_everything_that_decides_a_run(model_folder):
         made(settings={"gamma": 0.1, "epochs": 2}),
         made(seed=6),
         made(code="b"),
+        made(judged=[rows]),
+        made(judged=[rows[:1]]),
     ]
     with torch.no_grad():
         next(model.parameters())[0, 0] += 1
     others.append(made())
-    assert len({same, *others}) == 11
+    assert len({same, *others}) == 13
 
 
 def test_the_code_of_a_training_is_its_own_files_and_those_that_trainings_share(tmp_path, monkeypatch):
@@ -229,6 +232,10 @@ def test_the_code_of_a_training_is_its_own_files_and_those_that_trainings_share(
     monkeypatch.setattr(preference_study.training.run, "__file__", str(tmp_path / "training/run.py"))
     first = code_of("methods", "dpo")
     assert first["trl"] == version("trl") and {"torch", "transformers", "peft"} < first.keys()
+    for precision in (torch.float16, torch.float32):
+        monkeypatch.setattr(preference_study.training.run, "compute_dtype", lambda precision=precision: precision)
+        assert code_of("methods", "dpo") == first | {"precision": str(precision)}
+    first = code_of("methods", "dpo")
     assert code_of("methods", "ipo")["code"] != first["code"]  # another file, if of the same words
     (tmp_path / "methods/ipo.py").write_text("other = 1\n")
     assert code_of("methods", "dpo") == first
@@ -348,6 +355,22 @@ def test_the_newest_whole_checkpoint_is_gone_on_from(tmp_path):
         state = SimpleNamespace(global_step=step, is_world_process_zero=first)
         CompleteMark().on_save(args, state, None)
     assert last_complete(tmp_path).name == "checkpoint-10"
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_is_marked(tmp_path, monkeypatch):
+    folder, flushed = tmp_path / "checkpoint-3", []
+    (folder / "part").mkdir(parents=True)
+    for name in ("trainer_state.json", "optimizer.pt", "part/weights"):
+        (folder / name).write_text(name)
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda number: flushed.append((str(Path(f"/proc/self/fd/{number}").readlink()), (folder / COMPLETE).exists())),
+    )
+    state = SimpleNamespace(global_step=3, is_world_process_zero=True)
+    CompleteMark().on_save(SimpleNamespace(output_dir=str(tmp_path)), state, None)
+    assert set(flushed) == {(str(folder / name), False) for name in ("trainer_state.json", "optimizer.pt", "part/weights")}
+    assert (folder / COMPLETE).exists()
 
 
 @pytest.mark.parametrize("damage", [
