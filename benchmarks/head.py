@@ -15,6 +15,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer import utils
 
 from preference_study.artifacts import read_table
+from preference_study.data.sampling import seen_by_policies
 from preference_study.launch import ALLOCATOR
 from preference_study.methods import METHODS
 from preference_study.models.frozen import kept_in, use_kept
@@ -27,6 +28,7 @@ from preference_study.training.run import arguments, lora
 from stages.train_policy import training_rows
 
 STEPS, WARM_UP, REPEATS = 25, 5, 3
+TIMED = {"evaluations": 0, "epochs": 1, "gradient_accumulation_steps": 1}  # once over the pairs, a batch a step
 # Its function, and whether it leaves out what is no label, as it does where there is Triton.
 HEADS = {"trl": (_chunked, False), "own": (Head, True)}
 
@@ -45,10 +47,11 @@ class Times(TrainerCallback):
 
 
 def seconds(folder: str) -> float:
-    """The median of a step's, on the first training pairs."""
+    """The median of a step's, on the first of the training pairs that policies see: the others have no reference."""
     params, method = load_params(), METHODS["dpo"]
-    section, own, recipe = params.policy, params.policy.own("dpo"), method.recipe()
-    pairs = read_table("data/prepared/train.parquet")[: STEPS * section.batch_size]
+    section, own, recipe = params.policy.model_copy(update=TIMED), params.policy.own("dpo"), method.recipe()
+    pairs = read_table("data/prepared/train.parquet")
+    pairs = pairs[seen_by_policies(pairs, section.max_train, params.data.seed)][: STEPS * section.batch_size]
     tokenizer, model = load_tokenizer("models/base"), load_causal("models/base")
     use_kept(model, kept_in("data/frozen/policy"))
     pack_rows(model)

@@ -34,7 +34,7 @@ from peft.helpers import disable_input_dtype_casting
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
-from benchmarks.head import Times
+from benchmarks.head import TIMED, Times
 from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.cost import decoding, decoding_load, forward, load
 from preference_study.data.prompts import prompts_of_file
@@ -71,7 +71,6 @@ BATCH = 16  # of plain batches
 TEXTS, TEXTS_ALONE = 160, 16
 PROMPTS, PROMPTS_ALONE = 100, 2
 OWN, ROWS = "this project", "this project, padded rows"
-TIMED = {"evaluations": 0, "epochs": 1, "gradient_accumulation_steps": 1}  # once over the pairs, a batch a step
 
 
 def of_steps(trainer: Trainer, batch: int) -> dict[str, float]:
