@@ -9,9 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import PrinterCallback, TrainerCallback
+from trl.kernels import ChunkedLogProbFunction
+from trl.kernels.chunked_logprob import _use_triton
 from trl.trainer import utils
 
 from preference_study.artifacts import read_table
@@ -23,14 +27,25 @@ from preference_study.models.language_models import load_causal, load_tokenizer
 from preference_study.models.packed import pack_rows
 from preference_study.models.tokens import encode_pairs
 from preference_study.params import load_params
-from preference_study.training.head import Head, _chunked
+from preference_study.training.head import Head
 from preference_study.training.run import arguments, lora
 from stages.train_policy import training_rows
 
 STEPS, WARM_UP, REPEATS = 25, 5, 3
 TIMED = {"evaluations": 0, "epochs": 1, "gradient_accumulation_steps": 1}  # once over the pairs, a batch a step
-# Its function, and whether it leaves out what is no label, as it does where there is Triton.
-HEADS = {"trl": (_chunked, False), "own": (Head, True)}
+# Its function, and whether it leaves out what is no label; TRL does where there is Triton.
+HEADS = {"trl": (ChunkedLogProbFunction, _use_triton), "own": (Head, lambda device: True)}
+
+
+@contextmanager
+def with_head(name: str) -> Iterator[None]:
+    """TRL's trainers with one of HEADS: once this project's trainers are imported, TRL's own have this project's head too."""
+    before = utils._ChunkedLogProbFunction, utils._use_triton
+    utils._ChunkedLogProbFunction, utils._use_triton = HEADS[name]
+    try:
+        yield
+    finally:
+        utils._ChunkedLogProbFunction, utils._use_triton = before
 
 
 class Times(TrainerCallback):
@@ -79,9 +94,9 @@ def main() -> None:
     found = {name: [] for name in HEADS}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(REPEATS):
-            for name, (function, compact) in HEADS.items():
-                utils._ChunkedLogProbFunction, utils._use_triton = function, lambda device, compact=compact: compact
-                found[name].append(seconds(folder))
+            for name in HEADS:
+                with with_head(name):
+                    found[name].append(seconds(folder))
     middle = {name: statistics.median(times) for name, times in found.items()}
     for name, times in found.items():
         print(f"{name}: {', '.join(f'{t:.3f}' for t in times)} s a step")

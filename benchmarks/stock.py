@@ -34,7 +34,7 @@ from peft.helpers import disable_input_dtype_casting
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
-from benchmarks.head import TIMED, Times
+from benchmarks.head import TIMED, Times, with_head
 from preference_study.artifacts import read_json, read_table, write_json
 from preference_study.cost import decoding, decoding_load, forward, load
 from preference_study.data.prompts import prompts_of_file
@@ -168,7 +168,7 @@ def conversations(pairs: pd.DataFrame) -> Dataset:
 
 
 def by_trl(kind: str, same_weights: bool, folder: Path) -> dict[str, float]:
-    """TRL's own trainer: with LoRA on the layers that the study trains, or, as TRL's settings are, on all linear maps."""
+    """TRL's own trainer and head: with LoRA on the layers that the study trains, or, as TRL sets it, on all linear maps."""
     params = load_params()
     section = params.reward if kind == "reward" else params.policy
     rate = section.learning_rate if kind == "reward" else section.own("dpo").learning_rate
@@ -193,7 +193,8 @@ def by_trl(kind: str, same_weights: bool, folder: Path) -> dict[str, float]:
         processing_class=load_tokenizer(BASE),
         peft_config=made,
     )  # fmt: skip
-    return of_steps(own, section.batch_size)
+    with with_head("trl"):
+        return of_steps(own, section.batch_size)
 
 
 def sequences(count: int) -> list[list[int]]:

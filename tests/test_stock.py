@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import stock
+from benchmarks import head, stock
 from preference_study.artifacts import read_json, read_table, write_json
 
 WAYS = [(task, way) for task, (_, ways) in stock.TASKS.items() for way in ways]
@@ -80,6 +80,19 @@ def test_the_same_weights_are_the_same(small, tmp_path, monkeypatch, task):
         run(tmp_path / str(len(trained)))
     own, rows, same, other = trained
     assert own == rows == same != other and len(other) > len(own)
+
+
+def test_trl_as_it_comes_has_its_own_head(small, tmp_path, monkeypatch):
+    """This project's is in its place as soon as its trainers are imported."""
+    calls = []
+    apply = head.Head.apply
+    monkeypatch.setattr(head.Head, "apply", lambda *given: calls.append(given) or apply(*given))
+    called = {}
+    for way, run in stock.TASKS["dpo"][1].items():
+        run(tmp_path / str(len(called)))
+        called[way], calls[:] = len(calls), []
+    own, rows, same, other = called.values()
+    assert own > 0 and rows > 0 and same == other == 0
 
 
 def test_pairs_as_trl_documents_them(small):
