@@ -7,7 +7,7 @@ Four tasks on the study's own data, model and parameters: training a reward mode
 greedy responses. Each is done by this project, and with TRL or transformers as they come: with the same trained weights and as
 their settings are, or in plain batches and one text at a time. A way runs in a process of its own; the ways of a task take turns,
 so that a busy minute hits all of them, and the middle of the rounds counts. A rate is of what was done, in pairs or tokens a
-second; a way that would take too long does less.
+second; a way that would take too long does less. Of a training every pair is timed once, after steps that warm up.
 
 This project trains from hidden states that a pass over the base model has left, one for all trainings: its rate is given without
 that pass and with all of it. Beside scoring and responses stands the share of the matrix limit: the operations that the tokens
@@ -66,7 +66,7 @@ from preference_study.variants import VARIANTS
 
 TARGET = Path("experiments/results/stock.json")
 BASE = "models/base"
-STEPS, WARM_UP = 12, 2
+STEPS, WARM_UP = 10, 2
 BATCH = 16  # of plain batches
 TEXTS, TEXTS_ALONE = 160, 16
 PROMPTS, PROMPTS_ALONE = 100, 2
@@ -74,15 +74,22 @@ OWN, ROWS = "this project", "this project, padded rows"
 
 
 def of_steps(trainer: Trainer, batch: int) -> dict[str, float]:
-    """The pairs and seconds of a training's steps, without the first ones, which warm up."""
-    times = Times()
-    trainer.add_callback(times)
+    """The pairs and seconds of a training that goes over all of its pairs once, after one of a few steps that warms up.
+
+    All pairs are timed because the order is a way's own: this project's puts the longest batches first and TRL's is random, so
+    that without its first steps a training of this project would be one on shorter pairs.
+    """
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
+    whole, trainer.args.max_steps = trainer.args.max_steps, WARM_UP
+    trainer.train()
+    trainer.args.max_steps = whole
+    times = Times()
+    trainer.add_callback(times)
     trainer.train()
     if len(times.seconds) != STEPS:
         raise RuntimeError(f"a training of {len(times.seconds)} steps, where {STEPS} are timed")
-    return {"done": batch * (STEPS - WARM_UP), "seconds": sum(times.seconds[WARM_UP:])}
+    return {"done": batch * STEPS, "seconds": sum(times.seconds)}
 
 
 def pairs_of(batch: int) -> pd.DataFrame:
@@ -129,7 +136,7 @@ def reward_own(folder: Path, trees: bool = True) -> dict[str, float]:
     trainer = reward_trainer(model, tokenizer, rows, None, section, "standard", variant, params.seed, folder)
     trainer.args.save_strategy = "no"
     with disable_input_dtype_casting(trainer.model):  # as `preference_study.training.run.train` has it
-        return of_steps(trainer, section.batch_size) | {"before": before * (STEPS - WARM_UP) / STEPS}
+        return of_steps(trainer, section.batch_size) | {"before": before}
 
 
 def dpo_own(folder: Path, trees: bool = True) -> dict[str, float]:
@@ -155,7 +162,7 @@ def dpo_own(folder: Path, trees: bool = True) -> dict[str, float]:
         peft_config=lora(model, section.lora_rank, section.lora_layers, task_type="CAUSAL_LM"),
     )
     with disable_input_dtype_casting(trainer.model):  # as `preference_study.training.run.train` has it
-        return of_steps(trainer, section.batch_size) | {"before": before * (STEPS - WARM_UP) / STEPS}
+        return of_steps(trainer, section.batch_size) | {"before": before}
 
 
 def conversations(pairs: pd.DataFrame) -> Dataset:

@@ -45,7 +45,7 @@ def test_every_way_runs(small, tmp_path, monkeypatch, task, way):
     found = stock.TASKS[task][1][way](tmp_path)
     assert found["seconds"] > 0
     if task in ("reward", "dpo"):
-        assert found["done"] == 2 * 8  # steps without the first, pairs in each
+        assert found["done"] == 3 * 8  # steps, pairs in each
         assert ("before" in found) == (way in (stock.OWN, stock.ROWS))
         assert len(packed) == 2 * (way == stock.OWN)  # the pass before training, and training
     else:
@@ -64,6 +64,28 @@ def test_tokens_of_responses_are_counted_alike(small, tmp_path, monkeypatch):
     assert len(counted) == 3 and len(counted[0]) == 3
     assert [prompt for prompt, _ in counted[0]] == [prompt for prompt, _ in counted[1]] == [prompt for prompt, _ in counted[2]]
     assert counted[1] == counted[2]  # both in float32
+
+
+@pytest.mark.parametrize(("task", "way"), [(task, way) for task, way in WAYS if task in ("reward", "dpo")])
+def test_every_pair_is_timed_once_whatever_the_order(small, tmp_path, monkeypatch, task, way):
+    tokens, timed, trainers = [], [], []
+    step, end, of_steps = stock.Trainer.training_step, stock.Times.on_step_end, stock.of_steps
+
+    def training_step(self, model, inputs, *given, **named):
+        tokens.append(int(inputs["attention_mask"].sum()))
+        return step(self, model, inputs, *given, **named)
+
+    def on_step_end(self, *given, **named):
+        timed.append(tokens[-1])
+        return end(self, *given, **named)
+
+    monkeypatch.setattr(stock.Trainer, "training_step", training_step)
+    monkeypatch.setattr(stock.Times, "on_step_end", on_step_end)
+    monkeypatch.setattr(stock, "of_steps", lambda trainer, batch: trainers.append(trainer) or of_steps(trainer, batch))
+    stock.TASKS[task][1][way](tmp_path)
+    [trainer] = trainers
+    whole = int(trainer.data_collator(list(trainer.train_dataset))["attention_mask"].sum())
+    assert len(tokens) == 4 and len(timed) == 3 and sum(timed) == whole
 
 
 @pytest.mark.parametrize("task", ["reward", "dpo"])
