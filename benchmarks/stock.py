@@ -31,7 +31,14 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from peft.helpers import disable_input_dtype_casting
-from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+)
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
 from benchmarks.head import TIMED, Times, with_head
@@ -230,6 +237,11 @@ def of_scoring(model: PreTrainedModel, texts: list[list[int]], score: Callable[[
     return with_limit(int(tokens.sum()), seconds, forward(shape_of(model.config), work), next(model.parameters()).dtype)
 
 
+def plainly_loaded(kind: type, dtype: torch.dtype, **options: Any) -> PreTrainedModel:
+    """The base model by one of transformers' classes, with the attention that transformers takes by itself."""
+    return kind.from_pretrained(BASE, dtype=dtype, **options).to(device()).eval()
+
+
 def score_own(_: Path) -> dict[str, float]:
     params = load_params()
     model = new_reward_model(BASE, params.seed).to(device()).eval()
@@ -238,7 +250,7 @@ def score_own(_: Path) -> dict[str, float]:
 
 def score_plainly(batch: int, dtype: torch.dtype, count: int) -> dict[str, float]:
     """Batches in the order of the file, by the model's own forward pass."""
-    model = new_reward_model(BASE, load_params().seed, dtype).to(device()).eval()
+    model = plainly_loaded(AutoModelForSequenceClassification, dtype, num_labels=1)
 
     @torch.inference_mode()
     def score(texts: list[list[int]]) -> None:
@@ -283,7 +295,7 @@ def generate_plainly(batch: int, dtype: torch.dtype, count: int) -> dict[str, fl
     """Batches in the order of the file, by the model's own `generate`."""
     settings, tokenizer = load_params().generate, load_tokenizer(BASE)
     tokenizer.padding_side = "left"
-    model = load_causal(BASE, dtype=dtype)
+    model = plainly_loaded(AutoModelForCausalLM, dtype)
     encoded = [ids for ids, _ in encode_prompts(tokenizer, prompts_of(count), None)]
     model.generate(torch.tensor(encoded[:1], device=model.device), max_new_tokens=2, do_sample=False)  # warms up
     ends, new, start = ends_of(model.generation_config, tokenizer), [], time.perf_counter()

@@ -53,6 +53,19 @@ def test_every_way_runs(small, tmp_path, monkeypatch, task, way):
         assert found["done"] == {"scoring": sum(map(len, stock.sequences(6))), "responses": found["done"]}[task]
 
 
+@pytest.mark.parametrize("task", ["scoring", "responses"])
+def test_plain_batches_have_the_attention_that_transformers_takes_by_itself(small, tmp_path, monkeypatch, task):
+    """On a CPU this project scores with another one."""
+    models = []
+    for name in ("of_scoring", "of_responses"):
+        monkeypatch.setattr(stock, name, lambda model, *_: models.append(model))
+    for run in stock.TASKS[task][1].values():
+        run(tmp_path)
+    itself = stock.AutoModelForCausalLM.from_pretrained("models/base").config._attn_implementation
+    _, *plain = [model.config._attn_implementation for model in models]
+    assert plain == [itself, itself] == ["sdpa", "sdpa"]
+
+
 def test_tokens_of_responses_are_counted_alike(small, tmp_path, monkeypatch):
     counted = []
     monkeypatch.setattr(
