@@ -5,7 +5,8 @@
 
 It needs models/base (dvc repro prepare_model) and takes some minutes. What it found goes to experiments/results/engines.json, and
 python -m experiments.documents writes it into docs/full_size.md. Answers are compared in float32 and in bfloat16. Where two part,
-the gap is by how much transformers' token is likelier than vLLM's, by the model in float32.
+the gap is by how much transformers' token is likelier than vLLM's, by the model in float32. Both load the same weights: a policy
+that LoRA trained is merged once, as the study merges it.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from preference_study.analysis.parity import partings, same_before
 from preference_study.analysis.statistics import share
@@ -53,6 +55,43 @@ def compared(one: list[list[int]], other: list[list[int]], gaps: list[float], cl
     }
 
 
+def measured(folder: Path, dtype: str, prompts: list, clusters: list[str], tokenizer: PreTrainedTokenizerBase) -> dict:
+    """Both engines' answers in one precision, from the same weights.
+
+    Args:
+        folder: with all of the model's weights.
+        dtype: float32 or bfloat16.
+
+    Returns:
+        What `compared` does, with n, tokens and seconds of either engine.
+    """
+    params, precision = load_params(), getattr(torch, dtype)
+    settings, limits = params.generate, params.scoring.model_dump() | {"description": "where answers part"}
+    began = time.perf_counter()
+    model = for_generating(load_causal(folder, dtype=precision))
+    loaded = time.perf_counter()
+    responses = respond(
+        model, tokenizer, prompts, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size, description=dtype
+    )
+    took = {"start": loaded - began, "writing": time.perf_counter() - loaded}
+    ends = ends_of(model.generation_config, tokenizer)
+    del model
+    own: list[Response] = [response for [response] in responses]
+    asked = [response.prompt_ids for response in own]
+    sampling = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "max_tokens": settings.max_new_tokens}
+    answers = by_vllm.written(
+        folder, asked, ends, settings.vllm,
+        sampling=sampling, seed=params.seed, batch_size=settings.batch_size, dtype=precision,
+    )  # fmt: skip
+    sides = [[response.ids for response in own], answers.ids]
+    gaps = parting_gaps(load_causal(folder, dtype=torch.float32), asked, *sides, **limits)
+    return compared(*sides, gaps, clusters) | {
+        "n": len(own),
+        "tokens": {name: sum(map(len, ids)) for name, ids in zip(("transformers", "vllm"), sides, strict=True)},
+        "seconds": {"transformers": took, "vllm": {"start": answers.start, "writing": answers.writing}},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", choices=METHODS, help="a policy of models/policy; none: base")
@@ -61,45 +100,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=TARGET)
     given = parser.parse_args()
     params = load_params()
-    settings, limits = params.generate, params.scoring.model_dump() | {"description": "where answers part"}
+    settings = params.generate
     check_vllm(settings.vllm.python)
     asked = prompts_of_file(
         settings.prompts, given.prompts, params.seed, params.data.cluster, settings.category, params.data.columns
     )
-    prompts, clusters = list(asked["prompt"]), list(asked["cluster"])
-    tokenizer, adapter = load_tokenizer(BASE), f"models/policy/{given.policy}" if given.policy else None
     found = read_json(given.output) if given.output.is_file() else {}
-    for dtype in given.dtypes.split(","):
-        precision = getattr(torch, dtype)
-        began = time.perf_counter()
-        model = for_generating(load_causal(BASE, adapter, dtype=precision))
-        loaded = time.perf_counter()
-        responses = respond(
-            model, tokenizer, prompts, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size, description=dtype
-        )
-        took = {"start": loaded - began, "writing": time.perf_counter() - loaded}
-        ends = ends_of(model.generation_config, tokenizer)
-        del model
-        own: list[Response] = [response for [response] in responses]
-        sampling = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "max_tokens": settings.max_new_tokens}
-        with by_vllm.whole_model(BASE, adapter) as folder:
-            answers = by_vllm.written(
-                folder, [response.prompt_ids for response in own], ends, settings.vllm,
-                sampling=sampling, seed=params.seed, batch_size=settings.batch_size, dtype=precision,
-            )  # fmt: skip
-        sides = [[response.ids for response in own], answers.ids]
-        exact = load_causal(BASE, adapter, dtype=torch.float32)
-        gaps = parting_gaps(exact, [response.prompt_ids for response in own], *sides, **limits)
-        del exact
-        found[dtype] = compared(*sides, gaps, clusters) | {
-            "n": len(own),
-            "model": given.policy or "base",
-            "options": settings.vllm.options,
-            "tokens": {name: sum(map(len, ids)) for name, ids in zip(("transformers", "vllm"), sides, strict=True)},
-            "seconds": {"transformers": took, "vllm": {"start": answers.start, "writing": answers.writing}},
-        }
-        write_json(given.output, found)
-        print(dtype, found[dtype])
+    with by_vllm.whole_model(BASE, f"models/policy/{given.policy}" if given.policy else None) as folder:
+        for dtype in given.dtypes.split(","):
+            row = measured(folder, dtype, list(asked["prompt"]), list(asked["cluster"]), load_tokenizer(BASE))
+            found[dtype] = row | {"model": given.policy or "base", "options": settings.vllm.options}
+            write_json(given.output, found)
+            print(dtype, found[dtype])
 
 
 if __name__ == "__main__":
