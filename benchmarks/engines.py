@@ -3,10 +3,10 @@
     python -m benchmarks.engines                    # generate.vllm of params.yaml says where vLLM is, and with which options
     python -m benchmarks.engines --policy dpo       # of a trained policy, not of base
 
-It needs models/base (dvc repro prepare_model) and takes some minutes. What it found goes to experiments/results/engines.json, and
-python -m experiments.documents writes it into docs/full_size.md. Answers are compared in float32 and in bfloat16. Where two part,
-the gap is by how much transformers' token is likelier than vLLM's, by the model in float32. Both load the same weights: a policy
-that LoRA trained is merged once, as the study merges it.
+It needs models/base (dvc repro prepare_model) and takes some minutes. What it found of base goes to
+experiments/results/engines.json, and python -m experiments.documents writes it into docs/full_size.md. Answers are compared in
+float32 and in bfloat16. Where two part, the gap is by how much transformers' token is likelier than vLLM's, by the model in
+float32. Both load the same weights: a policy that LoRA trained is merged once, as the study merges it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from preference_study.analysis.parity import partings, same_before
 from preference_study.analysis.statistics import share
-from preference_study.artifacts import read_json, write_json
+from preference_study.artifacts import write_json
 from preference_study.data.prompts import prompts_of_file
 from preference_study.engines import by_vllm, check_vllm
 from preference_study.export.partings import parting_gaps
@@ -31,6 +31,7 @@ from preference_study.plan import above
 
 TARGET = Path("experiments/results/engines.json")
 BASE = "models/base"
+DTYPES = ["float32", "bfloat16"]
 
 
 def compared(one: list[list[int]], other: list[list[int]], gaps: list[float], clusters: list[str]) -> dict:
@@ -60,7 +61,7 @@ def measured(folder: Path, dtype: str, prompts: list, clusters: list[str], token
 
     Args:
         folder: with all of the model's weights.
-        dtype: float32 or bfloat16.
+        dtype: of DTYPES.
 
     Returns:
         What `compared` does, with n, tokens and seconds of either engine.
@@ -96,8 +97,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", choices=METHODS, help="a policy of models/policy; none: base")
     parser.add_argument("--prompts", type=above(int), default=64, help="how many of the generation prompts (%(default)s)")
-    parser.add_argument("--dtypes", default="float32,bfloat16", help="%(default)s")
-    parser.add_argument("--output", type=Path, default=TARGET)
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES, help="(both)")
+    parser.add_argument("--output", type=Path, help=f"({TARGET}; with --policy or one of --dtypes none: it is printed)")
     given = parser.parse_args()
     params = load_params()
     settings = params.generate
@@ -105,13 +106,15 @@ def main() -> None:
     asked = prompts_of_file(
         settings.prompts, given.prompts, params.seed, params.data.cluster, settings.category, params.data.columns
     )
-    found = read_json(given.output) if given.output.is_file() else {}
+    found = {}
     with by_vllm.whole_model(BASE, f"models/policy/{given.policy}" if given.policy else None) as folder:
-        for dtype in given.dtypes.split(","):
+        for dtype in given.dtypes:
             row = measured(folder, dtype, list(asked["prompt"]), list(asked["cluster"]), load_tokenizer(BASE))
             found[dtype] = row | {"model": given.policy or "base", "options": settings.vllm.options}
-            write_json(given.output, found)
-            print(dtype, found[dtype])
+            print(dtype, found[dtype], flush=True)
+    whole = not given.policy and set(given.dtypes) == set(DTYPES)
+    if output := given.output or (TARGET if whole else None):
+        write_json(output, found)
 
 
 if __name__ == "__main__":

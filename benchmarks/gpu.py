@@ -6,8 +6,8 @@
 Two models, a random one of Qwen2.5-0.5B's shape and the embedded one, each trained in full and by LoRA, with the parameters of
 params/align_anything.yaml, on a few pairs of the default data: every stage's time and most memory beside the plan's
 (preference_study/plan.py). Then the losses of ten steps of the reward model and of DPO beside those of the CPU, in float32 and in
-bfloat16. Each case runs in a process of its own. experiments/results/gpu.json is written after each, and a table is printed at
-the end. The program ends with status 1 where a case fails, a loss is beyond its bound, or ten minutes were not enough.
+bfloat16. Each case runs in a process of its own. At the end experiments/results/gpu.json is written, and a table is printed. The
+program ends with status 1 where a case fails, a loss is beyond its bound, or ten minutes were not enough.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from preference_study.models.language_models import compute_dtype, device
 from preference_study.models.rate import matrix_rate, read_rate
 from preference_study.models.shapes import KNOWN, config_of, shape_of
 from preference_study.params import Params, checked_params
-from preference_study.plan import ON_CPU, ON_GPU, lengths_of, parser
+from preference_study.plan import ON_CPU, ON_GPU, above, lengths_of, parser
 from preference_study.report.machine import gpus, machine
 from preference_study.stage_costs import changed, stages
 from preference_study.training.run import peak_memory
@@ -267,8 +267,8 @@ def told(found: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--small", action="store_true", help="tiny models, on any machine")
-    made.add_argument("--pairs", type=int, help="training pairs (256; with --small 8)")
-    made.add_argument("--seconds", type=float, default=SECONDS, help="all of it at most (%(default)s)")
+    made.add_argument("--pairs", type=above(int), help="training pairs (256; with --small 8)")
+    made.add_argument("--seconds", type=above(float), default=SECONDS, help="all of it at most (%(default)s)")
     made.add_argument("--output", type=Path, help=f"({TARGET}; with --small build/gpu.json)")
     given = made.parse_args(arguments)
     cards = gpus()
@@ -300,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found["rows"] += got[0].get("rows", [])
             if case.steps and len(got) == 2 and all("losses" in one for one in got):
                 found["losses"] += compared(case, got)
-            write_json(output, found)
+    write_json(output, found)
     print(told(found))
     if found["failed"] or not all(row["within"] for row in found["losses"]):
         raise SystemExit(1)

@@ -1,7 +1,7 @@
 """What stages take of memory and time with the number of pairs, on a model so small that the data are nearly all of it.
 
     python -m benchmarks.memory --pairs 10000 100000
-    python -m benchmarks.memory --keep --pairs 1000000 --stages prepare_data,train_reward,score_pairs
+    python -m benchmarks.memory --keep --pairs 1000000 --stages prepare_data train_reward score_pairs
 
 Preferences are made from the default data's texts, so many pairs of some 600 characters. Each stage's `main` runs as dvc repro
 runs it, in a process of its own that has its libraries already; printed are its seconds by the clock and of the processor, which
@@ -38,6 +38,7 @@ from preference_study.cost import GIB
 from preference_study.launch import ALLOCATOR
 from preference_study.models.embedded import embedded_file
 from preference_study.params import Params, load_params
+from preference_study.plan import above
 from preference_study.stage_costs import changed
 
 TARGET = Path("experiments/results/memory.json")
@@ -248,23 +249,27 @@ def slope(rows: list[dict[str, Any]]) -> float | None:
 
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--pairs", type=int, nargs="+", default=[10_000, 100_000], help="how many, of each run (%(default)s)")
-    made.add_argument("--stages", default=",".join(STAGES), help="those that are measured (all)")
-    made.add_argument("--output", type=Path, default=TARGET)
+    made.add_argument(
+        "--pairs", type=above(int), nargs="+", default=[10_000, 100_000], help="how many, of each run (%(default)s)"
+    )
+    made.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="those that are measured (all)")
+    made.add_argument("--output", type=Path, help=f"({TARGET}; of part of the stages, without --keep, none: it is printed)")
     made.add_argument("--keep", action="store_true", help="add to what the output holds, of other numbers of pairs or stages")
     given = made.parse_args()
     if "GLIBC_TUNABLES" not in os.environ:
         # Memory is taken as the launcher has it taken, which is settled when a process begins.
         os.execve(sys.executable, [sys.executable, "-m", "benchmarks.memory", *sys.argv[1:]], os.environ | ALLOCATOR)
-    wanted = given.stages.split(",")
+    wanted = given.stages
+    output = given.output or (TARGET if given.keep or set(wanted) == set(STAGES) else None)
     for stage in [*STAGES, "analyse_reward", "compare_variants"]:
         importlib.import_module(f"stages.{stage}")
-    rows: list[dict[str, Any]] = read_json(given.output)["rows"] if given.keep and given.output.exists() else []
+    rows: list[dict[str, Any]] = read_json(output)["rows"] if given.keep and output.exists() else []
     for pairs in given.pairs:
         with tempfile.TemporaryDirectory() as scratch:
             for row in measure(pairs, wanted, Path(scratch)):
                 rows = [old for old in rows if (old["stage"], old["pairs"]) != (row["stage"], row["pairs"])] + [row]
-                write_json(given.output, {"rows": sorted(rows, key=lambda row: (list(STAGES).index(row["stage"]), row["pairs"]))})
+    if output:
+        write_json(output, {"rows": sorted(rows, key=lambda row: (list(STAGES).index(row["stage"]), row["pairs"]))})
     for stage in wanted:
         found = slope([row for row in rows if row["stage"] == stage])
         print(f"{stage:18} slope {'–' if found is None else f'{found:.2f}'}")

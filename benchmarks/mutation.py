@@ -173,8 +173,11 @@ def changed_lines(diff: str) -> str:
 
 def keep(file: Path, found: dict[str, Any]) -> None:
     """Write what was found of a module beside what was found of others."""
+    from preference_study.artifacts import whole_file  # here alone: mutmut must be the first to import the project
+
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
-    KEPT.write_text(json.dumps(kept | {str(file): found}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with whole_file(KEPT) as temporary:
+        temporary.write_text(json.dumps(kept | {str(file): found}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def main(modules: list[str], tests: list[str] | None, limit: int | None, kept: bool) -> None:

@@ -33,7 +33,7 @@ from preference_study.models.language_models import compute_dtype, device
 from preference_study.models.rate import matrix_rate, read_rate
 from preference_study.models.shapes import config_of, shape_of
 from preference_study.params import Params, load_params
-from preference_study.plan import ON_CPU, lengths_of, parser
+from preference_study.plan import ON_CPU, above, lengths_of, parser
 from preference_study.stage_costs import changed, stages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -175,8 +175,12 @@ def predicted(rows: list[dict[str, Any]], params: Params, shape: Shape, assumed:
 
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--sizes", default="20,40,80", help="training pairs of each run (%(default)s)")
-    made.add_argument("--stages", default=",".join(STAGES), help="those that sizes after the first run (all)")
+    made.add_argument(
+        "--sizes", type=above(int), nargs="+", default=[20, 40, 80], help="training pairs of each run (%(default)s)"
+    )
+    made.add_argument(
+        "--stages", nargs="+", choices=STAGES, default=list(STAGES), help="those that sizes after the first run (all)"
+    )
     made.add_argument("--measured", type=Path, help="a file that this program has written: predict again, measure nothing")
     made.add_argument("--output", type=Path, default=TARGET)
     given = made.parse_args()
@@ -189,11 +193,7 @@ def main() -> None:
         for module, *_ in STAGES.values():
             importlib.import_module(f"stages.{module}")
         with tempfile.TemporaryDirectory() as scratch:
-            for row in measure(
-                [int(size) for size in given.sizes.split(",")], given.stages.split(","), params, shape, Path(scratch)
-            ):
-                rows.append(row)
-                write_json(given.output, {"rows": rows})
+            rows = list(measure(given.sizes, given.stages, params, shape, Path(scratch)))
     found = predicted(rows, params, shape, ON_CPU)
     write_json(given.output, {"assumed": asdict(ON_CPU), "rows": found})
     print(f"{'stage':24}{'pairs':>6}{'seconds':>9}{'clock':>8}{'processor':>11}{'GiB':>7}{'memory':>8}")

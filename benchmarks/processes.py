@@ -251,9 +251,10 @@ def finished(process: subprocess.Popen) -> str:
 
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--only", default="", help="names of methods and variants, by commas (all)")
-    made.add_argument("--output", type=Path, default=TARGET)
-    made.add_argument("--work", nargs=4, metavar=("STUDY", "INTO", "HOW", "CASES"), help="what this program starts itself with")
+    names = [*VARIANTS, *METHODS]
+    made.add_argument("--only", nargs="+", choices=names, default=names, help="methods and variants (all)")
+    made.add_argument("--output", type=Path, help=f"({TARGET}; with --only none: it is printed)")
+    made.add_argument("--work", nargs=4, help=argparse.SUPPRESS)  # study, into, how, cases: what this program starts itself with
     given = made.parse_args()
     if given.work:
         sys.argv[1:] = given.work
@@ -265,17 +266,18 @@ def main() -> None:
         base.mkdir()
         complete(prepared(base))
         for dtype in ("float32", "bfloat16"):
-            cases = [case for case in all_cases(dtype) if not given.only or case.name in given.only.split(",")]
+            cases = [case for case in all_cases(dtype) if case.name in given.only]
             for how in HOW:
                 finished(start(base, Path(scratch) / how / dtype, how, cases))
             for case in cases:
                 one, *others = (Path(scratch) / how / dtype / case.place for how in HOW)
                 measured = {how: largest(one, other, case) for how, other in zip(list(HOW)[1:], others, strict=True)}
                 rows.append(asdict(case) | {"differences": measured})
-                write_json(given.output, {"rows": rows})
                 for how, told in measured.items():
                     numbers = ", ".join(f"{name} {value:.1e}" for name, value in told.items())
                     print(f"{case.place:45}{how:9}{numbers}", flush=True)
+    if output := given.output or (TARGET if set(given.only) == set(names) else None):
+        write_json(output, {"rows": rows})
 
 
 if __name__ == "__main__":

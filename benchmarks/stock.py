@@ -1,7 +1,7 @@
 """How many times as fast this project trains, scores and answers here as what one would write otherwise: ratios of one run.
 
     make benchmark       dvc repro prepare_data prepare_model, and python -m benchmarks.stock
-    python -m benchmarks.stock --tasks reward,dpo --rounds 1
+    python -m benchmarks.stock --tasks reward dpo --rounds 1
 
 Four tasks on the study's own data, model and parameters: training a reward model, training a policy by DPO, rewards of responses,
 greedy responses. Each is done by this project, and with TRL or transformers as they come: with the same trained weights and as
@@ -67,6 +67,7 @@ from preference_study.models.shapes import config_of, shape_of
 from preference_study.models.token_pairs import BothSides
 from preference_study.models.tokens import TokenPair, encode_pairs, encode_prompts
 from preference_study.params import PolicyTraining, RewardTraining, load_params
+from preference_study.plan import above
 from preference_study.training.reward_trainer import reward_rows, reward_trainer
 from preference_study.training.run import arguments, lora
 from preference_study.variants import VARIANTS
@@ -386,9 +387,9 @@ def summary(task: str, found: dict[str, list[dict[str, float]]]) -> list[dict[st
 
 def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--tasks", default=",".join(TASKS), help="%(default)s")
-    made.add_argument("--rounds", type=int, default=3, help="of every way, in turn (%(default)s)")
-    made.add_argument("--output", type=Path, default=TARGET)
+    made.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="(all)")
+    made.add_argument("--rounds", type=above(int), default=3, help="of every way, in turn (%(default)s)")
+    made.add_argument("--output", type=Path, help=f"({TARGET}; of part of the tasks none: it is printed)")
     made.add_argument("--one", nargs=2, metavar=("TASK", "WAY"), help=argparse.SUPPRESS)
     given = made.parse_args()
     for path in ("data/prepared/train.parquet", f"{BASE}/config.json"):
@@ -399,10 +400,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             write_json(given.output, TASKS[task][1][way](Path(folder)))
         return
-    if unknown := [task for task in given.tasks.split(",") if task not in TASKS]:
-        raise SystemExit(f"{', '.join(unknown)}: the tasks are {', '.join(TASKS)}")
     rows: list[dict[str, Any]] = []
-    for task in given.tasks.split(","):
+    for task in given.tasks:
         found: dict[str, list[dict[str, float]]] = {way: [] for way in TASKS[task][1]}
         for number in range(given.rounds):
             for way, rounds in found.items():
@@ -416,7 +415,8 @@ def main() -> None:
         for dtype in (torch.bfloat16, torch.float32)
     }
     about = {"rounds": given.rounds, "threads": torch.get_num_threads(), "device": device().type, "gflops": limit}
-    write_json(given.output, about | {"rows": rows})
+    if output := given.output or (TARGET if set(given.tasks) == set(TASKS) else None):
+        write_json(output, about | {"rows": rows})
     for row in rows:
         passed = f", {row['ratio_with_pass']:.2f} with the pass" if row["ratio_with_pass"] and row["way"] != OWN else ""
         share = f", {row['of_limit']:.0%} of the matrix limit" if row["of_limit"] else ""

@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from benchmarks import engines
-from preference_study.artifacts import read_json
+from preference_study.artifacts import read_json, write_json
 from preference_study.models import language_models
 from preference_study.models.language_models import load_causal
 from tests.engines.fake import python_with_vllm
@@ -38,3 +38,20 @@ def test_both_engines_have_the_weights_that_the_study_merges(study, monkeypatch,
     found = read_json(output)["float32"]
     assert (found["model"], found["n"], found["same"]["value"], found["gap_max"]) == ("dpo", 20, 1.0, None)
     assert found["tokens"]["transformers"] == found["tokens"]["vllm"] > 20
+
+
+def test_a_part_is_printed_and_the_whole_of_base_replaces_what_was_there(study, monkeypatch, capsys):
+    monkeypatch.setattr(engines, "measured", lambda folder, dtype, *_: {"n": 3, "of": str(folder)})
+    former = {"float32": {"n": 64, "model": "base"}, "float16": {"n": 2}}
+    write_json(engines.TARGET, former)
+    for part in (["--dtypes", "float32"], ["--policy", "dpo"]):
+        run(monkeypatch, *part)
+        assert "float32 {'n': 3" in capsys.readouterr().out and read_json(engines.TARGET) == former
+    run(monkeypatch)
+    found = read_json(engines.TARGET)
+    assert list(found) == ["float32", "bfloat16"] and found["bfloat16"] == {
+        "n": 3,
+        "of": "models/base",
+        "model": "base",
+        "options": {},
+    }
