@@ -3,6 +3,7 @@
 python -m benchmarks.head        after dvc repro reference_logps
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -87,6 +88,7 @@ def seconds(folder: str) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if not ALLOCATOR.keys() <= os.environ.keys():  # as the stage is started
         raise SystemExit(
             subprocess.run([sys.executable, "-m", "benchmarks.head"], env=os.environ | ALLOCATOR, check=False).returncode

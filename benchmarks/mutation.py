@@ -109,6 +109,13 @@ def file_of(module: str) -> Path:
     return Path(f"{module}.py" if module.startswith("stages/") else f"preference_study/{module}.py")
 
 
+def known(module: str) -> str:
+    """A module for the command line, whose file is there."""
+    if not (ROOT / file_of(module)).is_file():
+        raise argparse.ArgumentTypeError(f"there is no {file_of(module)}")
+    return module
+
+
 def tests_of(file: Path) -> list[str]:
     """Its own test file; where it has none, all tests of its room."""
     place = Path("tests") / file.relative_to("preference_study") if file.parts[0] == "preference_study" else Path("tests") / file
@@ -199,10 +206,12 @@ def main(modules: list[str], tests: list[str] | None, limit: int | None, kept: b
 
 
 if __name__ == "__main__":
+    from preference_study.plan import above
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="+", help="analysis/policies, stages/generate")
+    parser.add_argument("modules", type=known, nargs="+", help="analysis/policies, stages/generate")
     parser.add_argument("--tests", nargs="+", help="test files, in place of the module's own")
-    parser.add_argument("--sample", type=int, help="so many mutants of a module, drawn at random (all)")
+    parser.add_argument("--sample", type=above(int), help="so many mutants of a module, drawn at random (all)")
     parser.add_argument("--keep", action="store_true", help=f"write the shares to {KEPT.relative_to(ROOT)}")
     arguments = parser.parse_args()
     main(arguments.modules, arguments.tests, arguments.sample, arguments.keep)

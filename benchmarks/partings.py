@@ -3,18 +3,21 @@
 python -m benchmarks.partings dpo        needs models/export/policy/dpo; minutes
 """
 
-import sys
+import argparse
 
 from preference_study.artifacts import read_dicts
 from preference_study.export.partings import parting_gaps
 from preference_study.export.plain import PlainPolicy
+from preference_study.methods import METHODS
 from preference_study.params import load_params
 
 PROMPTS, SIZES = 64, (1, 3, 16)
 
 
-def main(method: str) -> None:
-    params = load_params()
+def main() -> None:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("method", choices=METHODS, help="of the exported policy")
+    method, params = made.parse_args().method, load_params()
     turns = [row["prompt"] for row in read_dicts("data/responses/generated/base.parquet")[:PROMPTS]]
     policy = PlainPolicy(f"models/export/policy/{method}")
     prompts, limit = policy.prompt_ids(turns), params.generate.max_new_tokens
@@ -28,4 +31,4 @@ def main(method: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -3,6 +3,7 @@
 python -m benchmarks.precision        needs models/base: dvc repro prepare_model
 """
 
+import argparse
 import statistics
 import time
 
@@ -23,6 +24,7 @@ def seconds(model, ids: torch.Tensor) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     models = {dtype: load_causal("models/base", dtype=dtype) for dtype in (torch.bfloat16, torch.float32)}
     ids = torch.randint(10, 1000, (ROWS, LENGTH), device=device())
     for model in models.values():
