@@ -88,7 +88,8 @@ def encode_cases(
     texts = {"chosen": table["response"], "rejected": table["other"]}
     if until == "template":
         whole = {side: _whole(tokenizer, table, text) for side, text in texts.items()}
-        shortened = np.array([len(one) > max_length or len(two) > max_length for one, two in zip(*whole.values(), strict=True)])
+        too_long = [len(one) > max_length or len(two) > max_length for one, two in zip(*whole.values(), strict=True)]
+        shortened = np.array(too_long, dtype=bool)
     else:
         whole, shortened = None, np.zeros(len(table), dtype=bool)
     of_pairs = (table["set"] == "pairs").to_numpy()
@@ -99,7 +100,8 @@ def encode_cases(
         some = table[rows].assign(chosen=texts[sides[0]][rows], rejected=texts[sides[-1]][rows])
         encoded = encode_pairs(tokenizer, some, max_length)
         if until == "eos":
-            shortened[rows] |= [pair.truncated for pair in encoded]
+            # Of no rows, where cases are all of one set, numpy would make numbers.
+            shortened[rows] |= np.array([pair.truncated for pair in encoded], dtype=bool)
         for side in sides:
             found[side][rows] = _objects([pair.prompt_ids + getattr(pair, f"{side}_ids") for pair in encoded])
     if whole is not None:

@@ -170,6 +170,17 @@ def test_what_is_too_long_is_shortened_and_counted_once_a_case(tokenizer, until)
     assert chosen[1][:start] == rejected[1][:start]  # the same prompt
 
 
+@pytest.mark.parametrize("until", ["template", "eos"])
+def test_cases_may_be_of_one_set_alone(tokenizer, until):
+    whole, shortened = encode_cases(tokenizer, TABLE, 40, until), 0
+    for of in ("responses", "pairs"):
+        *sides, short = encode_cases(tokenizer, TABLE[TABLE["set"] == of], 40, until)
+        assert sides == [[side[row] for row in np.flatnonzero(TABLE["set"] == of)] for side in whole[:2]]
+        shortened += short
+    assert shortened == whole[2] > 0
+    assert encode_cases(tokenizer, TABLE[:0], 40, until) == ([], [], 0)
+
+
 def test_no_more_than_the_models_positions_are_given_it(reward_model, tokenizer):
     long = pd.DataFrame([case("responses", "p1", "Rain?", "a" * 800, "b")])
     judged, shortened = judge_by_rewards(reward_model, tokenizer, long, 4096, "template", **BATCHING)
