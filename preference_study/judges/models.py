@@ -23,7 +23,7 @@ from preference_study.judges.pairwise import LABELS, both_orders, questions
 from preference_study.models.batching import batches_by_length, map_batches
 from preference_study.models.checks import HEAD, check_files, check_loaded, chosen_template, fixed_template, rendered
 from preference_study.models.language_models import compute_dtype, device, loading, padded, positions_of, rewards
-from preference_study.models.tokens import encode_pairs
+from preference_study.models.tokens import Turns, _ids, _marked, encode_pairs
 
 
 def load(kind: type, settings: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -118,11 +118,16 @@ def _objects(sequences: list[list[int]]) -> np.ndarray:
 
 
 def _whole(tokenizer: PreTrainedTokenizerBase, table: pd.DataFrame, texts: pd.Series) -> list[list[int]]:
-    written = [
-        rendered(tokenizer, [*prompt, {"role": "assistant", "content": text}])
-        for prompt, text in zip(table["prompt"], texts, strict=True)
-    ]
-    return tokenizer(written, add_special_tokens=False)["input_ids"] if written else []
+    conversations = zip(table["prompt"], texts, strict=True)
+    return _written(tokenizer, [[*prompt, {"role": "assistant", "content": text}] for prompt, text in conversations])
+
+
+def _written(tokenizer: PreTrainedTokenizerBase, conversations: list[Turns], **options: Any) -> list[list[int]]:
+    """The tokens of conversations as the chat template writes them, those of special tokens' names in what was said as letters.
+
+    Else a policy's response could end its turn, and answer in the judge's place.
+    """
+    return _ids(tokenizer, [rendered(tokenizer, _marked(tokenizer, turns), **options) for turns in conversations])
 
 
 def judge_by_rewards(
@@ -216,8 +221,8 @@ def judge_by_labels(
         BadInput: of the validation pairs, or of a policy's responses, all are longer than the model can read; nothing is asked.
     """
     asked = questions(template, table)
-    starts = [rendered(tokenizer, [{"role": "user", "content": text}], add_generation_prompt=True) for text in asked["question"]]
-    sequences = tokenizer(starts, add_special_tokens=False)["input_ids"] if starts else []
+    conversations = [[{"role": "user", "content": text}] for text in asked["question"]]
+    sequences = _written(tokenizer, conversations, add_generation_prompt=True)
     positions = positions_of(model.config)
     limit = min(max_length, positions or max_length)
     needed = pd.Series([len(ids) for ids in sequences], dtype=int).groupby(asked["case"]).max()
@@ -232,7 +237,7 @@ def judge_by_labels(
     fits = [number for number, ids in enumerate(sequences) if len(ids) <= limit]
     for_first, probability = np.full(len(asked), np.nan), None
     if fits:
-        tokens = label_tokens(tokenizer, starts[fits[0]])
+        tokens = label_tokens(tokenizer, rendered(tokenizer, conversations[fits[0]], add_generation_prompt=True))
         logps = np.array(label_logps(model, [sequences[number] for number in fits], tokens, description=description, **batching))
         both = np.logaddexp(logps[:, 0], logps[:, 1])
         for_first[fits], probability = np.exp(logps[:, 0] - both), float(np.exp(both).mean())
