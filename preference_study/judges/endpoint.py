@@ -130,10 +130,14 @@ def asker(settings: dict[str, Any], key: str | None) -> Ask:
         Of an answer its text, the log-probabilities of the likeliest first tokens ({token: nats}, None where the endpoint gives
         none), the model that the endpoint says it is, and how many tokens were read and written.
     """
-    # Without a key of ours the client would look for one in the environment, which is for somebody else.
-    client = openai.OpenAI(
-        base_url=settings["base_url"], api_key=key or "none", max_retries=settings["retries"], timeout=settings["timeout"]
-    )
+    # What the environment holds for OpenAI's client, a key, headers, an organisation, it would send to whatever base_url names.
+    of_others = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("OPENAI_")}
+    try:
+        client = openai.OpenAI(
+            base_url=settings["base_url"], api_key=key or "none", max_retries=settings["retries"], timeout=settings["timeout"]
+        )
+    finally:
+        os.environ.update(of_others)
 
     def ask(asked: dict) -> dict:
         answer = client.chat.completions.create(**asked)

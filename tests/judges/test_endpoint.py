@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import os
 import threading
 import tracemalloc
 from functools import cache
@@ -130,7 +131,7 @@ def test_everything_that_an_answer_depends_on_makes_another_question(endpoint):
     assert request(settings | {"parallel": 4, "max_tokens": 9, "retries": 0, "timeout": 1.0}, "q") == request(settings, "q")
 
 
-def test_the_key_comes_from_the_environment_and_is_in_no_file(endpoint, tmp_path, monkeypatch, capsys):
+def test_the_key_comes_from_the_environment_and_is_in_no_file(endpoint, tmp_path, capsys):
     assert read_key("ADA_KEY", {"ADA_KEY": KEY}) == KEY and read_key(None, {"ADA_KEY": KEY}) is None
     for environment in ({}, {"ADA_KEY": ""}):
         with pytest.raises(BadParams, match="no ADA_KEY, which judges names as the key: export it"):
@@ -143,11 +144,25 @@ def test_the_key_comes_from_the_environment_and_is_in_no_file(endpoint, tmp_path
     written = path.read_text() + str(told.value) + "".join(capsys.readouterr())
     assert "(key)" in str(told.value) and "123456" not in written and told.value.__cause__ is None
     assert read_asked(path)[request_key(endpoint.url, request(settings_of(endpoint), "q"))]["answer"]["text"] == "A (key)"
-    # Without a key of its own the client's is not somebody else's.
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody-else")
-    endpoint.answers = lambda body, number: (200, reply("B"))
-    ask(["s"], settings_of(endpoint, key=None), path, None)
-    assert "somebody" not in json.dumps(endpoint.headers)
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_nothing_of_the_environments_for_openai_is_sent(endpoint, tmp_path, monkeypatch, key):
+    environment = {
+        "OPENAI_API_KEY": "sk-of-somebody-else",
+        "OPENAI_ADMIN_KEY": "sk-admin-of-somebody-else",
+        "OPENAI_CUSTOM_HEADERS": "X-Corp-Token: of-somebody-else\nAuthorization: Bearer of-somebody-else",
+        "OPENAI_ORG_ID": "org-of-somebody-else",
+        "OPENAI_PROJECT_ID": "project-of-somebody-else",
+        "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert ask(["q"], settings_of(endpoint), tmp_path / "ada.jsonl", key)["asked"] == 1
+    [sent] = endpoint.headers
+    assert "somebody" not in json.dumps(sent) and sent["authorization"] == f"Bearer {key or 'none'}"
+    assert not {"openai-organization", "openai-project", "x-corp-token"} & set(sent)
+    assert environment.items() <= os.environ.items()  # it stays what it was
 
 
 @pytest.mark.parametrize("key", ["key", "token", "text", "x", "null", "7"])
