@@ -3,6 +3,7 @@
 python -m preference_study.launch ask_judge skywork
 """
 
+from statistics import mean
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ from preference_study.artifacts import read_dicts, read_json, read_table, write_
 from preference_study.boundary import run
 from preference_study.errors import BadInput
 from preference_study.judges import cases, judgement, seen_texts, some_cases
-from preference_study.judges.endpoint import for_first, read_asked, request, request_key
+from preference_study.judges.endpoint import for_first, label_probabilities, read_asked, request, request_key
 from preference_study.judges.models import judge_by_labels, judge_by_rewards, load_language_model, load_reward_model
 from preference_study.judges.pairwise import both_orders, questions
 from preference_study.models.language_models import load_tokenizer
@@ -20,15 +21,26 @@ from preference_study.params import load_params
 from preference_study.processes import check_processes
 
 
-def answered(settings: dict[str, Any], table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The cases by what an endpoint answered, and to how many questions it named no label: those are for neither."""
+def answered(settings: dict[str, Any], table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float | None]]:
+    """The cases by what an endpoint answered, and what is told of how it judged.
+
+    Returns:
+        The table, and {questions, unanswered, label_probability}: to how many questions it named no label, which are for neither;
+        the mean probability that an answer begins with a label, null where it gave no log-probabilities.
+    """
     kept, asked = read_asked(f"data/asked/{settings['name']}.jsonl"), questions(settings["question"], table)
     keys = [request_key(settings["base_url"], request(settings, text)) for text in asked["question"]]
     if missing := [key for key in keys if key not in kept]:
         raise BadInput(f"data/asked/{settings['name']}.jsonl lacks the answers to {len(missing)} questions: run dvc repro")
-    found = [for_first(kept[key]["answer"]) for key in keys]
+    answers = [kept[key]["answer"] for key in keys]
+    found = [for_first(answer) for answer in answers]
     judged = both_orders(table, asked, [0.5 if value is None else value for value in found])
-    return judged, {"questions": len(found), "unanswered": sum(value is None for value in found)}
+    labels = [sum(both) for both in map(label_probabilities, answers) if both is not None]
+    return judged, {
+        "questions": len(found),
+        "unanswered": sum(value is None for value in found),
+        "label_probability": mean(labels) if labels else None,
+    }
 
 
 def main(name: str) -> None:

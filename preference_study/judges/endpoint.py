@@ -16,6 +16,7 @@ from preference_study.judges.pairwise import LABELS, answered_label
 
 HIDDEN = "(key)"
 LIKELIEST = 20  # tokens whose log-probabilities are asked for, where any are
+BEGINS = 0.5  # the probability of both labels together from which on an answer begins with one of them
 BLOCK = 1 << 16  # bytes looked at to find where the last line begins, and twice as many next
 Ask = Callable[[dict], dict]
 
@@ -230,19 +231,24 @@ def _told(error: BaseException, settings: dict[str, Any], key: str | None) -> Ba
     return BadInput(f"judge {settings['name']}, {settings['base_url']}: {remedy} ({said}); what was answered is kept")
 
 
+def label_probabilities(answer: dict[str, Any]) -> list[float] | None:
+    """How probable each label is as an answer's first token, white space beside it or none; None where it is not known."""
+    if (likeliest := answer["likeliest"]) is None:
+        return None
+    return [sum(math.exp(logp) for token, logp in likeliest.items() if token.strip() == label) for label in LABELS]
+
+
 def for_first(answer: dict[str, Any]) -> float | None:
-    """How much an answer is for the first response: by the labels' log-probabilities where both are known, else by its text.
+    """How much an answer is for the first response: by the labels' log-probabilities, or by its text.
+
+    By log-probabilities where both labels are known, and hold `BEGINS` of the probability or more: the answer of a model that
+    first reasons, or begins with words, does not begin with a label, and what little they have there says nothing of its answer.
 
     Returns:
         From 0 to 1; None where it names no label.
     """
-    likeliest = answer.get("likeliest")
-    if likeliest is not None:
-        sums = {label: 0.0 for label in LABELS}
-        for token, logp in likeliest.items():
-            if token.strip() in sums:
-                sums[token.strip()] += math.exp(logp)
-        if all(sums.values()):
-            return sums[LABELS[0]] / sum(sums.values())
+    labels = label_probabilities(answer)
+    if labels and all(labels) and sum(labels) >= BEGINS:
+        return labels[0] / sum(labels)
     label = answered_label(answer["text"])
     return None if label is None else float(label == LABELS[0])

@@ -17,7 +17,18 @@ import preference_study.judges.endpoint
 from preference_study.artifacts import read_json, write_json, write_rows
 from preference_study.errors import BadInput, BadParams
 from preference_study.judges import digest_of_texts
-from preference_study.judges.endpoint import Ask, append, ask_all, asker, for_first, read_asked, read_key, request, request_key
+from preference_study.judges.endpoint import (
+    Ask,
+    append,
+    ask_all,
+    asker,
+    for_first,
+    label_probabilities,
+    read_asked,
+    read_key,
+    request,
+    request_key,
+)
 from preference_study.judges.settings import resolved
 from preference_study.params import EndpointJudge, load_params
 from preference_study.serve_check import PACKAGE, Server
@@ -331,12 +342,23 @@ def test_what_is_no_endpoint_is_told_of(endpoint, tmp_path):
 
 
 def test_how_much_an_answer_is_for_the_first_response():
-    """By hand: A .3 and .1 (with a space), B .1 -> .8; where a label is not among the likeliest, by the text."""
-    graded = {"A": math.log(0.3), " A": math.log(0.1), "B": math.log(0.1), "The": math.log(0.4)}
-    assert for_first({"text": "The", "likeliest": graded}) == pytest.approx(0.8)
+    """By hand: A .3 and .15 (with a space), B .15 -> .75; where a label is not among the likeliest, by the text."""
+    graded = {"A": math.log(0.3), " A": math.log(0.15), "B": math.log(0.15), "The": math.log(0.4)}
+    assert for_first({"text": "The", "likeliest": graded}) == pytest.approx(0.75)
     assert for_first({"text": "B", "likeliest": {"A": -0.1, "a": -3.0}}) == 0
-    assert for_first({"text": "A", "likeliest": None}) == 1 and for_first({"text": "B."}) == 0
-    assert for_first({"text": "Neither", "likeliest": {"A": -0.1}}) is None and for_first({"text": ""}) is None
+    assert for_first({"text": "A", "likeliest": None}) == 1 and for_first({"text": "B.", "likeliest": None}) == 0
+    assert for_first({"text": "Neither", "likeliest": {"A": -0.1}}) is None and for_first({"text": "", "likeliest": None}) is None
+
+
+def test_an_answer_that_begins_with_no_label_is_read_by_its_text():
+    """What is left for both labels there is for A in each; below one half of the probability it says nothing."""
+    thought = {"text": "<think>A? No.</think>\n\nB", "likeliest": {"<think>": -1e-6, "A": -17.0, "B": -21.0}}
+    assert for_first(thought) == 0
+    words = {"The": math.log(0.5), "A": math.log(0.46), "B": math.log(0.02)}
+    assert for_first({"text": "The better answer is B", "likeliest": words}) == 0
+    assert for_first({"text": "The one that I prefer", "likeliest": words}) is None
+    enough = words | {"The": math.log(0.3), "B": math.log(0.06)}
+    assert for_first({"text": "The better answer is B", "likeliest": enough}) == pytest.approx(0.46 / 0.52)
 
 
 @pytest.fixture
@@ -379,6 +401,8 @@ def test_the_stages_ask_and_judge(endpoint, study, monkeypatch):
     ask_judge.main("ada")
     found = read_json("data/judgements/ada.json")
     assert (found["questions"], found["unanswered"]) == (2 * len(methods) + 4, 2)
+    # .8 once; of all other answers with log-probabilities exp(-1), A's alone.
+    assert found["label_probability"] == pytest.approx((0.8 + (2 * len(methods) + 1) * math.exp(-1)) / (2 * len(methods) + 2))
     assert [row["policy"] for row in found["responses"]] == list(methods)
     assert {(row["as_first"], row["as_second"], row["preference"]) for row in found["responses"]} == {(0.0, 1.0, 0.5)}
     one, two = found["pairs"]
@@ -427,5 +451,5 @@ def test_a_server_of_llama_cpp_is_asked(tmp_path):
         answer = row["answer"]
         assert 1 < len(answer["likeliest"]) <= 20 and max(answer["likeliest"].values()) <= 0 and answer["model"]
         assert answer["text"].startswith(max(answer["likeliest"], key=answer["likeliest"].get).strip())
-        assert answer["tokens"] > 30 and (value := for_first(answer)) is not None and 0 < value < 1
+        assert answer["tokens"] > 30 and all(0 < label < 1 for label in label_probabilities(answer))
     assert rows[0]["answer"]["likeliest"] != rows[1]["answer"]["likeliest"]
