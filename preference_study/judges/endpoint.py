@@ -19,6 +19,26 @@ LIKELIEST = 20  # tokens whose log-probabilities are asked for, where any are
 BEGINS = 0.5  # the probability of both labels together from which on an answer begins with one of them
 BLOCK = 1 << 16  # bytes looked at to find where the last line begins, and twice as many next
 Ask = Callable[[dict], dict]
+KEY = "it does not take the key: see the environment variable that judges names"
+REFUSED = (
+    "it refuses the request: where it has no log-probabilities set logprobs to false; where a question is too long for it, or it "
+    "takes no max_tokens or no temperature of 0, take another model"
+)
+LOGPROBS = "its log-probabilities are no numbers"
+REMEDIES = {
+    400: REFUSED,
+    401: KEY,
+    402: "it wants to be paid first: see the credit and the limits of the account there",
+    403: KEY,
+    404: "it knows no such model or address: see model and base_url, which mostly ends in /v1",
+    413: "a question is too large for it: raise its limit on a request's size, or ask another one",
+    422: REFUSED,
+    429: "it takes no more for now: lower parallel, raise retries, or wait and run dvc repro again",
+}
+
+
+class NoAnswer(Exception):
+    """What came is no answer that can be kept: what to do about it, and what the endpoint said."""
 
 
 def request(settings: dict[str, Any], question: str) -> dict[str, Any]:
@@ -45,7 +65,7 @@ def read_asked(path: str | Path) -> dict[str, dict]:
     """What was asked before, by its key; a last line that a killed run left unfinished is passed over.
 
     Raises:
-        BadInput: another line is not whole.
+        BadInput: another line is not whole, or holds no answer that can be used.
     """
     path = Path(path)
     # Bytes: a line may be cut within a character, and texts hold characters that str.splitlines takes for a line's end.
@@ -54,10 +74,14 @@ def read_asked(path: str | Path) -> dict[str, dict]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
+            check_answer(row["answer"])
             found[row["key"]] = row
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             if number < len(lines):
-                raise BadInput(f"{path}: line {number} is not whole; delete that line, what it held is asked again") from None
+                raise BadInput(
+                    f"{path}: line {number} is not whole, or holds no answer that can be used; delete that line, what it held is "
+                    "asked again"
+                ) from None
     return found
 
 
@@ -122,15 +146,19 @@ def read_key(variable: str | None, environment: dict[str, str]) -> str | None:
 
 
 def asker(settings: dict[str, Any], key: str | None) -> Ask:
-    """A function that asks the endpoint: takes a request, returns {text, likeliest, model, tokens}.
+    """A function that asks the endpoint: takes a request, returns what `read_answer` does.
 
     Args:
-        settings: of the judge: base_url, retries, timeout (seconds).
+        settings: of the judge: name, base_url, key (the variable that holds it), retries, timeout (seconds).
 
-    Returns:
-        Of an answer its text, the log-probabilities of the likeliest first tokens ({token: nats}, None where the endpoint gives
-        none), the model that the endpoint says it is, and how many tokens were read and written.
+    Raises:
+        BadInput: the key cannot be sent.
     """
+    if key and not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise BadInput(
+            f"judge {settings['name']}: the key in {settings['key']} begins or ends with white space, or holds what is no plain "
+            "letter, digit or sign, as a line's end or a typographic quote: export it again without"
+        )
     # What the environment holds for OpenAI's client, a key, headers, an organisation, it would send to whatever base_url names.
     of_others = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("OPENAI_")}
     try:
@@ -141,19 +169,101 @@ def asker(settings: dict[str, Any], key: str | None) -> Ask:
         os.environ.update(of_others)
 
     def ask(asked: dict) -> dict:
-        answer = client.chat.completions.create(**asked)
-        if not getattr(answer, "choices", None):  # of a web page the client makes a text
-            raise BadInput(f"{settings['base_url']}: an answer without choices; is it OpenAI-compatible?")
-        choice = answer.choices[0]
-        first = choice.logprobs.content[0] if choice.logprobs and choice.logprobs.content else None
-        return {
-            "text": choice.message.content or "",
-            "likeliest": {top.token: top.logprob for top in first.top_logprobs} if first and first.top_logprobs else None,
-            "model": answer.model,
-            "tokens": answer.usage.total_tokens if answer.usage else None,
-        }
+        # As it was sent: the client makes something of everything, and what that is shows only where it is used.
+        return read_answer(client.chat.completions.with_raw_response.create(**asked).content, "logprobs" in asked)
 
     return ask
+
+
+def read_answer(body: bytes, graded: bool) -> dict[str, Any]:
+    """What is kept of a chat completion.
+
+    Args:
+        body: as the endpoint sent it.
+        graded: whether log-probabilities were asked for.
+
+    Returns:
+        {text, likeliest, finish_reason, model, tokens}: the text; the log-probabilities of the likeliest first tokens ({token:
+        nats}, None where the endpoint gives none); why it ended ("length" where answer_tokens cut it off); the model that the
+        endpoint says it is; how many tokens were read and written. What it does not say is None.
+
+    Raises:
+        NoAnswer: it is no chat completion as OpenAI documents it.
+    """
+    said = _message(body)
+    try:
+        sent = json.loads(body)
+        choice = next(iter(sent.get("choices") or [{}]))
+        if error := sent.get("error") or choice.get("error"):
+            raise NoAnswer("it answers with an error: see what it says, and run dvc repro again", _message(json.dumps(error)))
+        if not sent.get("choices"):
+            raise NoAnswer("an answer without choices; is it OpenAI-compatible? See base_url, which mostly ends in /v1", said)
+        content = choice["message"].get("content")
+        if isinstance(content, list):  # of parts; a thought among them has no text
+            content = "".join(part.get("text", "") for part in content)
+        answer = {
+            "text": "" if content is None else content,
+            "likeliest": _likeliest(choice.get("logprobs")) if graded else None,
+            "finish_reason": choice.get("finish_reason"),
+            "model": sent.get("model"),
+            "tokens": (sent.get("usage") or {}).get("total_tokens"),
+        }
+        check_answer(answer)
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        raise NoAnswer(
+            "what it sends is no whole JSON: see base_url, which mostly ends in /v1; where that is right, run dvc repro again",
+            said,
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        what = str(error) if isinstance(error, ValueError) else "a part of it is missing, or something else"
+        remedy = "set logprobs to false" if what == LOGPROBS else "ask a server that is OpenAI-compatible"
+        raise NoAnswer(f"an answer in another form than OpenAI's, {what}: {remedy}", said) from None
+    return answer
+
+
+def _likeliest(logprobs: Any) -> dict[str, Any] | None:
+    """The log-probabilities of the likeliest first tokens.
+
+    Raises:
+        ValueError: they are in another form.
+    """
+    try:
+        first = next(iter((logprobs or {}).get("content") or []), {})
+        return {top["token"]: top["logprob"] for top in first.get("top_logprobs") or []} or None
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError(LOGPROBS) from None
+
+
+def check_answer(answer: dict[str, Any]) -> None:
+    """Hold an answer against what it must be to be used: what is kept is read in every later run.
+
+    Raises:
+        ValueError: something in it is not as `read_answer` says.
+    """
+    if not isinstance(answer["text"], str):
+        raise ValueError("its content is no text")
+    if not all(isinstance(token, str) and _is_logp(logp) for token, logp in (answer["likeliest"] or {}).items()):
+        raise ValueError(LOGPROBS)
+    if answer["tokens"] is not None and type(answer["tokens"]) is not int:
+        raise ValueError("its total_tokens is no whole number")
+    # Files of earlier versions have no finish_reason.
+    if any(not isinstance(said, str | None) for said in (answer["model"], answer.get("finish_reason"))):
+        raise ValueError("its model or finish_reason is no text")
+
+
+def _is_logp(value: Any) -> bool:
+    return type(value) in (int, float) and -math.inf < value < 1  # above 0 by rounding alone
+
+
+def _message(body: bytes | str) -> str:
+    """What an endpoint says in an error: the message in it or, where there is none, all of it."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return body.decode("utf-8", errors="replace") if isinstance(body, bytes) else body
+    while isinstance(said, dict) and (inner := said.get("error") or said.get("message") or said.get("detail")):
+        said = inner
+    return said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
 
 
 def ask_all(questions: Sequence[str], settings: dict[str, Any], path: str | Path, ask: Ask, key: str | None) -> dict[str, int]:
@@ -214,20 +324,19 @@ def ask_all(questions: Sequence[str], settings: dict[str, Any], path: str | Path
 
 
 def _told(error: BaseException, settings: dict[str, Any], key: str | None) -> BaseException:
-    """What is said of an endpoint's error: what it says itself, without the key."""
-    if not isinstance(error, openai.OpenAIError):
+    """What is said of an endpoint's error: what to do, and what it says itself, without the key."""
+    if isinstance(error, NoAnswer):
+        remedy, said = error.args
+    elif isinstance(error, openai.APIStatusError):
+        remedy = REMEDIES.get(error.status_code, "run dvc repro again")
+        said = f"status {error.status_code}: {_message(error.response.content)}"
+    elif isinstance(error, openai.APITimeoutError):
+        remedy, said = f"no answer within {settings['timeout']:g} seconds: raise timeout, or lower parallel", str(error)
+    elif isinstance(error, openai.OpenAIError):
+        remedy, said = "it cannot be reached: is it running, and base_url right? If it broke off, run dvc repro again", str(error)
+    else:
         return error
-    what = {
-        openai.AuthenticationError: "it does not take the key: see the environment variable that judges names",
-        openai.PermissionDeniedError: "it does not take the key: see the environment variable that judges names",
-        openai.NotFoundError: "it knows no such model or address: see model and base_url, which mostly ends in /v1",
-        openai.BadRequestError: "it refuses the request: where it has no log-probabilities set logprobs to false; where a "
-        "question is too long for it, or it takes no max_tokens or no temperature of 0, take another model",
-        openai.RateLimitError: "it takes no more for now: lower parallel, raise retries, or wait and run dvc repro again",
-        openai.APIConnectionError: "it cannot be reached: is it running, and base_url right?",
-    }
-    remedy = next((told for kind, told in what.items() if isinstance(error, kind)), "run dvc repro again")
-    said = without_key(" ".join(str(error).split()), key)[:300]
+    said = " ".join(without_key(said, key).split())[:300]
     return BadInput(f"judge {settings['name']}, {settings['base_url']}: {remedy} ({said}); what was answered is kept")
 
 

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import threading
+import time
 import tracemalloc
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,10 +77,10 @@ def endpoint():
                 made.headers.append({name.lower(): value for name, value in self.headers.items()})
                 made.paths.append(self.path)
                 status, answer = made.answers(body, len(made.bodies))
-            html = isinstance(answer, str)
-            raw = answer.encode() if html else json.dumps(answer).encode()
+            text = isinstance(answer, str)
+            raw = answer.encode() if text else json.dumps(answer).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "text/html" if html else "application/json")
+            self.send_header("Content-Type", "text/html" if text and answer.startswith("<") else "application/json")
             self.send_header("Content-Length", str(len(raw)))
             self.send_header("retry-after-ms", "1")  # so that the client does not wait
             self.end_headers()
@@ -110,7 +111,7 @@ def ask(questions: list[str], settings: dict, path: Path, key: str | None = KEY)
 @cache
 def client(base_url: str, retries: int, key: str | None) -> Ask:
     """One for all of a test's runs: a client reads the machine's certificates first."""
-    return asker({"base_url": base_url, "retries": retries, "timeout": 60.0}, key)
+    return asker({"name": "ada", "base_url": base_url, "key": "ADA_KEY", "retries": retries, "timeout": 60.0}, key)
 
 
 def test_what_is_asked_and_kept(endpoint, tmp_path):
@@ -125,7 +126,7 @@ def test_what_is_asked_and_kept(endpoint, tmp_path):
         "key": request_key(endpoint.url, wanted),
         "endpoint": endpoint.url,
         "asked": wanted,
-        "answer": {"text": "A", "likeliest": None, "model": "served-1", "tokens": 7},
+        "answer": {"text": "A", "likeliest": None, "finish_reason": "stop", "model": "served-1", "tokens": 7},
     }
     assert len({row["key"] for row in rows}) == 2 and "zwei — 二?" in path.read_text(encoding="utf-8")
 
@@ -242,7 +243,7 @@ def test_a_broken_line_is_refused_by_its_number(endpoint, tmp_path):
     lines = path.read_text().splitlines()
     for broken in (lines[1][:40], "[]", "{}", "7", ""):
         path.write_text("\n".join([lines[0], broken, lines[2]]) + "\n")
-        with pytest.raises(BadInput, match=r"ada.jsonl: line 2 is not whole; delete that line"):
+        with pytest.raises(BadInput, match=r"ada.jsonl: line 2 is not whole.*; delete that line"):
             ask(["a", "b", "c"], settings, path)
     path.write_text("\n".join([lines[0], lines[2]]) + "\n")
     assert ask(["a", "b", "c"], settings, path) == {"asked": 1, "kept": 2} and len(endpoint.bodies) == 4
@@ -313,6 +314,9 @@ def test_what_may_pass_is_tried_again(endpoint, tmp_path, status):
         (403, "it does not take the key: see the environment variable", 1),
         (404, "knows no such model or address: see model and base_url", 1),
         (400, "set logprobs to false", 1),
+        (422, "set logprobs to false", 1),
+        (402, "it wants to be paid first: see the credit", 1),
+        (413, "raise its limit on a request's size", 1),
     ],
 )
 def test_an_endpoint_that_fails_is_told_of_and_what_it_answered_is_kept(endpoint, tmp_path, status, remedy, tries):
@@ -329,16 +333,114 @@ def test_an_endpoint_that_fails_is_told_of_and_what_it_answered_is_kept(endpoint
     assert sorted(endpoint.questions) == ["a", *["b"] * tries, "c"]
 
 
-def test_what_is_no_endpoint_is_told_of(endpoint, tmp_path):
+def with_choice(**own) -> dict:
+    answer = reply("A")
+    return answer | {"choices": [answer["choices"][0] | own]}
+
+
+def graded(*likeliest: object) -> dict:
+    return with_choice(logprobs={"content": [{"token": "A", "logprob": -0.1, "top_logprobs": [*likeliest]}]})
+
+
+COMPATIBLE = "ask a server that is OpenAI-compatible"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("<html>Welcome</html>", r"no whole JSON: see base_url, .* run dvc repro again \(<html>Welcome</html>\)"),
+        ('{"id": "1", "choices": [', r"no whole JSON: see base_url.*\(\{\"id\": \"1\", \"choices\": \[\)"),
+        ("", "no whole JSON: see base_url"),
+        ([1, 2], COMPATIBLE),
+        (None, COMPATIBLE),
+        ({"hello": "you"}, "an answer without choices; is it OpenAI-compatible"),
+        (reply("A") | {"choices": []}, "an answer without choices; is it OpenAI-compatible"),
+        ({"error": {"message": "upstream\nis busy", "code": 429}}, r"an error: see what it says.*\(upstream is busy\)"),
+        (with_choice(error={"message": "cut short"}, message=None), r"an error: see what it says.*\(cut short\)"),
+        (reply("A") | {"choices": [None]}, COMPATIBLE),
+        (reply("A") | {"choices": ["A"]}, COMPATIBLE),
+        (with_choice(message=None), COMPATIBLE),
+        (with_choice(message={"role": "assistant", "content": 7}), "its content is no text"),
+        (with_choice(message={"role": "assistant", "content": ["B"]}), COMPATIBLE),
+        (with_choice(message={"role": "assistant", "content": [{"type": "text", "text": None}]}), COMPATIBLE),
+        (with_choice(finish_reason=3), "its model or finish_reason is no text"),
+        (reply("A") | {"model": {"name": "a"}}, "its model or finish_reason is no text"),
+        (reply("A") | {"usage": {"total_tokens": "7"}}, "its total_tokens is no whole number"),
+        (reply("A") | {"usage": [7]}, COMPATIBLE),
+        (with_choice(logprobs=[1]), "no numbers: set logprobs to false"),
+        (graded({"token": "A", "logprob": None}), "no numbers: set logprobs to false"),
+        (graded({"token": "A", "logprob": "-1"}), "no numbers: set logprobs to false"),
+        (graded({"token": "A", "logprob": math.nan}), "no numbers: set logprobs to false"),
+        (graded({"token": "A", "logprob": 1e3}), "no numbers: set logprobs to false"),
+        (graded({"token": None, "logprob": -1.0}), "no numbers: set logprobs to false"),
+        (graded({"logprob": -1.0}), "no numbers: set logprobs to false"),
+    ],
+)
+def test_what_is_no_answer_is_told_of_and_not_kept(endpoint, tmp_path, answer, told):
+    """The judge, what to do and what came; a later run begins where this one ended."""
+    settings, path = settings_of(endpoint, logprobs=True), tmp_path / "ada.jsonl"
+    endpoint.answers = lambda body, number: (200, answer if number == 2 else reply("A"))
+    with pytest.raises(BadInput, match=f"^judge ada, {endpoint.url}: .*{told}.*; what was answered is kept$"):
+        ask(["a", "b"], settings, path)
+    assert len(endpoint.bodies) == 2 and len(read_asked(path)) == 1
+    assert ask(["a", "b"], settings, path) == {"asked": 1, "kept": 1}
+
+
+def test_what_is_not_asked_for_or_can_be_read_is_no_fault(endpoint, tmp_path):
+    """Log-probabilities that were not asked for; parts of a text, and a thought among them; no content, no usage."""
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "A?"}]}
+    answers = [
+        with_choice(logprobs=[1]),
+        with_choice(message={"content": [thought, {"type": "text", "text": "The answer"}, {"type": "text", "text": " is B"}]}),
+        with_choice(message={"content": None}, finish_reason="content_filter") | {"usage": None},
+        reply("A") | {"usage": {}},
+    ]
+    endpoint.answers = lambda body, number: (200, answers[number - 1])
     path = tmp_path / "ada.jsonl"
-    for answer in ("<html>Welcome</html>", {"hello": "you"}, reply("A") | {"choices": []}):
-        endpoint.answers = lambda body, number, answer=answer: (200, answer)
-        with pytest.raises(BadInput, match="an answer without choices; is it OpenAI-compatible"):
-            ask(["a"], settings_of(endpoint), path)
+    ask(["a", "b", "c", "d"], settings_of(endpoint), path)
+    kept = [row["answer"] for row in read_asked(path).values()]
+    assert [(answer["text"], answer["finish_reason"], answer["tokens"]) for answer in kept] == [
+        ("A", "stop", 7), ("The answer is B", "stop", 7), ("", "content_filter", None), ("A", "stop", None),
+    ]  # fmt: skip
+    assert [for_first(answer) for answer in kept] == [1, 0, None, 1] and kept[0]["likeliest"] is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"text": [{"text": "B"}]}, {"text": 7}, {"likeliest": {"A": None}}, {"tokens": "7"}, {"model": {}}, {"likeliest": [1]}],
+)
+def test_an_answer_that_an_earlier_version_kept_and_nobody_can_use_is_named(endpoint, tmp_path, wrong):
+    settings, path = settings_of(endpoint), tmp_path / "ada.jsonl"
+    ask(["a", "b"], settings, path)
+    first, second = map(json.loads, path.read_text().splitlines())
+    del second["answer"]["finish_reason"]  # they had none
+    path.write_text(f"{json.dumps(second)}\n")
+    assert len(read_asked(path)) == 1
+    first["answer"] |= wrong
+    path.write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+    with pytest.raises(
+        BadInput, match=r"ada.jsonl: line 1 .* holds no answer that can be used; delete that line, what it held is asked again"
+    ):
+        ask(["a", "b"], settings, path)
+
+
+def test_an_endpoint_that_is_not_there_or_gives_no_answer_in_time_is_told_of(endpoint, tmp_path):
+    path = tmp_path / "ada.jsonl"
     nobody = settings_of(endpoint, base_url="http://127.0.0.1:9/v1", retries=0)
-    with pytest.raises(BadInput, match="it cannot be reached: is it running, and base_url right"):
+    with pytest.raises(BadInput, match=r"judge ada, .*it cannot be reached: is it running, and base_url right"):
         ask(["a"], nobody, path)
+    endpoint.answers = lambda body, number: time.sleep(0.4) or (200, reply("A"))
+    slow = settings_of(endpoint, retries=0, timeout=0.1)
+    with pytest.raises(BadInput, match=r"judge ada, .*no answer within 0.1 seconds: raise timeout, or lower parallel"):
+        ask_all(["a"], slow, path, asker(slow, KEY), KEY)
     assert read_asked(path) == {}
+
+
+@pytest.mark.parametrize("key", ["sk-12345\n", " sk-12345", "sk-12345\t", "sk-é12345", "sk-“12345”", "sk-123\n45"])
+def test_a_key_that_cannot_be_sent_is_told_of(endpoint, key):
+    with pytest.raises(BadInput, match=r"judge ada: the key in ADA_KEY begins or ends with white space, .*: export it") as told:
+        asker(settings_of(endpoint), key)
+    assert "123" not in str(told.value)
 
 
 def test_how_much_an_answer_is_for_the_first_response():
