@@ -6,13 +6,14 @@ python -m preference_study.launch ask_judge skywork
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from preference_study.artifacts import read_dicts, read_json, read_table, write_json
 from preference_study.boundary import run
 from preference_study.errors import BadInput
 from preference_study.judges import cases, judgement, seen_texts, some_cases
-from preference_study.judges.endpoint import for_first, label_probabilities, read_asked, request, request_key
+from preference_study.judges.endpoint import for_first, label_probabilities, read_asked, request, request_key, unlabelled
 from preference_study.judges.models import judge_by_labels, judge_by_rewards, load_language_model, load_reward_model
 from preference_study.judges.pairwise import both_orders, questions
 from preference_study.models.language_models import load_tokenizer
@@ -25,20 +26,33 @@ def answered(settings: dict[str, Any], table: pd.DataFrame) -> tuple[pd.DataFram
     """The cases by what an endpoint answered, and what is told of how it judged.
 
     Returns:
-        The table, and {questions, unanswered, label_probability}: to how many questions it named no label, which are for neither;
-        the mean probability that an answer begins with a label, null where it gave no log-probabilities.
+        The table, without a preference where an order's answer names no label; and {questions, no_label, cut_off,
+        label_probability}: how many there are, to how many it named no label, how many answers answer_tokens cut off; the mean
+        probability that an answer begins with a label, null where it gave no log-probabilities.
+
+    Raises:
+        BadInput: of the validation pairs, or of a policy's responses, not one is answered.
     """
     kept, asked = read_asked(f"data/asked/{settings['name']}.jsonl"), questions(settings["question"], table)
     keys = [request_key(settings["base_url"], request(settings, text)) for text in asked["question"]]
     if missing := [key for key in keys if key not in kept]:
         raise BadInput(f"data/asked/{settings['name']}.jsonl lacks the answers to {len(missing)} questions: run dvc repro")
     answers = [kept[key]["answer"] for key in keys]
-    found = [for_first(answer) for answer in answers]
-    judged = both_orders(table, asked, [0.5 if value is None else value for value in found])
+    found = np.array([for_first(answer) for answer in answers], dtype=float)
+    judged = both_orders(table, asked, found)
+    for policy, none in judged["preference"].isna().groupby(table["policy"].fillna("")):
+        if none.all():
+            of = table.index[asked["case"]].isin(none.index)
+            raise BadInput(
+                f"judge {settings['name']} named a label in both orders of not one "
+                f"{f'response of {policy}' if policy else 'validation pair'}; "
+                + unlabelled(answers[np.flatnonzero(of & np.isnan(found))[0]])
+            )
     labels = [sum(both) for both in map(label_probabilities, answers) if both is not None]
     return judged, {
         "questions": len(found),
-        "unanswered": sum(value is None for value in found),
+        "no_label": int(np.isnan(found).sum()),
+        "cut_off": sum(answer.get("finish_reason") == "length" for answer in answers),
         "label_probability": mean(labels) if labels else None,
     }
 

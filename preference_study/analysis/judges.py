@@ -25,6 +25,9 @@ from preference_study.analysis.verdicts import EQUAL_LENGTH, REWARD, right_over,
 from preference_study.methods import display_name
 
 LABELLED = 100  # prompts, at most half of them, whose gold corrects a judge's win rate
+# Of a judge's cases, those that it may leave unanswered. It leaves them not at random, but what is long, or hard to tell, or what
+# it will not speak of: of the others alone, where they are fewer, nothing follows for all.
+MOST_UNANSWERED = 0.1
 ASKED = ("responses", "pairs")
 
 
@@ -48,7 +51,8 @@ def compare_judges(
 
     Returns:
         judges: per judge kind, counts, what `on_pairs` gives as `pairs`, and as `policies` per policy what `on_responses` gives,
-        with `verdict`; known_gold; tests_of_verdicts: how many tests the verdicts go by, one family over all judges and policies;
+        with `verdict`, and each with what `unanswered` gives: where it is too many there is no right to judge, or no verdict on
+        the policy; known_gold; tests_of_verdicts: how many tests the verdicts go by, one family over all judges and policies;
         agreement: of responses and pairs, what `agreement` gives; disagreements: {cases, of}, how many of the policies'
         responses have one judge for and another against.
     """
@@ -61,6 +65,7 @@ def compare_judges(
         right = found[name]["pairs"]["right_to_judge"]
         if found[name]["kind"] == "own":
             right = right_over(right, {display_name(policy): policy})
+        right = held(right, compared["unanswered"], f"{display_name(policy)}'s responses")
         said = verdict(policy, compared | {"tests_of_verdicts": len(rows)}, right)
         compared["verdict"] = {key: said[key] for key in ("reward", "reward_would_be", "length")}
         compared["verdict"]["seen"] = said["seen"]["reward"]
@@ -86,19 +91,39 @@ def _of_judge(
     of_pairs = pd.DataFrame(judged["pairs"]).set_index("id")
     here = pairs.index.isin(of_pairs.index)
     some = pairs[here].join(of_pairs)
-    counts = {key: value for key, value in judged.items() if key not in ("name", "kind", "texts", *ASKED)}
-    of_responses = pd.DataFrame(judged["responses"])
-    own = {
-        policy: on_responses(of_responses[of_responses["policy"] == policy].set_index("id"), responses, policy, smallest, seed)
-        for policy in responses
-        if policy != "base"
-    }
-    return {
-        "kind": judged["kind"],
-        "counts": counts,
-        "pairs": on_pairs(some, {name: np.asarray(margins)[here] for name, margins in baselines.items()}, seed),
-        "policies": own,
-    }
+    counts = {key: value for key, value in judged.items() if key not in ("name", "kind", "texts", "unanswered", *ASKED)}
+    none = judged.get("unanswered", {"responses": {}, "pairs": 0})  # none of a judge that reads whatever there is
+    on = on_pairs(some, {name: np.asarray(margins)[here] for name, margins in baselines.items()}, seed)
+    on["unanswered"] = unanswered(none["pairs"], len(some))
+    on["right_to_judge"] = held(on["right_to_judge"], on["unanswered"], "validation pairs")
+    of_responses, own = pd.DataFrame(judged["responses"]), {}
+    for policy in responses:
+        if policy != "base":
+            rows = of_responses[of_responses["policy"] == policy].set_index("id")
+            left_out = {"unanswered": unanswered(none["responses"].get(policy, 0), len(rows))}
+            own[policy] = on_responses(rows, responses, policy, smallest, seed) | left_out
+    return {"kind": judged["kind"], "counts": counts, "pairs": on, "policies": own}
+
+
+def unanswered(cases: int, answered: int) -> dict:
+    """{cases, of, too_many}: how many cases a judge left unanswered, of how many, and whether more than `MOST_UNANSWERED`."""
+    of = cases + answered
+    return {"cases": cases, "of": of, "too_many": cases > MOST_UNANSWERED * of}
+
+
+def held(right_to_judge: dict, unanswered: dict, cases: str) -> dict:
+    """The right to judge, which does not hold where too many cases are unanswered.
+
+    Args:
+        cases: what they are called.
+    """
+    if not unanswered["too_many"]:
+        return right_to_judge
+    reason = (
+        f"it left {unanswered['cases']:,} of {unanswered['of']:,} {cases} unanswered, more than {MOST_UNANSWERED:.0%}, "
+        "and not at random"
+    )
+    return right_to_judge | {"holds": False, "reasons": [*right_to_judge["reasons"], reason]}
 
 
 def on_pairs(pairs: pd.DataFrame, baselines: dict[str, np.ndarray], seed: int) -> dict:

@@ -68,12 +68,16 @@ def judgement(name: str, kind: str, table: pd.DataFrame, **counts: float | None)
         counts: what else is told of how it judged.
 
     Returns:
-        {name, kind, ...counts, responses, pairs}: rows of id, policy (of responses alone), preference and, of a pairwise judge,
-        as_first and as_second, null where both responses are the same text and nothing was asked.
+        {name, kind, ...counts, unanswered, responses, pairs}: how many cases are left out, by policy of responses and of pairs;
+        rows of id, policy (of responses alone), preference and, of a pairwise judge, as_first and as_second, null where both
+        responses are the same text and nothing was asked.
     """
-    table = table[table["preference"].notna()]
+    left_out, of_responses = table["preference"].isna(), table["set"] == "responses"
+    by_policy = left_out[of_responses].groupby(table.loc[of_responses, "policy"]).sum()
+    unanswered = {"responses": by_policy.astype(int).to_dict(), "pairs": int(left_out[~of_responses].sum())}
+    table = table[~left_out]
     own = ["preference", *(column for column in ("as_first", "as_second") if column in table)]
-    found = {"name": name, "kind": kind, **counts}
+    found = {"name": name, "kind": kind, **counts, "unanswered": unanswered}
     for of, columns in (("responses", ["id", "policy", *own]), ("pairs", ["id", *own])):
         part = table.loc[table["set"] == of, columns].astype(object)
         found[of] = part.where(part.notna(), None).to_dict("records")

@@ -16,6 +16,7 @@ from preference_study.judges.pairwise import LABELS, answered_label
 
 HIDDEN = "(key)"
 LIKELIEST = 20  # tokens whose log-probabilities are asked for, where any are
+SILENT = 20  # answers, none of which names a label, after which no more is asked
 BEGINS = 0.5  # the probability of both labels together from which on an answer begins with one of them
 BLOCK = 1 << 16  # bytes looked at to find where the last line begins, and twice as many next
 Ask = Callable[[dict], dict]
@@ -283,7 +284,7 @@ def ask_all(questions: Sequence[str], settings: dict[str, Any], path: str | Path
     Raises:
         BadParams: the limit on requests is lower than what is to be asked, and nothing was asked; or the limit on tokens is
             reached.
-        BadInput: the endpoint gives no answer; those that it gave are kept.
+        BadInput: the endpoint gives no answer, or `SILENT` of them and not one label; those that it gave are kept.
     """
     url, limit = settings["base_url"], settings["max_tokens"]
     before = read_asked(path)
@@ -294,6 +295,8 @@ def ask_all(questions: Sequence[str], settings: dict[str, Any], path: str | Path
             f"judge {settings['name']}: {len(todo):,} requests are to be made, {len(before):,} were made before, and "
             f"max_requests is {settings['max_requests']:,}: raise it, or lower max_prompts and max_pairs; nothing was asked"
         )
+    answered = [before[digest]["answer"] for digest in wanted if digest in before]
+    _check_labels(answered, settings, key)
     spent = sum(row["answer"]["tokens"] or 0 for row in before.values())
     with ThreadPoolExecutor(settings["parallel"]) as pool:
         for start in range(0, len(todo), settings["parallel"]):
@@ -303,17 +306,19 @@ def ask_all(questions: Sequence[str], settings: dict[str, Any], path: str | Path
                     f"{len(todo) - start:,} requests to be made: raise it, and dvc repro goes on; what was answered is kept"
                 )
             some = todo[start : start + settings["parallel"]]
-            answers = [(digest, asked, pool.submit(ask, asked)) for digest, asked in some]
-            failed = [error for *_, answer in answers if (error := answer.exception())]
+            asking = [(digest, asked, pool.submit(ask, asked)) for digest, asked in some]
+            failed = [error for *_, answer in asking if (error := answer.exception())]
             rows = [
                 {"key": digest, "endpoint": url, "asked": asked, "answer": answer.result()}
-                for digest, asked, answer in answers
+                for digest, asked, answer in asking
                 if not answer.exception()
             ]
             append(path, rows, key)
             spent += sum(row["answer"]["tokens"] or 0 for row in rows)
             if failed:
                 raise _told(failed[0], settings, key)
+            answered += [row["answer"] for row in rows]
+            _check_labels(answered, settings, key)
             if limit is not None and any(row["answer"]["tokens"] is None for row in rows):
                 raise BadInput(
                     f"judge {settings['name']}: {url} does not say how many tokens it used, so max_tokens cannot be held to: set "
@@ -321,6 +326,24 @@ def ask_all(questions: Sequence[str], settings: dict[str, Any], path: str | Path
                 )
             print(f"{settings['name']}: {start + len(some)} of {len(todo)} requests, {spent:,} tokens in all", flush=True)
     return {"asked": len(todo), "kept": len(wanted) - len(todo)}
+
+
+def _check_labels(answers: list[dict], settings: dict[str, Any], key: str | None) -> None:
+    """Raise `BadInput` where there are `SILENT` answers or more and none names a label: the next ones would not either."""
+    if len(answers) >= SILENT and all(for_first(answer) is None for answer in answers):
+        raise BadInput(
+            f"judge {settings['name']}, {settings['base_url']}: of {len(answers)} answers none names a label, and no more is "
+            f"asked; {without_key(unlabelled(answers[0]), key)}; what was answered is kept"
+        )
+
+
+def unlabelled(answer: dict[str, Any]) -> str:
+    """What to tell of answers that name no label: one of them, and what to do."""
+    return (
+        f"one is {answer['text'][:200]!r}, finish_reason {answer.get('finish_reason')}: where that is length, as of a model that "
+        f"first reasons, raise answer_tokens; else have the question (template) ask for {' or '.join(LABELS)} alone, or ask "
+        "another model"
+    )
 
 
 def _told(error: BaseException, settings: dict[str, Any], key: str | None) -> BaseException:

@@ -68,11 +68,12 @@ def both_orders(table: pd.DataFrame, asked: pd.DataFrame, for_first: Sequence[fl
     Args:
         table: of cases.
         asked: of `questions`.
-        for_first: per question the probability of the first label; NaN where the judge did not see the question.
+        for_first: per question the probability of the first label; NaN where the judge did not see the question, or named no
+            label.
 
     Returns:
         The preference is the mean of both orders, so that a leaning to a place takes nothing from either response; one half where
-        both responses are the same text; NaN where an order was not seen.
+        both responses are the same text; NaN where an order has none: of one order alone a leaning to a place would be all.
     """
     values = np.asarray(for_first, dtype=float)
     own = pd.DataFrame({"case": asked["case"], "order": asked["order"], "value": values})

@@ -134,7 +134,7 @@ def test_judges_side_by_side():
     """Each number from its own judge and policy; verdicts go by one family of tests; a judge without the right gives none."""
     good = judgement("good", WINS, [0.6] * 40, [0.9] * 10)
     poor = judgement("poor", [0.2] * 35 + [0.9] * 5, [0.7] * 21 + [0.3] * 19, [0.1] * 10, shortened=3)
-    some = judgement("some", WINS[:20], [0.1] * 20, [0.9] * 5, kind="endpoint", unanswered=2)
+    some = judgement("some", WINS[:20], [0.1] * 20, [0.9] * 5, kind="endpoint", no_label=2)
     found = compare([good, poor, some])
     assert list(found["judges"]) == ["good", "poor", "some"] and found["known_gold"]
     assert [judge["pairs"]["accuracy"]["value"] for judge in found["judges"].values()] == [1.0, 0.0, 1.0]
@@ -165,6 +165,31 @@ def test_of_a_policy_that_was_trained_against_the_studys_own_judge_the_others_gi
     }
     assert verdicts.pop(("own", "rloo")) == "withheld" and "withheld" not in verdicts.values()
     assert found["own"]["policies"]["rloo"]["verdict"]["reward_would_be"] == verdicts["other", "rloo"] == "better"
+
+
+def test_where_a_judge_leaves_too_many_unanswered_there_is_no_verdict():
+    """More than one in ten of a policy's responses: none on that policy; of the validation pairs: no right to judge."""
+    of_pairs = pairs().assign(chosen_words=1, rejected_words=1, cluster=range(10))
+    baselines = {name: -np.ones(10) for name in BASELINES}
+
+    def judge(dpo: int, of_pairs_left: int) -> dict:
+        left = {"unanswered": {"responses": {"dpo": dpo, "ipo": 0}, "pairs": of_pairs_left}}
+        one = judgement("one", [0.9] * 40, [0.9] * 40, [0.9] * 10, kind="endpoint", questions=200) | left
+        return compare_judges([one], of_pairs, responses(), baselines, 0.1, seed=2)["judges"]["one"]
+
+    few, many, pairs_left = judge(4, 1), judge(5, 1), judge(4, 2)  # 4 of 44 and 1 of 11 are fewer than one in ten
+    assert few["pairs"]["right_to_judge"]["holds"] and few["counts"] == {"questions": 200}
+    assert few["pairs"]["unanswered"] == {"cases": 1, "of": 11, "too_many": False}
+    assert few["policies"]["dpo"]["unanswered"] == {"cases": 4, "of": 44, "too_many": False}
+    assert {policy: of["verdict"]["reward"] for policy, of in few["policies"].items()} == {"dpo": "better", "ipo": "better"}
+    assert many["policies"]["dpo"]["unanswered"] == {"cases": 5, "of": 45, "too_many": True}
+    said = many["policies"]["dpo"]["verdict"]
+    assert (said["reward"], said["reward_would_be"], said["length"]) == ("withheld", "better", None)
+    assert many["policies"]["ipo"]["verdict"]["reward"] == "better" and many["pairs"]["right_to_judge"]["holds"]
+    assert not pairs_left["pairs"]["right_to_judge"]["holds"] and pairs_left["pairs"]["right_to_judge"]["reasons"] == [
+        "it left 2 of 12 validation pairs unanswered, more than 10%, and not at random"
+    ]
+    assert {of["verdict"]["reward"] for of in pairs_left["policies"].values()} == {"withheld"}
 
 
 def test_points_and_disagreements_by_hand():

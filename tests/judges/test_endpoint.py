@@ -288,6 +288,27 @@ def test_tokens_are_asked_for_up_to_the_limit(endpoint, tmp_path):
     assert len(read_asked(path)) == 5
 
 
+def test_an_endpoint_that_names_no_label_is_asked_no_more(endpoint, tmp_path):
+    thought = reply(f"Let me see, {KEY}")
+    thought["choices"][0]["finish_reason"] = "length"
+    endpoint.answers = lambda body, number: (200, thought)
+    questions, path = [f"q{n}" for n in range(30)], tmp_path / "ada.jsonl"
+    settings = settings_of(endpoint, parallel=3)
+    told = (
+        r"judge ada, .*of 21 answers none names a label, .*one is 'Let me see, \(key\)', finish_reason length: .*raise answer_tok"
+    )
+    for _ in range(2):  # what is kept tells it, too
+        with pytest.raises(BadInput, match=told):
+            ask(questions, settings, path)
+        assert len(endpoint.bodies) == len(read_asked(path)) == 21
+    # Of another question they say nothing, and one label among them is enough.
+    endpoint.answers = lambda body, number: (200, reply("B") if body["messages"][0]["content"] == "q19" else thought)
+    assert ask(questions, settings | {"answer_tokens": 9}, path) == {"asked": 30, "kept": 0}
+    # Fewer answers than that are not enough to tell.
+    endpoint.answers = lambda body, number: (200, thought)
+    assert ask(questions[:19], settings | {"answer_tokens": 10}, path) == {"asked": 19, "kept": 0}
+
+
 def test_a_limit_on_tokens_needs_an_endpoint_that_counts_them(endpoint, tmp_path):
     endpoint.answers = lambda body, number: (200, reply("A", tokens=None))
     path = tmp_path / "ada.jsonl"
@@ -479,12 +500,14 @@ def study(tmp_path, monkeypatch):
 
 
 def test_the_stages_ask_and_judge(endpoint, study, monkeypatch):
-    """The endpoint prefers "good 1", names no label where it sees "good 2", and takes the first of the policies' answers."""
+    """The endpoint prefers "good 1", no label where "good 2" stands first, and takes the second of the policies' answers."""
 
     def answers(body, number):
         text = body["messages"][0]["content"]
-        if "good 2" in text:
-            return 200, reply("I cannot say")
+        if "\nA: good 2" in text:
+            answer = reply("I cannot say")
+            answer["choices"][0]["finish_reason"] = "length"
+            return 200, answer
         return 200, reply("B", likeliest={"B": math.log(0.6), "A": math.log(0.2)} if "\nB: good 1" in text else {"A": -1.0})
 
     endpoint.answers = answers
@@ -502,14 +525,14 @@ def test_the_stages_ask_and_judge(endpoint, study, monkeypatch):
     assert len(endpoint.bodies) == 2 * len(methods) + 4
     ask_judge.main("ada")
     found = read_json("data/judgements/ada.json")
-    assert (found["questions"], found["unanswered"]) == (2 * len(methods) + 4, 2)
+    assert [found[key] for key in ("questions", "no_label", "cut_off")] == [2 * len(methods) + 4, 1, 1]
+    assert found["unanswered"] == {"responses": dict.fromkeys(methods, 0), "pairs": 1}
     # .8 once; of all other answers with log-probabilities exp(-1), A's alone.
-    assert found["label_probability"] == pytest.approx((0.8 + (2 * len(methods) + 1) * math.exp(-1)) / (2 * len(methods) + 2))
+    assert found["label_probability"] == pytest.approx((0.8 + (2 * len(methods) + 2) * math.exp(-1)) / (2 * len(methods) + 3))
     assert [row["policy"] for row in found["responses"]] == list(methods)
     assert {(row["as_first"], row["as_second"], row["preference"]) for row in found["responses"]} == {(0.0, 1.0, 0.5)}
-    one, two = found["pairs"]
+    [one] = found["pairs"]  # of one order alone there is no preference, nor a tie
     assert (one["as_first"], one["as_second"]) == (0.0, pytest.approx(0.75)) and one["preference"] == pytest.approx(0.375)
-    assert (two["as_first"], two["as_second"], two["preference"]) == (0.5, 0.5, 0.5)
     texts = {policy: digest_of_texts([(row["id"], f"{policy} {row['id']}", f"base {row['id']}")]) for policy in methods
              for row in found["responses"] if row["policy"] == policy}  # fmt: skip
     assert found["texts"] == texts and len(set(texts.values())) == len(methods)
@@ -522,6 +545,21 @@ def test_the_stages_ask_and_judge(endpoint, study, monkeypatch):
     assert sorted(Path("data/asked/ada.jsonl").read_bytes().split(b"\n")) == sorted(whole.split(b"\n"))
     Path("data/asked/ada.jsonl").write_text("")
     with pytest.raises(BadInput, match=f"lacks the answers to {len(endpoint.bodies)} questions: run dvc repro"):
+        ask_judge.main("ada")
+
+
+@pytest.mark.parametrize(("silent", "told"), [("good", "validation pair"), ("dpo p", "response of dpo")])
+def test_a_judge_that_answers_nothing_of_a_kind_does_not_judge(endpoint, study, monkeypatch, silent, told):
+    def answers(body, number):
+        return 200, reply("It depends." if f"\nA: {silent}" in body["messages"][0]["content"] else "A")
+
+    endpoint.answers = answers
+    write_json("data/judges/ada.json", settings_of(endpoint))
+    monkeypatch.setenv("ADA_KEY", KEY)
+    ask_endpoint.main("ada")
+    with pytest.raises(
+        BadInput, match=f"judge ada named a label in both orders of not one {told}; one is 'It depends.', finish_"
+    ):
         ask_judge.main("ada")
 
 

@@ -70,13 +70,16 @@ def test_both_orders_by_hand():
     assert judged["as_first"].tolist() == pytest.approx([0.9, np.nan, 0.95, 0.6], nan_ok=True)
     assert judged["as_second"].tolist() == pytest.approx([0.7, np.nan, 0.05, np.nan], nan_ok=True)
     kept = judgement("ada", "language_model", judged, too_long=1)
-    assert list(kept) == ["name", "kind", "too_long", "responses", "pairs"]
+    assert list(kept) == ["name", "kind", "too_long", "unanswered", "responses", "pairs"]
+    assert kept["unanswered"] == {"responses": {"dpo": 0}, "pairs": 1}
     assert kept["responses"] == [
         {"id": "p2", "policy": "dpo", "preference": pytest.approx(0.8), "as_first": 0.9, "as_second": pytest.approx(0.7)},
         {"id": "p1", "policy": "dpo", "preference": 0.5, "as_first": None, "as_second": None},
     ]
     assert [row["id"] for row in kept["pairs"]] == ["v1"]  # what was not seen is left out
     json.dumps(kept, allow_nan=False)
+    less = judgement("ada", "endpoint", judged.assign(preference=[np.nan, 0.5, np.nan, np.nan]))
+    assert less["unanswered"] == {"responses": {"dpo": 1}, "pairs": 2} and less["pairs"] == []
 
 
 def test_the_studys_own_judge_in_the_same_form():

@@ -190,14 +190,14 @@ def scored_pairs(rng: np.random.Generator, pairs: int = 40) -> pd.DataFrame:
 
 def judges_outputs(folder: Path, methods: list[str], rows: list[dict], scored: pd.DataFrame, rng: np.random.Generator) -> None:
     """metrics/judges.json and data/disagreements.csv of such responses: the study's own judge, one that guesses, and an endpoint
-    that mostly takes what stands first and has some of them alone."""
+    that mostly takes what stands first, was asked about some of them alone, and left many of the first method's unanswered."""
     table = pd.DataFrame(rows)
     table = with_truth(table.assign(words=[len(words(text)) for text in table["response"]]))
     answers = {policy: table[table["policy"] == policy].set_index("id") for policy in ("base", *methods)}
     pairs = scored.assign(id=[f"v{n}" for n in range(len(scored))])
     own = own_judgement("standard", table, pairs, methods)
 
-    def other(name: str, kind: str, orders: bool, share: float, **counts: int) -> dict:
+    def other(name: str, kind: str, orders: bool, share: float, **counts: object) -> dict:
         made = {"name": name, "kind": kind, **counts}
         for of in ("responses", "pairs"):
             made[of] = [{key: row[key] for key in row if key != "preference"} for row in own[of] if rng.random() < share]
@@ -208,7 +208,8 @@ def judges_outputs(folder: Path, methods: list[str], rows: list[dict], scored: p
         return made
 
     judged = [own, other("guesses", "cross_fitted", False, 1, shortened=3, train_pairs=17)]
-    judged.append(other("asked", "endpoint", True, 0.8, questions=96, unanswered=7))
+    unanswered = {"responses": {methods[-1]: 1} | {methods[0]: 9}, "pairs": 2}
+    judged.append(other("asked", "endpoint", True, 0.8, questions=96, no_label=15, cut_off=4, unanswered=unanswered))
     margins = {"tfidf": -scored["chosen_words"].to_numpy(), "probe": np.zeros(len(scored))}
     write_json(folder / "metrics/judges.json", compare_judges(judged, pairs.set_index("id"), answers, margins, 0.1, seed=1))
     write_csv(folder / "data/disagreements.csv", disagreements(judged, answers))

@@ -675,7 +675,17 @@ def test_every_judge_has_its_row(tmp_path):
     ]
     apart = starting(found, "Where judges lie furthest apart")
     assert len(apart) == 11 and apart[0][-4:] == ["standard", "guesses", "asked", "Gold"]
-    assert "asked named no answer to 7 of 96 questions" in page and "guesses read 3 cases shortened" in page
+    assert "asked named no answer to 15 of 96 questions; <code>answer_tokens</code> cut off 4 of its answers" in page
+    none = {policy: compared["unanswered"] for policy, compared in numbers["judges"]["asked"]["policies"].items()}
+    assert (none["dpo"]["cases"], none["dpo"]["too_many"], none["ipo"]["too_many"]) == (9, True, False)
+    left = (
+        f"asked left 9 of {none['dpo']['of']} responses of DPO unanswered: they are left out of its numbers. <b>That is more than"
+    )
+    assert f"{left} one in ten, and not at random: its verdict on them is withheld.</b></p>" in page
+    assert f"asked left 1 of {none['ipo']['of']} responses of IPO unanswered: they are left out of its numbers.</p>" in page
+    assert re.search(r"asked left 2 of \d+ validation pairs unanswered: they are left out of its numbers.</p>", page)
+    assert page.count("unanswered: they are") == 3 and "guesses read 3 cases shortened" in page
+    assert verdicts[4][5].startswith("withheld, for it left too many unanswered; it would have said: ")
     assert "<script>window.injected" not in page
 
     write_json(tmp_path / "metrics/judges.json", {})
