@@ -89,9 +89,9 @@ def answered_label(text: str) -> str | None:
     """The label that an answer gives; None where it gives none, or both.
 
     An answer is a label by itself, has it alone on its first or its last line, or marks it [[A]]. Of a text that goes on, nothing
-    is guessed: "A" is an English word.
+    is guessed: "A" is an English word. A thought, be it cut off, is no answer.
     """
-    text = re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL).strip()
+    text = re.sub(r"<think>.*?(</think>|\Z)", "", text, flags=re.DOTALL).strip()
     if marked := set(_MARKED.findall(text)):
         return marked.pop() if len(marked) == 1 else None
     lines = text.splitlines() or [""]

@@ -380,6 +380,7 @@ COMPATIBLE = "ask a server that is OpenAI-compatible"
         (with_choice(error={"message": "cut short"}, message=None), r"an error: see what it says.*\(cut short\)"),
         (reply("A") | {"choices": [None]}, COMPATIBLE),
         (reply("A") | {"choices": ["A"]}, COMPATIBLE),
+        (reply("A") | {"choices": [{"index": 0, "finish_reason": "stop"}]}, COMPATIBLE),
         (with_choice(message=None), COMPATIBLE),
         (with_choice(message={"role": "assistant", "content": 7}), "its content is no text"),
         (with_choice(message={"role": "assistant", "content": ["B"]}), COMPATIBLE),

@@ -115,7 +115,8 @@ def test_the_studys_own_judge_in_the_same_form():
     [
         ("A", "A"), (" B.\n", "B"), ("**B**", "B"), ("(A)", "A"), ("Answer: B", "B"), ("The better answer is A.", "A"),
         ("[[B]]", "B"), ("A is shorter, but [[B]]", "B"), ("B\n\nIt does as asked, A does not.", "B"), ("Both are fine.\nA", "A"),
-        ("<think>A? No: B.</think>\nA", "A"), ("", None), ("A better one is hard to find", None), ("C", None), ("A\nB", None),
+        ("<think>A? No: B.</think>\nA", "A"), ("<think>First\nA", None), ("<think>[[A]] is", None),
+        ("", None), ("A better one is hard to find", None), ("C", None), ("A\nB", None),
         ("[[A]] or [[B]]", None), ("a", None), ("Neither A nor B", None), ("AB", None), ("answer", None),
     ],
 )  # fmt: skip
