@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here may need the internet
 
 import gc
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,18 @@ def tokenizer(model_folder):
 
 
 @pytest.fixture(scope="session")
-def ready(tmp_path_factory) -> Path:
-    """A study on the tiny model, as far as `frozen_layers`; nobody may change it."""
+def ready(tmp_path_factory) -> Iterator[Path]:
+    """A study on the tiny model, as far as `frozen_layers`; nobody may change it, for others copy it."""
     from tests.workspace import prepared
 
-    return prepared(tmp_path_factory.mktemp("ready"))
+    made = prepared(tmp_path_factory.mktemp("ready"))
+
+    def files() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in made.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+
+    before = files()
+    yield made
+    assert files() == before
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -505,48 +505,58 @@ def test_a_diverging_run_stops_with_its_step_and_cause(folder):
 
 
 @pytest.fixture(scope="module")
-def referenced(ready) -> Path:
-    """With what the methods need: the reference's log-probabilities and a reward model."""
+def with_reference(ready, tmp_path_factory) -> Path:
+    """A copy with what the methods need: the reference's log-probabilities and a reward model."""
+    copy = tmp_path_factory.mktemp("referenced") / "run"
+    shutil.copytree(ready, copy)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ready)
+        patch.chdir(copy)
         stages.reference_logps.main()
         stages.train_reward.main("standard")
-    return ready
+    return copy
+
+
+@pytest.fixture
+def referenced(with_reference, tmp_path, monkeypatch) -> Path:
+    """A copy of it, in which the test runs."""
+    shutil.copytree(with_reference, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    return tmp_path / "run"
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_logs_and_counts(referenced, folder, name):
+def test_every_method_trains_logs_and_counts(referenced, name):
     stages.judge_for.main(name)
     stages.train_policy.main(name)
-    told = read_json(folder / f"metrics/train_policy/{name}.json")
+    told = read_json(referenced / f"metrics/train_policy/{name}.json")
     seen = {"kto": 2 * 24 * 2, "rloo": 3 * 8 * 2}.get(name, 24 * 2)  # responses; sampled responses; pairs, twice
     assert told["examples"] == seen and told["steps"] == (3 if name == "rloo" else 6)
-    tokenizer = load_tokenizer(folder / "models/base")
-    table = read_table(folder / "data/prepared/train.parquet")
+    tokenizer = load_tokenizer(referenced / "models/base")
+    table = read_table(referenced / "data/prepared/train.parquet")
     pairs = encode_pairs(tokenizer, table[seen_by_policies(table, 24, 1)], 96)
     if name != "rloo":
         assert told["tokens"] == 2 * sum(2 * len(p.prompt_ids) + len(p.chosen_ids) + len(p.rejected_ids) for p in pairs)
-    cost = read_json(folder / f"metrics/train_cost/{name}.json")
+    cost = read_json(referenced / f"metrics/train_cost/{name}.json")
     assert cost["seconds"] > 0 and cost["peak_memory_bytes"] > 1e8
-    logged = {path.stem for path in (folder / f"plots/train_policy/{name}").rglob("*.tsv")}
+    logged = {path.stem for path in (referenced / f"plots/train_policy/{name}").rglob("*.tsv")}
     assert {"loss", "learning_rate", "grad_norm", "examples"} <= logged
     assert name != "rloo" or {"reward", "kl", "completions_mean_length", "clip_ratio_region_mean"} <= logged
-    before = dict(load_causal(folder / "models/base").named_parameters())
-    after = dict(load_causal(folder / "models/base", folder / f"models/policy/{name}").named_parameters())
+    before = dict(load_causal(referenced / "models/base").named_parameters())
+    after = dict(load_causal(referenced / "models/base", referenced / f"models/policy/{name}").named_parameters())
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert before.keys() == after.keys() and changed and all(".layers.1." in key for key in changed)
-    assert told["trained_parameters"] == sum(w.numel() for w in load_weights(folder / f"models/policy/{name}").values())
-    assert len(read_json(folder / f"data/logps/{name}/val.json")) == 20
+    assert told["trained_parameters"] == sum(w.numel() for w in load_weights(referenced / f"models/policy/{name}").values())
+    assert len(read_json(referenced / f"data/logps/{name}/val.json")) == 20
 
 
 @pytest.mark.parametrize("name", ["kto", "rloo"])
-def test_a_killed_method_ends_where_an_unbroken_one_does(referenced, folder, monkeypatch, name):
-    rloo = yaml.safe_load((folder / "params.yaml").read_text())["policy"]["rloo"]
-    change(folder, policy={"save_steps": 2, "rloo": rloo | {"steps": 4, "steps_per_generation": 2}})
+def test_a_killed_method_ends_where_an_unbroken_one_does(referenced, monkeypatch, name):
+    rloo = yaml.safe_load((referenced / "params.yaml").read_text())["policy"]["rloo"]
+    change(referenced, policy={"save_steps": 2, "rloo": rloo | {"steps": 4, "steps_per_generation": 2}})
     stages.judge_for.main(name)
     stages.train_policy.main(name)
-    whole, whole_losses = load_weights(folder / f"models/policy/{name}"), losses(folder, f"train_policy/{name}")
-    shutil.rmtree(folder / "models/policy")
+    whole, whole_losses = load_weights(referenced / f"models/policy/{name}"), losses(referenced, f"train_policy/{name}")
+    shutil.rmtree(referenced / "models/policy")
     log = StepLog.on_log
 
     def killed(self, args, state, control, **kwargs):
@@ -557,26 +567,29 @@ def test_a_killed_method_ends_where_an_unbroken_one_does(referenced, folder, mon
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(StepLog, "on_log", killed)
         stages.train_policy.main(name)
-    assert last_complete(folder / f"checkpoints/train_policy/{name}").name == "checkpoint-2"
+    assert last_complete(referenced / f"checkpoints/train_policy/{name}").name == "checkpoint-2"
     stages.train_policy.main(name)
-    assert losses(folder, f"train_policy/{name}") == whole_losses
-    again = load_weights(folder / f"models/policy/{name}")
+    assert losses(referenced, f"train_policy/{name}") == whole_losses
+    again = load_weights(referenced / f"models/policy/{name}")
     assert all(torch.equal(whole[key], again[key]) for key in whole | again)
     # How long the whole of it took is not known.
-    assert read_json(folder / f"metrics/train_cost/{name}.json")["seconds"] is None
+    assert read_json(referenced / f"metrics/train_cost/{name}.json")["seconds"] is None
 
 
 @pytest.mark.parametrize(("name", "epochs"), [("dpo", 2), ("dpo", 1.5), ("rloo", 1)])
-def test_what_ends_badly_after_the_last_step_need_not_be_trained_again(referenced, folder, monkeypatch, capsys, name, epochs):
-    rloo = yaml.safe_load((folder / "params.yaml").read_text())["policy"]["rloo"]
-    change(folder, policy={"epochs": epochs, "rloo": rloo | {"steps": 2}})  # two of an epoch's three
+def test_what_ends_badly_after_the_last_step_need_not_be_trained_again(referenced, monkeypatch, capsys, name, epochs):
+    rloo = yaml.safe_load((referenced / "params.yaml").read_text())["policy"]["rloo"]
+    change(referenced, policy={"epochs": epochs, "rloo": rloo | {"steps": 2}})  # two of an epoch's three
     stages.judge_for.main(name)
     stages.train_policy.main(name)
-    assert not (folder / f"checkpoints/train_policy/{name}").exists()
-    told, weights = read_json(folder / f"metrics/train_policy/{name}.json"), load_weights(folder / f"models/policy/{name}")
-    logged = losses(folder, f"train_policy/{name}")
+    assert not (referenced / f"checkpoints/train_policy/{name}").exists()
+    told, weights = (
+        read_json(referenced / f"metrics/train_policy/{name}.json"),
+        load_weights(referenced / f"models/policy/{name}"),
+    )
+    logged = losses(referenced, f"train_policy/{name}")
     for place in ("models/policy", f"plots/train_policy/{name}", f"metrics/train_policy/{name}.json"):
-        shutil.rmtree(folder / place) if (folder / place).is_dir() else (folder / place).unlink()
+        shutil.rmtree(referenced / place) if (referenced / place).is_dir() else (referenced / place).unlink()
 
     def killed(*_, **__):
         raise KeyboardInterrupt
@@ -584,46 +597,46 @@ def test_what_ends_badly_after_the_last_step_need_not_be_trained_again(reference
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(stages.train_policy, "pair_logps", killed)
         stages.train_policy.main(name)
-    shutil.rmtree(folder / "models/policy")  # as DVC does
-    shutil.rmtree(folder / f"plots/train_policy/{name}")
+    shutil.rmtree(referenced / "models/policy")  # as DVC does
+    shutil.rmtree(referenced / f"plots/train_policy/{name}")
     with monkeypatch.context() as patch:
         patch.setattr(preference_study.training.run.Trainer, "training_step", lambda *_, **__: pytest.fail("one step more"))
         stages.train_policy.main(name)
     assert f"going on from checkpoints/train_policy/{name}/checkpoint-{told['steps']}" in capsys.readouterr().out
-    assert read_json(folder / f"metrics/train_policy/{name}.json") == told
-    assert losses(folder, f"train_policy/{name}") == logged
-    again = load_weights(folder / f"models/policy/{name}")
+    assert read_json(referenced / f"metrics/train_policy/{name}.json") == told
+    assert losses(referenced, f"train_policy/{name}") == logged
+    again = load_weights(referenced / f"models/policy/{name}")
     assert all(torch.equal(weights[key], again[key]) for key in weights | again)
-    assert not (folder / f"checkpoints/train_policy/{name}").exists()
+    assert not (referenced / f"checkpoints/train_policy/{name}").exists()
 
 
-def test_a_training_that_ends_early_leaves_no_model(referenced, folder, monkeypatch):
+def test_a_training_that_ends_early_leaves_no_model(referenced, monkeypatch):
     monkeypatch.setattr(
         preference_study.training.run.Trainer, "train", lambda trainer, **_: setattr(trainer.state, "max_steps", 6)
     )
     with pytest.raises(SystemExit, match="training ended after 0 of 6 steps"):
         stages.train_policy.main("dpo")
-    assert not (folder / "models/policy").exists()
+    assert not (referenced / "models/policy").exists()
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_diverging_method_stops_and_leaves_no_model(referenced, folder, name):
-    own = yaml.safe_load((folder / "params.yaml").read_text())["policy"][name]
-    change(folder, policy={name: own | {"learning_rate": 1e30}})
+def test_a_diverging_method_stops_and_leaves_no_model(referenced, name):
+    own = yaml.safe_load((referenced / "params.yaml").read_text())["policy"][name]
+    change(referenced, policy={name: own | {"learning_rate": 1e30}})
     stages.judge_for.main(name)
     with pytest.raises(SystemExit, match=r"diverged at step \d+: .*learning rate"):
         stages.train_policy.main(name)
-    assert not (folder / "models/policy").exists() and not (folder / f"metrics/train_policy/{name}.json").exists()
+    assert not (referenced / "models/policy").exists() and not (referenced / f"metrics/train_policy/{name}.json").exists()
 
 
-def test_a_policy_that_unlearned_language_is_stopped(referenced, folder, monkeypatch):
+def test_a_policy_that_unlearned_language_is_stopped(referenced, monkeypatch):
     """Adam's steps are bounded: on a real model no number becomes infinite at a rate of 1000, and the model is rubbish."""
     nats = iter([2.0, 4.0, 50.0])  # before training; at the checkpoints of steps 3 and 6
     monkeypatch.setattr(preference_study.training.run, "nats_per_token", lambda model, pairs: next(nats))
     stages.judge_for.main("kto")
     with pytest.raises(SystemExit, match=r"diverged at step 6 .*50\.0 nats.*learning rate 0\.0001"):
         stages.train_policy.main("kto")
-    assert not (folder / "models/policy").exists() and not (folder / "metrics/train_policy/kto.json").exists()
+    assert not (referenced / "models/policy").exists() and not (referenced / "metrics/train_policy/kto.json").exists()
 
 
 def test_chance_is_what_random_tokens_come_to(model_folder):
