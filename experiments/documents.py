@@ -577,6 +577,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "sft-weight": ("docs/results/methods.md", sft_weight),
     "length-cures": ("docs/results/reward_models.md", length_cures),
     "judge-seeds": ("docs/results/judge.md", judge_seeds),
+    "judge-settings": ("docs/results/judge.md", judge_settings),
     "judge-epochs": ("docs/results/judge.md", partial(judge_settings, "judge_epochs.json")),
     "judge-former-seeds": ("docs/results/judge.md", partial(judge_seeds, "judge_former.json")),
     "judge-former-settings": ("docs/results/judge.md", partial(judge_settings, "judge_former.json")),
