@@ -19,7 +19,7 @@ from preference_study.artifacts import read_json, whole_file
 from preference_study.cost import GIB
 from preference_study.errors import BadInput
 from preference_study.methods import display_name
-from preference_study.numbers import decimal, with_interval
+from preference_study.numbers import decimal, p_in_words, with_interval
 from preference_study.texts.gold import with_truth
 
 RESULTS = Path("experiments/results")
@@ -171,9 +171,9 @@ def reruns() -> str:
     return table(["parameter", "what runs again"], rows)
 
 
-def methods_over_seeds() -> str:
-    """Each method's numbers with each seed, from experiments/results/stability.json."""
-    found = read_json(RESULTS / "stability.json")
+def methods_over_seeds(file: str = "stability.json") -> str:
+    """Each method's numbers with each seed, from a file in experiments/results/ of stability.json's shape."""
+    found = read_json(RESULTS / file)
     heads = {
         "gold_rate": "gold",
         "letter_rate": "letter",
@@ -186,9 +186,9 @@ def methods_over_seeds() -> str:
         "words_mean": "words",
     }
     heads = {measure: head for measure, head in heads.items() if any(measure in found["methods"][m] for m in found["methods"])}
-    ranked = sorted(found["methods"].items(), key=lambda item: -sum(item[1].get(next(iter(heads)), [0])))
+    ranked = [(display_name(method), found["methods"][method]) for method in by_gold(found)]
     rows = []
-    for name, measures in [*((display_name(method), numbers) for method, numbers in ranked), ("base", found.get("base", {}))]:
+    for name, measures in [*ranked, ("base", found.get("base", {}))]:
         cells = []
         for measure in heads:
             places = 1 if measure in ("words_mean", "chosen_logp", "kl") else 2
@@ -196,6 +196,43 @@ def methods_over_seeds() -> str:
         rows.append([name, *cells])
     seeds = ", ".join(map(str, found["seeds"]))
     return f"Seed{'s' * (len(found['seeds']) > 1)} {seeds}, a value each:\n\n{table(['method', *heads.values()], rows)}"
+
+
+def methods_gold() -> str:
+    """Each method's gain in gold with each seed, tested, and its price, from experiments/results/stability.json."""
+    found = read_json(RESULTS / "stability.json")
+    rows = []
+    for method in by_gold(found):
+        for seed, test in zip(found["seeds"], found["gold"][method], strict=True):
+            counts = [
+                str(test["gained"]),
+                str(test["lost"]),
+                p_in_words(test["p_holm"], of="p").removeprefix("p = ").removeprefix("p "),
+            ]
+            told = [test["verdict"], "; ".join(test["price"]) or "nothing"]
+            rows.append([display_name(method), str(seed), with_interval(test["difference"], signed=True), *counts, *told])
+    heads = ["method", "seed", "gold minus base", "gained", "lost", "corrected p", "verdict", "shown to have got worse"]
+    return table(heads, rows)
+
+
+def methods_transfer() -> str:
+    """Each method's changes from base where it was trained and where it was not, from experiments/results/stability.json."""
+    found = read_json(RESULTS / "stability.json")
+    rows = []
+    for method in by_gold(found):
+        for seed, parts in zip(found["seeds"], found["transfer"][method], strict=True):
+            trained, others = parts["in_training"], parts["not_in_training"]
+            gold = [with_interval(part["gold_difference"], signed=True) for part in (trained, others, parts["difference"])]
+            letter = [with_interval(part["letter_difference"], signed=True) for part in (trained, others)]
+            preferred = [with_interval(part["win_rate"]) for part in (trained, others)]
+            rows.append([display_name(method), str(seed), *gold, *letter, *preferred])
+    heads = ["gold, kinds trained on", "gold, the others", "difference", "letter, trained on", "letter, the others"]
+    return table(["method", "seed", *heads, "win rate, trained on", "win rate, the others"], rows)
+
+
+def by_gold(found: dict) -> list[str]:
+    """The methods of stability.json, the most gold responses first."""
+    return sorted(found["methods"], key=lambda method: -sum(found["methods"][method].get("gold_rate", [0])))
 
 
 def sft_weight() -> str:
@@ -574,6 +611,9 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "stages": ("docs/pipeline.md", stages),
     "reruns": ("docs/pipeline.md", reruns),
     "methods-over-seeds": ("docs/results/methods.md", methods_over_seeds),
+    "methods-former-over-seeds": ("docs/results/methods.md", partial(methods_over_seeds, "stability_former.json")),
+    "methods-gold": ("docs/results/methods.md", methods_gold),
+    "methods-transfer": ("docs/results/methods.md", methods_transfer),
     "sft-weight": ("docs/results/methods.md", sft_weight),
     "length-cures": ("docs/results/reward_models.md", length_cures),
     "judge-seeds": ("docs/results/judge.md", judge_seeds),

@@ -1,4 +1,4 @@
-"""How far each method's numbers lie apart between seeds: experiments that differ by seed alone
+"""How far each method's numbers lie apart between seeds, and what each seed's tests say: experiments that differ by seed alone
 -> experiments/results/stability.json.
 
 python -m experiments.stability                      every experiment of the current commit
@@ -7,9 +7,10 @@ python -m experiments.stability --add [NAME ...]     their seeds beside those th
 """
 
 import argparse
+from functools import partial
 
 from experiments.rank import current
-from experiments.runs import collected, shared_parameters
+from experiments.runs import collected, load, shared_parameters
 from preference_study.analysis.methods import bears_on_policy
 from preference_study.artifacts import read_json, write_json
 
@@ -40,15 +41,45 @@ def numbers(policy: dict) -> dict[str, dict]:
     return found
 
 
-def collect(runs: list[tuple[str, dict, dict]]) -> dict:
+def gold_test(policy: dict) -> dict:
+    """A policy's gold responses against base's, of metrics/policies.json, and what it paid: {} where the data has no truth.
+
+    Returns:
+        {difference, gained, lost, p_holm, verdict, price}: p after the correction over all tests of verdicts.
+    """
+    against = policy["against_base"]
+    if "gold" not in against:
+        return {}
+    [p] = [row["p_holm"] for row in against["tests"] if row["outcome"] == "gold"]
+    verdict = {"p_holm": p, "verdict": against["verdict"]["gold"], "price": against["verdict"]["price"]}
+    return {name: against["gold"][name] for name in ("difference", "gained", "lost")} | verdict
+
+
+def carried_over(transfer: dict, method: str) -> dict:
+    """A policy's changes from base by whether the category was trained on, of metrics/transfer.json.
+
+    Returns:
+        Per part {judge, gold_difference, letter_difference, win_rate}, those that there are; the parts are in_training,
+        not_in_training and difference. {} where no category is left out of training.
+    """
+    names = ("gold_difference", "letter_difference", "win_rate")
+    return {
+        part: {"judge": found["judge"]}
+        | {name: found["policies"][method][name] for name in names if name in found["policies"][method]}
+        for part, found in transfer.items()
+    }
+
+
+def collect(transfers: dict[str, dict], runs: list[tuple[str, dict, dict]]) -> dict:
     """experiments/results/stability.json.
 
     Args:
+        transfers: per experiment, by its name, its metrics/transfer.json.
         runs: per experiment its name, its parameters by dotted name and its metrics/policies.json.
 
     Returns:
-        {params, seeds, base, methods}: the parameters but for the seed; base's and per method and measure one value a seed, in
-        the order of seeds.
+        {params, seeds, base, methods, gold, transfer}: the parameters but for the seed; base's and per method and measure one
+        value a seed, in the order of seeds; and in this order, per method, `gold_test` and `carried_over`.
 
     Raises:
         ValueError: they differ by more than the seed, or two have the same.
@@ -61,8 +92,13 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
     params = shared_parameters(runs, {"seed": "the seed"})
     base = [metrics["base"] for _, _, metrics in runs]
     found = {method: [numbers(metrics[method]) for _, _, metrics in runs] for method in params["policy.methods"]}
-    return {"params": params, "seeds": seeds, "base": by_measure(base)} | {
-        "methods": {method: by_measure(estimates) for method, estimates in found.items()}
+    return {
+        "params": params,
+        "seeds": seeds,
+        "base": by_measure(base),
+        "methods": {method: by_measure(estimates) for method, estimates in found.items()},
+        "gold": {method: [gold_test(metrics[method]) for _, _, metrics in runs] for method in found},
+        "transfer": {method: [carried_over(transfers[name], method) for name, _, _ in runs] for method in found},
     }
 
 
@@ -95,7 +131,8 @@ def added(before: dict, now: dict) -> dict:
         return {key: [(one[key] + other[key])[i] for i in order] for key in one if key in other}
 
     methods = {method: both(before["methods"][method], now["methods"][method]) for method in now["methods"]}
-    return now | {"seeds": sorted(seeds), "base": both(before["base"], now["base"]), "methods": methods}
+    tests = {name: both(before[name], now[name]) for name in ("gold", "transfer")}
+    return now | {"seeds": sorted(seeds), "base": both(before["base"], now["base"]), "methods": methods} | tests
 
 
 def main() -> None:
@@ -106,7 +143,8 @@ def main() -> None:
     names = given.names or current()
     if not names:
         raise SystemExit("no experiment of this commit; dvc exp run --queue -S seed=1,2,3 and dvc exp run --run-all make three")
-    found = collected(collect, names, "metrics/policies.json", "compare_policies")
+    transfers = {name: load(name, "metrics/transfer.json", "compare_groups")[2] for name in names}
+    found = collected(partial(collect, transfers), names, "metrics/policies.json", "compare_groups")
     if given.add:
         try:
             found = added(read_json(FILE), found)

@@ -116,6 +116,57 @@ def test_another_studys_numbers_are_not_the_default_runs(tmp_path, monkeypatch):
         documents.default_run()
 
 
+def test_the_methods_tests_and_what_carries_over(tmp_path, monkeypatch):
+    """Each number of each seed under its own head, the method with the most gold first."""
+
+    def estimate(value: float) -> dict:
+        return {"value": value, "low": value - 0.01, "high": value + 0.01}
+
+    def test(at: float, p: float, price: list[str]) -> dict:
+        counts = {"gained": round(at * 100), "lost": round(at * 100) + 1, "p_holm": p}
+        return {"difference": estimate(at), "verdict": f"verdict {at}", "price": price} | counts
+
+    def parts(at: float) -> dict:
+        names = ("judge", "gold_difference", "letter_difference", "win_rate")
+        return {
+            part: {name: estimate(at + 0.1 * i + 0.02 * j) for j, name in enumerate(names)}
+            for i, part in enumerate(("in_training", "not_in_training", "difference"))
+        }
+
+    found = {
+        "seeds": [1, 2],
+        "methods": {"kto": {"gold_rate": [0.1, 0.1]}, "dpo": {"gold_rate": [0.2, 0.1]}},
+        "gold": {
+            "kto": [test(0.11, 0.5, []), test(0.12, 0.0004, ["more words", "loops"])],
+            "dpo": [test(0.13, 1.0, []), test(0.14, 0.02, [])],
+        },
+        "transfer": {"kto": [parts(0.0), parts(0.01)], "dpo": [parts(0.02), parts(0.03)]},
+    }
+    write_json(tmp_path / "experiments/results/stability.json", found)
+    monkeypatch.chdir(tmp_path)
+
+    def rows(block: str) -> list[dict]:
+        heads, _, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines())
+        return [dict(zip(heads, line, strict=True)) for line in lines]
+
+    gold = rows(documents.methods_gold())
+    assert [(row["method"], row["seed"], row["corrected p"]) for row in gold] == [
+        ("DPO", "1", "1.000"), ("DPO", "2", "0.020"), ("KTO", "1", "0.500"), ("KTO", "2", "< 0.001"),
+    ]  # fmt: skip
+    assert gold[3] | {"method": "", "seed": "", "corrected p": ""} == {
+        "method": "", "seed": "", "corrected p": "", "gold minus base": "+0.12 [0.11, 0.13]", "gained": "12", "lost": "13",
+        "verdict": "verdict 0.12", "shown to have got worse": "more words; loops",
+    }  # fmt: skip
+    assert gold[0]["shown to have got worse"] == "nothing"
+    carried = rows(documents.methods_transfer())
+    assert [(row["method"], row["seed"]) for row in carried] == [("DPO", "1"), ("DPO", "2"), ("KTO", "1"), ("KTO", "2")]
+    assert list(carried[1].values())[2:] == [
+        "+0.05 [0.04, 0.06]", "+0.15 [0.14, 0.16]", "+0.25 [0.24, 0.26]",
+        "+0.07 [0.06, 0.08]", "+0.17 [0.16, 0.18]",
+        "0.09 [0.08, 0.10]", "0.19 [0.18, 0.20]",
+    ]  # fmt: skip
+
+
 def test_the_sft_terms_numbers(tmp_path, monkeypatch):
     """Each under its own head."""
     names = ("chosen_logp", "rejected_logp", "kl", "finished", "letter_rate", "gold_rate", "gold_difference", "win_rate")

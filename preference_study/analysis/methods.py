@@ -52,20 +52,20 @@ def spread_over_seeds(stability: dict, params: dict, method: str) -> dict | None
         params: the current parameters, nested.
 
     Returns:
-        {measure: {mean, std, min, max, seeds}}: std with n - 1, null for one seed; seeds is a list. None where the method was
-        not measured with the current parameters, but for those that cannot change what its training comes to.
+        {measure: {mean, std, min, max, seeds}}: std with n - 1; seeds is a list. None where the method was not measured with the
+        current parameters, but for those that cannot change what its training comes to, or with one seed alone.
     """
     judge = params.get("reward", {}).get("judge")
     measured, current = (
         {name: value for name, value in values.items() if bears_on_policy(name, method, judge)}
         for values in (stability["params"], flat(params))
     )
-    if measured != current or method not in stability["methods"]:
+    if measured != current or method not in stability["methods"] or len(stability["seeds"]) < 2:
         return None
     return {
         measure: {
             "mean": float(np.mean(values)),
-            "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "std": float(np.std(values, ddof=1)),
             "min": min(values),
             "max": max(values),
             "seeds": stability["seeds"],

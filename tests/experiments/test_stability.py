@@ -10,7 +10,19 @@ def run(name: str, seed: int, gold: float, beta: float = 0.1, **params) -> tuple
 
     base = {"gold_rate": value(gold / 10), "letter_rate": value(0.15), "finished": value(0.55), "words_mean": value(50.0 + seed)}
     own = {"gold_rate": value(gold), "letter_rate": value(0.65), "finished": value(0.75), "words_mean": value(20.0 + seed)}
-    against = {"win_rate": value(0.6), "win_rate_length_controlled": value(0.5), "gold": {"difference": value(0.99)}}
+    tests = [
+        {"outcome": "reward", "p": 0.001, "p_holm": 0.002},
+        {"outcome": "gold", "p": 0.003, "p_holm": 0.004 + seed},
+        {"outcome": "letter", "p": 0.005, "p_holm": 0.006},
+    ]
+    against = {
+        "win_rate": value(0.6),
+        "win_rate_length_controlled": value(0.5),
+        "gold": {"difference": value(gold * 0.9), "gained": 40 + seed, "lost": 10 + seed, "p": 0.003, "before": 0.1},
+        "letter": {"difference": value(0.95), "gained": 1, "lost": 2, "p": 0.005},
+        "tests": tests,
+        "verdict": {"reward": "worse", "gold": f"better {seed}", "price": ["more words"]},
+    }
     logps = {
         "chosen": {"nats_per_response": value(3.0), "nats_per_token": value(0.98)},
         "rejected": {"nats_per_response": value(4.0), "nats_per_token": value(0.96)},
@@ -24,8 +36,58 @@ def run(name: str, seed: int, gold: float, beta: float = 0.1, **params) -> tuple
     return name, named, {"base": base, "dpo": own | {"against_base": against, "price": price}}
 
 
+def carried(first: float) -> dict:
+    """metrics/transfer.json, its numbers `first` and those that follow it."""
+
+    def part(first: float) -> dict:
+        measures = ("gold_difference", "letter_difference", "win_rate")
+        policies = {"base": {"gold_rate": 9.0}, "dpo": {"gold_rate": 8.0} | {m: first + i for i, m in enumerate(measures, 1)}}
+        return {"prompts": 240, "judge": first, "policies": policies}
+
+    return {name: part(first + 10 * i) for i, name in enumerate(("in_training", "not_in_training", "difference"))}
+
+
+def collected(*runs: tuple[str, dict, dict]) -> dict:
+    """Of runs on data where every category is trained on."""
+    return collect({name: {} for name, _, _ in runs}, list(runs))
+
+
+def test_each_seeds_tests_and_what_carried_over():
+    transfers = {"b": carried(200.0), "a": carried(100.0)}
+    found = collect(transfers, [run("b", 2, 0.5), run("a", 1, 0.3)])
+    assert found["gold"] == {
+        "dpo": [
+            {
+                "difference": {"value": pytest.approx(gold * 0.9), "low": -1.0, "high": 9.0},
+                "gained": 40 + seed,
+                "lost": 10 + seed,
+                "p_holm": 0.004 + seed,
+                "verdict": f"better {seed}",
+                "price": ["more words"],
+            }
+            for seed, gold in ((1, 0.3), (2, 0.5))
+        ]
+    }
+    assert found["transfer"] == {
+        "dpo": [
+            {
+                part: {"judge": at, "gold_difference": at + 1, "letter_difference": at + 2, "win_rate": at + 3}
+                for part, at in (("in_training", first), ("not_in_training", first + 10), ("difference", first + 20))
+            }
+            for first in (100.0, 200.0)
+        ]
+    }
+
+
+def test_data_without_truth_has_no_test_of_it():
+    name, params, metrics = run("a", 1, 0.3)
+    del metrics["dpo"]["against_base"]["gold"]
+    found = collected((name, params, metrics))
+    assert found["gold"] == {"dpo": [{}]} and found["transfer"] == {"dpo": [{}]}
+
+
 def test_seeds_are_collected_in_their_order():
-    found = collect([run("b", 2, 0.5), run("a", 1, 0.3), run("c", 3, 0.4)])
+    found = collected(run("b", 2, 0.5), run("a", 1, 0.3), run("c", 3, 0.4))
     assert found["seeds"] == [1, 2, 3]
     assert found["methods"] == {
         "dpo": {
@@ -61,28 +123,28 @@ def test_seeds_are_collected_in_their_order():
 
 def test_experiments_that_differ_by_more_are_refused():
     with pytest.raises(ValueError, match=r"b and a differ by more than the seed: policy\.dpo\.beta"):
-        collect([run("a", 1, 0.3), run("b", 2, 0.5, beta=0.2)])
+        collected(run("a", 1, 0.3), run("b", 2, 0.5, beta=0.2))
     with pytest.raises(ValueError, match="the same seed twice"):
-        collect([run("a", 1, 0.3), run("b", 1, 0.5)])
+        collected(run("a", 1, 0.3), run("b", 1, 0.5))
 
 
 def test_a_seed_joins_those_that_were_measured_before():
-    whole = collect([run("a", 1, 0.3), run("b", 2, 0.5), run("c", 3, 0.4)])
-    before = collect([run("a", 1, 0.3), run("c", 3, 0.4)])
+    whole = collected(run("a", 1, 0.3), run("b", 2, 0.5), run("c", 3, 0.4))
+    before = collected(run("a", 1, 0.3), run("c", 3, 0.4))
     # Parameters that no policy depends on may be new since.
-    assert added(before, collect([run("b", 2, 0.5, benchmarks=["x"])])) == whole | {
+    assert added(before, collected(run("b", 2, 0.5, benchmarks=["x"]))) == whole | {
         "params": whole["params"] | {"benchmarks": ["x"]}
     }
     assert before["seeds"] == [1, 3]
     with pytest.raises(ValueError, match="has seed 1, 3 already"):
         added(before, before)
     with pytest.raises(ValueError, match=r"with other parameters: policy\.dpo\.beta; leave --add out"):
-        added(before, collect([run("b", 2, 0.5, beta=0.2)]))
+        added(before, collected(run("b", 2, 0.5, beta=0.2)))
     with pytest.raises(ValueError, match=r"with other parameters: data\.train"):
-        added(before, collect([run("b", 2, 0.5, **{"data.train": "b"})]))
+        added(before, collected(run("b", 2, 0.5, **{"data.train": "b"})))
 
 
 def test_a_policy_whose_divergence_was_not_measured_has_none():
     name, params, metrics = run("a", 1, 0.3)
     metrics["dpo"]["price"]["kl"] = None
-    assert "kl" not in collect([(name, params, metrics)])["methods"]["dpo"]
+    assert "kl" not in collected((name, params, metrics))["methods"]["dpo"]
