@@ -141,9 +141,10 @@ def test_where_one_program_fails_the_others_are_ended(ask, tmp_path):
 
 
 def test_a_program_that_fails_does_not_wait_for_those_before_it(ask, tmp_path):
-    spoilt = "import time; sys.exit(4) if rows[0]['row'] == 1 else time.sleep(600)"
+    spoilt = "import time; sys.exit(4) if rows[0]['row'] == 1 else time.sleep(30); open('woke', 'w')"
     with pytest.raises(StudyError, match="status 4"):
         ask([[5], [6]], spoilt, seed=2, data_parallel=2)
+    assert not (tmp_path / "woke").exists()
 
 
 def test_where_the_stage_is_told_to_end_its_programs_end_too(ask, tmp_path):
