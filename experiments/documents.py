@@ -199,8 +199,14 @@ def methods_over_seeds(file: str = "stability.json") -> str:
 
 
 def methods_gold() -> str:
-    """Each method's gain in gold with each seed, tested, and its price, from experiments/results/stability.json."""
+    """Each method's gain in gold with each seed, tested, and its price, from experiments/results/stability.json.
+
+    Raises:
+        BadInput: it is of data without a truth.
+    """
     found = read_json(RESULTS / "stability.json")
+    if not all(test for tests in found["gold"].values() for test in tests):
+        raise BadInput(f"{RESULTS / 'stability.json'} is of data without gold")
     rows = []
     for method in by_gold(found):
         for seed, test in zip(found["seeds"], found["gold"][method], strict=True):
@@ -216,8 +222,14 @@ def methods_gold() -> str:
 
 
 def methods_transfer() -> str:
-    """Each method's changes from base where it was trained and where it was not, from experiments/results/stability.json."""
+    """Each method's changes from base where it was trained and where it was not, from experiments/results/stability.json.
+
+    Raises:
+        BadInput: it is of data without a truth, or every category of its prompts is trained on.
+    """
     found = read_json(RESULTS / "stability.json")
+    if not all("gold_difference" in parts.get("in_training", {}) for seeds in found["transfer"].values() for parts in seeds):
+        raise BadInput(f"{RESULTS / 'stability.json'} is of data without gold, or without a category that is not trained on")
     rows = []
     for method in by_gold(found):
         for seed, parts in zip(found["seeds"], found["transfer"][method], strict=True):

@@ -166,6 +166,13 @@ def test_the_methods_tests_and_what_carries_over(tmp_path, monkeypatch):
         "0.09 [0.08, 0.10]", "0.19 [0.18, 0.20]",
     ]  # fmt: skip
 
+    # Of other data there are no such tables.
+    other = found | {"gold": {"kto": [{}, {}]}, "transfer": {"kto": [{}, {}]}}
+    write_json(tmp_path / "experiments/results/stability.json", other)
+    for make in (documents.methods_gold, documents.methods_transfer):
+        with pytest.raises(BadInput, match="is of data without gold"):
+            make()
+
 
 def test_the_sft_terms_numbers(tmp_path, monkeypatch):
     """Each under its own head."""
