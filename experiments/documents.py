@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from preference_study.analysis.statistics import mean
 from preference_study.artifacts import read_json, whole_file
 from preference_study.cost import GIB
 from preference_study.errors import BadInput
@@ -196,6 +197,26 @@ def methods_over_seeds(file: str = "stability.json") -> str:
         rows.append([name, *cells])
     seeds = ", ".join(map(str, found["seeds"]))
     return f"Seed{'s' * (len(found['seeds']) > 1)} {seeds}, a value each:\n\n{table(['method', *heads.values()], rows)}"
+
+
+def methods_means() -> str:
+    """Each method's means over seeds with Student's intervals, those that base has too minus base's of the same seed.
+
+    Raises:
+        BadInput: stability.json is of one seed.
+    """
+    found = read_json(RESULTS / "stability.json")
+    if len(found["seeds"]) < 2:
+        raise BadInput(f"{RESULTS / 'stability.json'} is of one seed, and one has no spread")
+    heads = {"gold_rate": "gold", "letter_rate": "letter", "finished": "ended its turn", "words_mean": "words"}
+    rows = []
+    for method in by_gold(found):
+        own, cells = found["methods"][method], []
+        for measure in heads:
+            change = mean(np.subtract(own[measure], found["base"][measure]))
+            cells.append(with_interval(change, 1 if measure == "words_mean" else 2, signed=True))
+        rows.append([display_name(method), *cells, with_interval(mean(own["win_rate"]))])
+    return table(["method", *(f"{head} minus base" for head in heads.values()), "win rate"], rows)
 
 
 def methods_gold() -> str:
@@ -624,6 +645,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "reruns": ("docs/pipeline.md", reruns),
     "methods-over-seeds": ("docs/results/methods.md", methods_over_seeds),
     "methods-former-over-seeds": ("docs/results/methods.md", partial(methods_over_seeds, "stability_former.json")),
+    "methods-means": ("docs/results/methods.md", methods_means),
     "methods-gold": ("docs/results/methods.md", methods_gold),
     "methods-transfer": ("docs/results/methods.md", methods_transfer),
     "sft-weight": ("docs/results/methods.md", sft_weight),

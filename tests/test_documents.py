@@ -315,6 +315,29 @@ def test_the_methods_numbers_over_seeds(tmp_path, monkeypatch):
     ]
 
 
+def test_the_methods_means_over_seeds(tmp_path, monkeypatch):
+    """Each minus base's of the same seed; of two seeds Student's t is 12.706, and the error half of their difference."""
+    base = {"gold_rate": [0.1, 0.2], "letter_rate": [0.3, 0.3], "finished": [0.5, 0.6], "words_mean": [40.0, 42.0]}
+    dpo = {"gold_rate": [0.15, 0.27], "letter_rate": [0.4, 0.42], "finished": [0.8, 0.94], "words_mean": [38.5, 39.5]}
+    dpo |= {"win_rate": [0.7, 0.68]}
+    kto = {name: [value - 0.2 for value in values] for name, values in dpo.items()}
+    write_json(
+        tmp_path / documents.RESULTS / "stability.json", {"seeds": [1, 2], "base": base, "methods": {"kto": kto, "dpo": dpo}}
+    )
+    monkeypatch.chdir(tmp_path)
+    heads, _, *rows = documents.methods_means().splitlines()
+    assert heads == "| method | gold minus base | letter minus base | ended its turn minus base | words minus base | win rate |"
+    # Changes of DPO by seed: gold 0.05, 0.07; letter 0.10, 0.12; ended 0.30, 0.34; words -1.5, -2.5; win rates 0.70, 0.68.
+    assert rows == [
+        "| DPO | +0.06 [-0.07, 0.19] | +0.11 [-0.02, 0.24] | +0.32 [0.07, 0.57] | -2.0 [-8.4, 4.4] | 0.69 [0.56, 0.82] |",
+        "| KTO | -0.14 [-0.27, -0.01] | -0.09 [-0.22, 0.04] | +0.12 [-0.13, 0.37] | -2.2 [-8.6, 4.2] | 0.49 [0.36, 0.62] |",
+    ]
+
+    write_json(tmp_path / documents.RESULTS / "stability.json", {"seeds": [1], "methods": {}})
+    with pytest.raises(BadInput, match="is of one seed"):
+        documents.methods_means()
+
+
 def test_the_exports_numbers(tmp_path, monkeypatch):
     """Each beside its own name and bound."""
     share = {"value": 0.75, "low": 0.5, "high": 0.9, "n": 31, "clusters": 31}
