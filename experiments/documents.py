@@ -312,6 +312,20 @@ def length_cures() -> str:
     return table(heads, rows)
 
 
+def robustness() -> str:
+    """The reward models plain, perturbed, and choosing among several responses, from experiments/results/robustness.json."""
+    rows = []
+    for scorer, found in read_json(RESULTS / "robustness.json")["scorers"].items():
+        plain = [with_interval(found[name]) for name in ("accuracy", "longer_chosen", "shorter_chosen", "length")]
+        worst = f"{with_interval(found['worst']['accuracy'])}, {found['worst']['perturbation']}"
+        best = [with_interval(found["best"]["gold"]), with_interval(found["best"]["gain"], signed=True)]
+        rows.append([f"`{scorer}`", *plain, worst, *best])
+    # The same pairs and responses for all.
+    heads = ["scorer", "accuracy", "longer chosen", "shorter chosen", "length correlation"]
+    heads += [f"worst perturbation, n = {found['perturbed_pairs']}", f"gold, best of {found['best']['n']}", "minus one response"]
+    return table(heads, rows)
+
+
 def wrong_labels() -> str:
     """What wrong labels cost over seeds, from experiments/results/noise_*.json."""
     rows = []
@@ -657,6 +671,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "judge-former-settings": ("docs/results/judge.md", partial(judge_settings, "judge_former.json")),
     "judge-rights": ("docs/results/judge.md", judge_rights),
     "sweep": ("docs/results/sweep.md", sweep),
+    "robustness": ("docs/results/reward_models.md", robustness),
     "wrong-labels": ("docs/results/reward_models.md", wrong_labels),
     **{name: ("docs/full_size.md", partial(plan, name)) for name in PLANS},
     "plan-measured": ("docs/full_size.md", plan_measured),

@@ -291,6 +291,29 @@ def test_the_methods_numbers_over_seeds(tmp_path, monkeypatch):
     ]
 
 
+def test_the_reward_models_numbers_under_stress(tmp_path, monkeypatch):
+    """Each under its own head."""
+
+    def estimate(value: float) -> dict:
+        return {"value": value, "low": value - 0.01, "high": value + 0.01}
+
+    names = ("accuracy", "longer_chosen", "shorter_chosen", "length")
+    found = {name: estimate(0.1 * i) for i, name in enumerate(names, 1)}
+    found |= {"perturbed_pairs": 12, "worst": {"perturbation": "typos", "accuracy": estimate(0.5)}}
+    found["best"] = {"n": 8, "gold": estimate(0.6), "gain": estimate(0.7)}
+    write_json(tmp_path / documents.RESULTS / "robustness.json", {"params": {}, "scorers": {"ensemble (mean)": found}})
+    monkeypatch.chdir(tmp_path)
+    heads, _, row = documents.robustness().splitlines()
+    assert heads == (
+        "| scorer | accuracy | longer chosen | shorter chosen | length correlation | worst perturbation, n = 12 "
+        "| gold, best of 8 | minus one response |"
+    )
+    assert row == (
+        "| `ensemble (mean)` | 0.10 [0.09, 0.11] | 0.20 [0.19, 0.21] | 0.30 [0.29, 0.31] | 0.40 [0.39, 0.41] "
+        "| 0.50 [0.49, 0.51], typos | 0.60 [0.59, 0.61] | +0.70 [0.69, 0.71] |"
+    )
+
+
 def test_the_methods_means_over_seeds(tmp_path, monkeypatch):
     """Each minus base's of the same seed; of two seeds Student's t is 12.706, and the error half of their difference."""
     base = {"gold_rate": [0.1, 0.2], "letter_rate": [0.3, 0.3], "finished": [0.5, 0.6], "words_mean": [40.0, 42.0]}
