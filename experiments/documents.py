@@ -209,6 +209,7 @@ def methods_means() -> str:
     if len(found["seeds"]) < 2:
         raise BadInput(f"{RESULTS / 'stability.json'} is of one seed, and one has no spread")
     heads = {"gold_rate": "gold", "letter_rate": "letter", "finished": "ended its turn", "words_mean": "words"}
+    heads = {measure: head for measure, head in heads.items() if measure in found["base"]}  # no gold where there is no truth
     rows = []
     for method in by_gold(found):
         own, cells = found["methods"][method], []

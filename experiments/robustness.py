@@ -31,10 +31,12 @@ def collect(params: dict, variants: dict, stress: dict, best_of_n: dict) -> dict
         reward among n, and gain, what that is more than of one response.
 
     Raises:
-        ValueError: one of the three compares no reward models, or their responses have no truth.
+        ValueError: the three do not compare the same reward models, or compare none, or their responses have no truth.
     """
-    if not (variants and stress["scorers"] and best_of_n):
-        raise ValueError("it does not compare reward models in all three: stress.variants, stress.max_pairs, best_of_n.variants")
+    if not variants or not set(variants) == set(stress["scorers"]) == set(best_of_n):
+        raise ValueError(
+            "it does not compare the same reward models in all three: stress.variants, stress.max_pairs, best_of_n.variants"
+        )
     scorers = {}
     for scorer, plain in variants.items():
         last, perturbed = best_of_n[scorer]["curve"][-1], stress["scorers"][scorer]
@@ -43,7 +45,7 @@ def collect(params: dict, variants: dict, stress: dict, best_of_n: dict) -> dict
         scorers[scorer] = {name: plain[key] for name, key in PLAIN.items()} | {
             "perturbed_pairs": perturbed["n"],
             "worst": perturbed["worst"],
-            "best": {"n": last["n"]} | {"gold": last["gold"], "gain": last["gain"]["gold"]},
+            "best": {"n": last["n"], "gold": last["gold"], "gain": last["gain"]["gold"]},
         }
     return {"params": params, "scorers": scorers}
 

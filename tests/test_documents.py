@@ -332,6 +332,13 @@ def test_the_methods_means_over_seeds(tmp_path, monkeypatch):
         "| KTO | -0.14 [-0.27, -0.01] | -0.09 [-0.22, 0.04] | +0.12 [-0.13, 0.37] | -2.2 [-8.6, 4.2] | 0.49 [0.36, 0.62] |",
     ]
 
+    without = [{name: values for name, values in of.items() if name in ("words_mean", "win_rate")} for of in (base, dpo)]
+    of_other_data = {"seeds": [1, 2], "base": without[0], "methods": {"dpo": without[1]}}
+    write_json(tmp_path / documents.RESULTS / "stability.json", of_other_data)
+    assert documents.methods_means().splitlines()[::2] == [
+        "| method | words minus base | win rate |", "| DPO | -2.0 [-8.4, 4.4] | 0.69 [0.56, 0.82] |",
+    ]  # fmt: skip
+
     write_json(tmp_path / documents.RESULTS / "stability.json", {"seeds": [1], "methods": {}})
     with pytest.raises(BadInput, match="is of one seed"):
         documents.methods_means()

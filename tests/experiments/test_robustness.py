@@ -37,8 +37,10 @@ def test_what_compares_nothing_is_refused():
     variants, stress, best = ({"standard": part} for part in metrics(1.0))
     for missing in range(3):
         files = [{} if place == missing else part for place, part in enumerate((variants, stress, best))]
-        with pytest.raises(ValueError, match=r"does not compare reward models in all three: stress\.variants"):
+        with pytest.raises(ValueError, match=r"does not compare the same reward models in all three: stress\."):
             collect({}, files[0], {"scorers": files[1]}, files[2])
+    with pytest.raises(ValueError, match="the same reward models"):
+        collect({}, variants | {"ensemble (mean)": variants["standard"]}, {"scorers": stress}, best)
     del best["standard"]["curve"][-1]["gold"]
     with pytest.raises(ValueError, match="no truth"):
         collect({}, variants, {"scorers": stress}, best)
