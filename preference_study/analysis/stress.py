@@ -24,6 +24,7 @@ from preference_study.analysis.statistics import (
 from preference_study.texts.perturbations import PERTURBATIONS
 
 PLAIN = "none"
+FEWEST = 20  # pairs that a perturbation's accuracy is of, at least, to be the worst: of a handful, chance has made the lowest
 
 
 def compare_stress(scored: dict[str, pd.DataFrame], seed: int) -> dict:
@@ -52,16 +53,19 @@ def scorer_under_stress(rows: pd.DataFrame, seed: int) -> dict:
         worst names the perturbation with the lowest accuracy, or "none", with a bootstrap interval of the minimum, pairs or
         clusters resampled whole, in each resample whichever perturbation it is of. A minimum picks what chance has made low:
         where several perturbations are about as bad it lies too low, and its interval holds the true minimum less often than 95%
-        of the time. A perturbation that keeps the truth of no pair is left out.
+        of the time. One that keeps the truth of fewer than `FEWEST` pairs, unless these are all, is not the worst. A perturbation
+        that keeps the truth of no pair is left out.
     """
     by_name = {name: found.set_index("id") for name, found in rows.groupby("perturbation", sort=False)}
     plain = by_name[PLAIN].loc[by_name[next(iter(PERTURBATIONS))].index]
     perturbed = {name: by_name[name].loc[plain.index] for name in PERTURBATIONS if by_name[name]["truth_kept"].any()}
     found = {name: effect_of_perturbation(plain, changed, PERTURBATIONS[name].strength) for name, changed in perturbed.items()}
     accuracies = {PLAIN: pairwise_accuracy(plain["chosen_reward"], plain["rejected_reward"], plain["cluster"])}
-    accuracies |= {name: row["accuracy"] for name, row in found.items()}
+    enough = [name for name, pairs in perturbed.items() if pairs["truth_kept"].sum() >= min(FEWEST, len(plain))]
+    accuracies |= {name: found[name]["accuracy"] for name in enough}
     versions = [plain, *perturbed.values()]
-    points = [np.where(pairs["truth_kept"], half_ties(_margins(pairs)), np.nan) for pairs in versions]
+    compared = [plain, *(perturbed[name] for name in enough)]
+    points = [np.where(pairs["truth_kept"], half_ties(_margins(pairs)), np.nan) for pairs in compared]
     always = np.all([(_margins(pairs) > 0) | ~pairs["truth_kept"].to_numpy() for pairs in versions], axis=0)
     return {
         "n": len(plain),

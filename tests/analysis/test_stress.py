@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import stages.compare_stress
 import stages.stress_reward
+from preference_study.analysis import stress
 from preference_study.analysis.statistics import holm
 from preference_study.analysis.stress import compare_stress
 from preference_study.artifacts import read_json, write_rows, write_table
@@ -91,9 +92,19 @@ def test_pairs_whose_truth_a_perturbation_changes_are_no_part_of_its_numbers():
     assert (typos["order_flips"]["n"], typos["fooled"]["n"], typos["chosen_shift"]["n"]) == (3, 3, 3)
     assert (typos["changed"]["value"], typos["changed"]["n"]) == (0.5, 4)
     assert "formatting" not in found["perturbations"]
-    assert found["worst"]["perturbation"] == "typos" and found["worst"]["accuracy"]["value"] == pytest.approx(1 / 3)
     # The last pair is right as it is and under all that keep its truth; the first is not.
     assert (found["always_right"]["value"], found["always_right"]["n"]) == (0.25, 4)
+
+
+def test_the_worst_is_not_of_a_handful_of_pairs(monkeypatch):
+    """Typos, with the lowest accuracy, keep the truth of three pairs."""
+    tables = {"standard": scored(kept={"typos": [True, True, True, False]})}
+    found = compare_stress(tables, seed=1)["standard"]
+    assert found["perturbations"]["typos"]["accuracy"]["value"] < 0.625
+    assert (found["worst"]["perturbation"], found["worst"]["accuracy"]["value"]) == ("none", 0.625)
+    monkeypatch.setattr(stress, "FEWEST", 3)
+    found = compare_stress(tables, seed=1)["standard"]
+    assert found["worst"]["perturbation"] == "typos" and found["worst"]["accuracy"]["value"] == pytest.approx(1 / 3)
 
 
 def test_no_perturbation_is_one_too():
