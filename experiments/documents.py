@@ -314,16 +314,19 @@ def length_cures() -> str:
 
 
 def robustness() -> str:
-    """The reward models plain, perturbed, and choosing among several responses, from experiments/results/robustness.json."""
-    rows = []
-    for scorer, found in read_json(RESULTS / "robustness.json")["scorers"].items():
-        plain = [with_interval(found[name]) for name in ("accuracy", "longer_chosen", "shorter_chosen", "length")]
-        worst = f"{with_interval(found['worst']['accuracy'])}, {found['worst']['perturbation']}"
-        best = [with_interval(found["best"]["gold"]), with_interval(found["best"]["gain"], signed=True)]
-        rows.append([f"`{scorer}`", *plain, worst, *best])
-    # The same pairs and responses for all.
-    heads = ["scorer", "accuracy", "longer chosen", "shorter chosen", "length correlation"]
-    heads += [f"worst perturbation, n = {found['perturbed_pairs']}", f"gold, best of {found['best']['n']}", "minus one response"]
+    """The reward models plain, perturbed, and choosing among several responses over seeds, from
+    experiments/results/robustness.json."""
+    rows, found = [], read_json(RESULTS / "robustness.json")
+    names = ("accuracy", "longer_chosen", "shorter_chosen", "length", "worst.accuracy", "best.gold")
+    for scorer, numbers in found["scorers"].items():
+        seeds, against = pd.json_normalize(numbers["seeds"]), numbers.get("against_standard")
+        accuracy, *others = (", ".join(decimal(value) for value in seeds[f"{name}.value"]) for name in names)
+        minus = [with_interval(against[name], signed=True) if against else "" for name in ("accuracy", "gold")]
+        rows.append([f"`{scorer}`", accuracy, minus[0], *others, with_interval(numbers["gain"], signed=True), minus[1]])
+    one = numbers["seeds"][0]  # the same number of pairs and responses for all
+    heads = ["scorer", f"accuracy, seeds {', '.join(map(str, found['seeds']))}", "minus `standard`", "longer chosen"]
+    heads += ["shorter chosen", "length correlation", f"worst perturbation, n = {one['perturbed_pairs']}"]
+    heads += [f"gold, best of {one['best']['n']}", "minus one response", "gold minus `standard`"]
     return table(heads, rows)
 
 

@@ -297,21 +297,29 @@ def test_the_reward_models_numbers_under_stress(tmp_path, monkeypatch):
     def estimate(value: float) -> dict:
         return {"value": value, "low": value - 0.01, "high": value + 0.01}
 
-    names = ("accuracy", "longer_chosen", "shorter_chosen", "length")
-    found = {name: estimate(0.1 * i) for i, name in enumerate(names, 1)}
-    found |= {"perturbed_pairs": 12, "worst": {"perturbation": "typos", "accuracy": estimate(0.5)}}
-    found["best"] = {"n": 8, "gold": estimate(0.6), "gain": estimate(0.7)}
-    write_json(tmp_path / documents.RESULTS / "robustness.json", {"params": {}, "scorers": {"ensemble (mean)": found}})
+    def seed(first: float) -> dict:
+        names = ("accuracy", "longer_chosen", "shorter_chosen", "length")
+        plain = {name: estimate(first + i) for i, name in enumerate(names)}
+        worst = {"perturbation": "typos", "accuracy": estimate(first + 4)}
+        return plain | {
+            "perturbed_pairs": 12, "worst": worst, "best": {"n": 8, "gold": estimate(first + 5), "gain": estimate(99.0)}
+        }  # fmt: skip
+
+    mean = {"seeds": [seed(0.1), seed(0.2)], "gain": estimate(0.7)}
+    mean["against_standard"] = {"accuracy": estimate(0.8), "gold": estimate(-0.9)}
+    scorers = {"ensemble (mean)": mean, "standard": {"seeds": [seed(0.3), seed(0.4)], "gain": estimate(0.6)}}
+    write_json(tmp_path / documents.RESULTS / "robustness.json", {"params": {}, "seeds": [4, 9], "scorers": scorers})
     monkeypatch.chdir(tmp_path)
-    heads, _, row = documents.robustness().splitlines()
+    heads, _, *rows = documents.robustness().splitlines()
     assert heads == (
-        "| scorer | accuracy | longer chosen | shorter chosen | length correlation | worst perturbation, n = 12 "
-        "| gold, best of 8 | minus one response |"
+        "| scorer | accuracy, seeds 4, 9 | minus `standard` | longer chosen | shorter chosen | length correlation "
+        "| worst perturbation, n = 12 | gold, best of 8 | minus one response | gold minus `standard` |"
     )
-    assert row == (
-        "| `ensemble (mean)` | 0.10 [0.09, 0.11] | 0.20 [0.19, 0.21] | 0.30 [0.29, 0.31] | 0.40 [0.39, 0.41] "
-        "| 0.50 [0.49, 0.51], typos | 0.60 [0.59, 0.61] | +0.70 [0.69, 0.71] |"
-    )
+    assert rows == [
+        "| `ensemble (mean)` | 0.10, 0.20 | +0.80 [0.79, 0.81] | 1.10, 1.20 | 2.10, 2.20 | 3.10, 3.20 | 4.10, 4.20 | 5.10, 5.20 "
+        "| +0.70 [0.69, 0.71] | -0.90 [-0.91, -0.89] |",
+        "| `standard` | 0.30, 0.40 |  | 1.30, 1.40 | 2.30, 2.40 | 3.30, 3.40 | 4.30, 4.40 | 5.30, 5.40 | +0.60 [0.59, 0.61] |  |",
+    ]
 
 
 def test_the_methods_means_over_seeds(tmp_path, monkeypatch):

@@ -4,6 +4,8 @@ import pytest
 
 from experiments.robustness import collect
 
+SEEDS = {"n": 2, "clusters": 2}
+
 
 def estimate(value: float) -> dict:
     return {"value": value, "low": value - 1, "high": value + 1, "n": 300, "clusters": 300}
@@ -19,28 +21,59 @@ def metrics(first: float) -> tuple[dict, dict, dict]:
     return variants, stress, {"curve": [*curve, {"n": 16} | last]}
 
 
+def run(name: str, seed: int, firsts: dict[str, float], **params: object) -> tuple[str, dict, dict]:
+    """An experiment whose scorers' numbers are the given first one and those that follow it, each in its own place."""
+    rows = {scorer: metrics(first) for scorer, first in firsts.items()}
+    variants, stress, best = ({scorer: parts[place] for scorer, parts in rows.items()} for place in range(3))
+    files = {"variants": variants, "stress": {"scorers": stress, "ensembles": {}}, "best_of_n": best}
+    return name, {"seed": seed, "data.max_train": 1200} | params, files
+
+
 def test_each_number_in_its_place():
-    names = ("standard", "ensemble (mean)")
-    rows = {name: metrics(10.0 * place) for place, name in enumerate(names)}
-    variants, stress, best = ({name: rows[name][place] for name in names} for place in range(3))
-    found = collect({"seed": 1}, variants, {"scorers": stress, "ensembles": {}}, best)
-    assert found["params"] == {"seed": 1} and list(found["scorers"]) == list(names)
-    assert found["scorers"]["ensemble (mean)"] == {
-        **{name: estimate(10.0 + i) for i, name in enumerate(("accuracy", "longer_chosen", "shorter_chosen", "length"))},
-        "perturbed_pairs": 120,
-        "worst": {"perturbation": "typos", "accuracy": estimate(14.0)},
-        "best": {"n": 16, "gold": estimate(15.0), "gain": estimate(16.0)},
-    }
+    """Of two seeds Student's t is 12.706, and the error half of their difference."""
+    second = run("b", 2, {"standard": 100.0, "ensemble (mean)": 114.0})
+    found = collect([second, run("a", 1, {"standard": 0.0, "ensemble (mean)": 10.0})])
+    assert found["params"] == {"data.max_train": 1200} and found["seeds"] == [1, 2]
+    assert list(found["scorers"]) == ["standard", "ensemble (mean)"]
+    ensemble = found["scorers"]["ensemble (mean)"]
+    assert ensemble["seeds"] == [
+        {
+            **{name: estimate(first + i) for i, name in enumerate(("accuracy", "longer_chosen", "shorter_chosen", "length"))},
+            "perturbed_pairs": 120,
+            "worst": {"perturbation": "typos", "accuracy": estimate(first + 4)},
+            "best": {"n": 16, "gold": estimate(first + 5), "gain": estimate(first + 6)},
+        }
+        for first in (10.0, 114.0)
+    ]
+    assert ensemble["gain"] == pytest.approx({"value": 68.0, "low": 68 - 12.706 * 52, "high": 68 + 12.706 * 52} | SEEDS, rel=1e-4)
+    # 10 more with the first seed, 14 with the second, in every number.
+    difference = pytest.approx({"value": 12.0, "low": 12 - 12.706 * 2, "high": 12 + 12.706 * 2} | SEEDS, rel=1e-4)
+    assert ensemble["against_standard"] == {"accuracy": difference, "gold": difference}
+    assert set(found["scorers"]["standard"]) == {"seeds", "gain"}
+
+
+def test_one_seed_has_no_interval():
+    found = collect([run("a", 1, {"standard": 0.0, "noise_robust": 10.0})])["scorers"]["noise_robust"]
+    assert found["gain"] == {"value": 16.0, "low": None, "high": None, "n": 1, "clusters": 1}
+    assert found["against_standard"]["accuracy"]["value"] == 10.0
 
 
 def test_what_compares_nothing_is_refused():
-    variants, stress, best = ({"standard": part} for part in metrics(1.0))
-    for missing in range(3):
-        files = [{} if place == missing else part for place, part in enumerate((variants, stress, best))]
-        with pytest.raises(ValueError, match=r"does not compare the same reward models in all three: stress\."):
-            collect({}, files[0], {"scorers": files[1]}, files[2])
+    name, params, files = run("a", 1, {"standard": 1.0})
+    nothing = {"variants": {}, "stress": {"scorers": {}}, "best_of_n": {}}
+    for missing, empty in nothing.items():
+        with pytest.raises(ValueError, match=r"a does not compare the same reward models in all three: stress\."):
+            collect([(name, params, files | {missing: empty})])
     with pytest.raises(ValueError, match="the same reward models"):
-        collect({}, variants | {"ensemble (mean)": variants["standard"]}, {"scorers": stress}, best)
-    del best["standard"]["curve"][-1]["gold"]
-    with pytest.raises(ValueError, match="no truth"):
-        collect({}, variants, {"scorers": stress}, best)
+        collect([(name, params, files | {"variants": files["variants"] | {"ensemble (mean)": files["variants"]["standard"]}})])
+    del files["best_of_n"]["standard"]["curve"][-1]["gold"]
+    with pytest.raises(ValueError, match="a: its data has no truth"):
+        collect([(name, params, files)])
+
+
+def test_runs_that_cannot_be_put_together_are_refused():
+    first = run("a", 1, {"standard": 1.0})
+    with pytest.raises(ValueError, match=r"b and a differ by more than seed: data\.max_train"):
+        collect([first, run("b", 2, {"standard": 1.0}, **{"data.max_train": 600})])
+    with pytest.raises(ValueError, match="the same seed twice"):
+        collect([first, run("b", 1, {"standard": 1.0})])
