@@ -5,14 +5,15 @@ python -m experiments.robustness NAME [NAME ...]      experiments, branches or c
 """
 
 import argparse
+from functools import partial
 
-from experiments.runs import load, shared_parameters
+from experiments.runs import collected, load, shared_parameters
 from preference_study.analysis.statistics import mean
 from preference_study.analysis.variants import STANDARD
 from preference_study.artifacts import write_json
 
 FILE = "experiments/results/robustness.json"
-FILES = {"variants": "compare_variants", "stress": "compare_stress", "best_of_n": "compare_best_of_n"}
+OTHERS = {"stress": "compare_stress", "best_of_n": "compare_best_of_n"}  # metrics files beside variants.json, and their stages
 PLAIN = {
     "accuracy": "accuracy",
     "longer_chosen": "accuracy_longer_chosen",
@@ -48,11 +49,12 @@ def of_one(name: str, variants: dict, stress: dict, best_of_n: dict) -> dict[str
     return scorers
 
 
-def collect(runs: list[tuple[str, dict, dict[str, dict]]]) -> dict:
+def collect(others: dict[str, dict[str, dict]], runs: list[tuple[str, dict, dict]]) -> dict:
     """experiments/results/robustness.json.
 
     Args:
-        runs: per experiment its name, its parameters by dotted name and its metrics files, as `of_one` takes them.
+        others: per experiment, by its name, its stress and best_of_n, as `of_one` takes them.
+        runs: per experiment its name, its parameters by dotted name and its metrics/variants.json.
 
     Returns:
         {params, seeds, scorers}: the parameters but for the seed; and per scorer {seeds, gain, against_standard}:
@@ -70,7 +72,7 @@ def collect(runs: list[tuple[str, dict, dict[str, dict]]]) -> dict:
     fixed, seeds = shared_parameters(runs, {"seed": "seed"}), [params["seed"] for _, params, _ in runs]
     if len(set(seeds)) < len(seeds):
         raise ValueError("the same seed twice")
-    rows = [of_one(name, **files) for name, _, files in runs]
+    rows = [of_one(name, variants, **others[name]) for name, _, variants in runs]
     scorers = {}
     for scorer in rows[0]:
         own = [row[scorer] for row in rows]
@@ -87,14 +89,9 @@ def collect(runs: list[tuple[str, dict, dict[str, dict]]]) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", metavar="NAME", help="an experiment, branch or commit")
-    runs = []
-    for name in parser.parse_args().names:
-        read = {file: load(name, f"metrics/{file}.json", stage) for file, stage in FILES.items()}
-        runs.append((name, read["variants"][1], {file: metrics for file, (_, _, metrics) in read.items()}))
-    try:
-        found = collect(runs)
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
+    names = parser.parse_args().names
+    others = {name: {file: load(name, f"metrics/{file}.json", stage)[2] for file, stage in OTHERS.items()} for name in names}
+    found = collected(partial(collect, others), names, "metrics/variants.json", "compare_variants")
     write_json(FILE, found)
     print(f"{FILE}: {', '.join(found['scorers'])}; seeds {', '.join(map(str, found['seeds']))}")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.robustness import collect
+from experiments import robustness
 
 
 def estimate(value: float) -> dict:
@@ -26,6 +26,12 @@ def run(name: str, seed: int, firsts: dict[str, float], **params: object) -> tup
     variants, stress, best = ({scorer: parts[place] for scorer, parts in rows.items()} for place in range(3))
     files = {"variants": variants, "stress": {"scorers": stress, "ensembles": {}}, "best_of_n": best}
     return name, {"seed": seed, "data.max_train": 1200} | params, files
+
+
+def collect(runs: list[tuple[str, dict, dict]]) -> dict:
+    """What the program makes of experiments as `run` makes them."""
+    others = {name: {file: files[file] for file in ("stress", "best_of_n")} for name, _, files in runs}
+    return robustness.collect(others, [(name, params, files["variants"]) for name, params, files in runs])
 
 
 def around(value: float, error: float):
