@@ -70,8 +70,8 @@ MEASURED = "measured"
 ON_GPU = Assumptions(
     forward=0.35, training=0.3, decoding=0.3, reading=0.6, layer_seconds=5e-4, start_seconds=30.0, usable=0.92
 )  # fmt: skip
-# Of a CPU, of the rate that is measured at the start: benchmarks/plan.py. In the whole default study a stage held up to 1.75
-# times what is counted (measure_kl, before training batches were trees).
+# Of a CPU, of the rate that is measured at the start: benchmarks/plan.py. In the whole default study a stage held up to 1.3
+# times what is counted (measure_kl).
 ON_CPU = Assumptions(
     forward=0.7, training=0.45, decoding=0.4, reading=0.4, layer_seconds=3e-4, start_seconds=15.0, usable=0.6
 )  # fmt: skip

@@ -180,10 +180,8 @@ class _Study:
             file = 2.0 * self.shape.parameters if self.device.item == 4 and parts else 0.0
             memory = memory | host
             memory["loading"] = memory.get("loading", 0.0) or max(0.0, file - (total(memory) - memory.get("weights", 0.0)))
-            kinds = {part.kind for part in parts}
             if parts:
-                logits = kinds > {"decoding"} or (memory.get("logits") and "cache" not in memory)
-                memory["libraries"] = LIBRARIES["training" if "training" in kinds else "logits" if logits else "other"]
+                memory["libraries"] = LIBRARIES
         elif parts:
             # Each process loads the model into the machine's memory first, in float32 where every weight is trained.
             host = {"loading": self.processes * self.shape.parameters * (4.0 if full else self.device.item)} | host
@@ -461,7 +459,8 @@ def _measure_kl(study: _Study, method: str) -> Stage:
     longest = int(study.lengths.asked.max()) + params.generate.max_new_tokens
     work = answers_load(study.lengths, longest, params.scoring, prompts)
     scoring = scoring_memory(study.shape, study.device, work, True)
-    larger = max(memory, scoring, key=total)
+    # A CPU's process keeps the memory that it has held: preference_study/launch.py.
+    larger = scoring | {"cache": memory["cache"]} if study.device.shared else max(memory, scoring, key=total)
     return study.stage(f"measure_kl@{method}", [part, study.forward(work.times(2), logits=True)], larger)
 
 

@@ -8,9 +8,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preference_study.cost import GIB, PAIR_NOTES, TOKEN_MAPPED, Assumptions, Device, Shape, forward, total
+from preference_study.cost import GIB, PAIR_NOTES, TOKEN_MAPPED, Assumptions, Device, Shape, forward, scoring_memory, total
 from preference_study.stage_costs import (
     Lengths,
+    answers_load,
     candidates,
     changed,
     first_misfit,
@@ -50,7 +51,7 @@ def by_name(params, shape=SHAPE, lengths=LENGTHS, device=CARD):
     return {stage.name: stage for stage in stages(params, shape, lengths, device, ASSUMED)}
 
 
-def test_on_a_cpu_libraries_hold_memory_by_what_a_stage_makes(params):
+def test_on_a_cpu_libraries_hold_memory_in_each_stage_that_runs_the_model(params):
     everything = changed(params, {"best_of_n.variants": ["standard"], "policy.methods": ["dpo", "rloo"]})
     held = {
         name: {
@@ -59,10 +60,19 @@ def test_on_a_cpu_libraries_hold_memory_by_what_a_stage_makes(params):
         for name, device in (("card", CARD), ("cpu", replace(CARD, shared=True)))
     }
     assert set(held["card"].values()) == {0.0}
-    training = ("train_reward@standard", "train_policy@dpo", "train_policy@rloo")
-    logits = ("reference_logps", "measure_kl@dpo", "measure_kl@rloo")
-    wanted = dict.fromkeys(held["cpu"], 0.15) | dict.fromkeys(training, 0.8) | dict.fromkeys(logits, 0.4) | {"prepare_model": 0.0}
+    wanted = dict.fromkeys(held["cpu"], 0.15) | {"prepare_model": 0.0}
     assert held["cpu"] == pytest.approx(wanted)
+
+
+def test_on_a_cpu_what_sampling_held_lies_beside_what_scoring_its_responses_takes(params):
+    shared = replace(CARD, shared=True)
+    found = {stage.name: stage.memory for stage in stages(params, SHAPE, LENGTHS, shared, ASSUMED)}
+    kl, sampling = found["measure_kl@dpo"], found["generate@dpo"]
+    longest = int(LENGTHS.asked.max()) + params.generate.max_new_tokens
+    scoring = scoring_memory(SHAPE, shared, answers_load(LENGTHS, longest, params.scoring, 1), logits=True)
+    assert kl["logits"] == scoring["logits"] != sampling["logits"]
+    # The same batches of prompts as elsewhere, fewer of them.
+    assert 0 < kl["cache"] <= sampling["cache"]
 
 
 def test_every_stage_that_runs_the_model_is_there_in_the_order_of_dvc(params):
