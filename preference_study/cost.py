@@ -24,8 +24,8 @@ HEAD_TILE = 4096 * 32768  # logits that TRL's own head holds at once
 TOKEN_OBJECTS = 116  # bytes a token of sequences that are held as Python's lists, at most: as measured on 12,000 pairs
 TOKEN_MAPPED = 4  # bytes a token in the files that are mapped into memory
 # What PyTorch and oneDNN come to hold on a CPU beside the tensors, such as kernels compiled for a shape, of which
-# preference_study/launch.py lets them keep few: settled on the embedded model in bfloat16, stages of 20 to 128 pairs and the whole
-# default study (benchmarks/plan.py, experiments/results/whole_run.json).
+# preference_study/launch.py lets them keep few: settled on the embedded model in bfloat16, stages of 20 to 128 pairs and the
+# whole default study (benchmarks/plan.py, experiments/results/whole_run.json).
 LIBRARIES = 0.15 * GIB
 PAIR_NOTES = 1300  # bytes that a process notes of a pair, at most: train_reward, 10,000 to 100,000 pairs, benchmarks/memory.py
 
