@@ -290,23 +290,26 @@ def sft_weight() -> str:
     return table(["`sft_weight`", "seed", *heads.values()], rows)
 
 
-def length_cures() -> str:
-    """What the cures of length bias do over seeds, from experiments/results/length.json."""
+def length_cures(file: str) -> str:
+    """What the cures of length bias do over seeds, from a file of experiments/results."""
     rows = []
-    found = read_json(RESULTS / "length.json")
+    found = read_json(RESULTS / file)
     seeds = pd.DataFrame(found["rows"])
     for scorer, by_share in found["scorers"].items():
         numbers, own = by_share["0.0"], seeds[seeds["scorer"] == scorer]
         against = numbers.get("against_standard")
-        cells = [", ".join(decimal(value) for value in own[name]) for name in ("accuracy", "length")]
-        cells += [with_interval(against[k], signed=True) if against else "" for k in ("accuracy", "length_shift", "length")]
+        cells = [", ".join(decimal(value) for value in own[name]) for name in ("accuracy", "shorter_chosen", "length")]
+        minus = ("accuracy", "shorter_chosen", "length_shift", "length")
+        cells += [with_interval(against[k], signed=True) if against else "" for k in minus]
         rows.append([f"`{scorer}`", *cells])
     told = ", ".join(map(str, sorted(seeds["seed"].unique())))
     heads = [
         "variant",
         f"accuracy, seeds {told}",
+        "shorter chosen",
         "length correlation",
         "accuracy minus `standard`",
+        "shorter chosen minus",
         "correlation minus",
         "absolute minus",
     ]
@@ -667,7 +670,8 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "methods-gold": ("docs/results/methods.md", methods_gold),
     "methods-transfer": ("docs/results/methods.md", methods_transfer),
     "sft-weight": ("docs/results/methods.md", sft_weight),
-    "length-cures": ("docs/results/reward_models.md", length_cures),
+    "length-cures": ("docs/results/reward_models.md", partial(length_cures, "length.json")),
+    "length-cures-real": ("docs/results/reward_models.md", partial(length_cures, "length_real.json")),
     "judge-seeds": ("docs/results/judge.md", judge_seeds),
     "judge-settings": ("docs/results/judge.md", judge_settings),
     "judge-epochs": ("docs/results/judge.md", partial(judge_settings, "judge_epochs.json")),

@@ -20,7 +20,12 @@ from preference_study.artifacts import read_json, write_json
 from preference_study.numbers import decimal, with_interval
 
 VARIED = {name: name for name in ("seed", "reward.flipped")}
-MEASURES = {"accuracy": "accuracy", "length": "length_correlation_within_pairs"}
+MEASURES = {
+    "accuracy": "accuracy",
+    "longer_chosen": "accuracy_longer_chosen",
+    "shorter_chosen": "accuracy_shorter_chosen",
+    "length": "length_correlation_within_pairs",
+}
 
 
 def collect(runs: list[tuple[str, dict, dict]]) -> dict:
@@ -31,13 +36,15 @@ def collect(runs: list[tuple[str, dict, dict]]) -> dict:
 
     Returns:
         {params, rows, scorers}: the parameters but for those that vary; per run and scorer {flipped, seed, scorer, accuracy,
-        length}, length being the correlation of margin and length within pairs; and per scorer and share of flipped labels means
-        over seeds with Student's intervals, whose n counts seeds:
-        accuracy, length;
+        longer_chosen, shorter_chosen, length}, accuracy also where the longer or the shorter response was chosen, null where no
+        pair is such a one, and length being the correlation of margin and length within pairs; and per scorer and share of
+        flipped labels means over seeds with Student's intervals, whose n counts seeds:
+        the same four, but for those that are null in a run;
         lost, accuracy without flips minus accuracy with them;
-        against_standard, of the same seed and share: accuracy, its own minus the standard model's; length, the same of absolute
-        length, below zero where it goes less by length; length_shift, the same of length with its sign, which tells a cure that
-        goes too far from one that does nothing; lost, the standard model's minus its own, above zero where it loses less.
+        against_standard, of the same seed and share: accuracy and shorter_chosen, its own minus the standard model's; length,
+        the same of absolute length, below zero where it goes less by length; length_shift, the same of length with its sign,
+        which tells a cure that goes too far from one that does nothing; lost, the standard model's minus its own, above zero
+        where it loses less.
 
     Raises:
         ValueError: they differ by more, one compares no reward models, or `summed_up` refuses them.
@@ -80,17 +87,21 @@ def summed_up(params: dict, rows: list[dict]) -> dict:
     if rows.duplicated(["flipped", "seed", "scorer"]).any():
         raise ValueError("the same seed and share twice; name the experiments to be taken")
     # A column per scorer and share, a row per seed.
-    accuracy, length = (rows.pivot(index="seed", columns=["scorer", "flipped"], values=name) for name in MEASURES)
+    columns = {name: rows.pivot(index="seed", columns=["scorer", "flipped"], values=name) for name in MEASURES}
+    accuracy, length, shorter = (columns[name] for name in ("accuracy", "length", "shorter_chosen"))
     if accuracy.isna().any(axis=None) or 0 not in set(rows["flipped"]):
         raise ValueError("every seed needs the same reward models and shares of flipped labels, 0 among them")
     lost = {(scorer, share): accuracy[scorer, 0] - accuracy[scorer, share] for scorer, share in accuracy if share}
+    known = {name: values for name, values in columns.items() if values.notna().all(axis=None)}
     scorers = {scorer: {} for scorer in rows["scorer"].unique()}
     for scorer, share in accuracy:
         own, standard = (scorer, share), (STANDARD, share)
-        found = {"accuracy": mean(accuracy[own]), "length": mean(length[own])}
+        found = {name: mean(values[own]) for name, values in known.items()}
         against = {}
         if scorer != STANDARD and STANDARD in scorers:
             against = {"accuracy": mean(accuracy[own] - accuracy[standard])}
+            if "shorter_chosen" in known:
+                against["shorter_chosen"] = mean(shorter[own] - shorter[standard])
             against["length"] = mean(length[own].abs() - length[standard].abs())
             against["length_shift"] = mean(length[own] - length[standard])
         if share:
@@ -107,11 +118,11 @@ def shown(found: dict) -> str:
     for (scorer, share), own in pd.DataFrame(found["rows"]).groupby(["scorer", "flipped"], sort=False):
         numbers = found["scorers"][scorer][str(share)]
         line = f"{scorer}, {share:.0%} flipped"
-        for name in MEASURES:
+        for name in [name for name in MEASURES if name in numbers]:
             each = " ".join(decimal(value, 3, signed=True) for value in own[name])
-            line += f"\n  {name:10}{decimal(numbers[name]['value'], 3, signed=True)}   ({each})"
+            line += f"\n  {name:16}{decimal(numbers[name]['value'], 3, signed=True)}   ({each})"
         if "lost" in numbers:
-            line += f"\n  lost      {_interval(numbers['lost'])}"
+            line += f"\n  {'lost':16}{_interval(numbers['lost'])}"
         for name, change in numbers.get("against_standard", {}).items():
             line += f"\n  {name} against standard: {_interval(change)}"
         lines.append(line)

@@ -197,6 +197,20 @@ def test_responses_that_the_reward_model_saw_in_part_are_said(tmp_path):
         assert page.count(told) == times and (times == 0 or f"DPO’s responses the reward model saw 7 {told}" in page)
 
 
+@pytest.mark.parametrize(
+    ("shorter", "judge", "told"),
+    [(0.49, "standard", True), (0.49, "ensemble", True), (0.5, "standard", False), (0.49, "length_margin", False),
+     (0.49, "product_of_experts", False), (None, "standard", False)],
+)  # fmt: skip
+def test_of_a_judge_that_goes_by_length_the_page_says_what_resists_it(tmp_path, shorter, judge, told):
+    write_example(tmp_path, ["dpo"])
+    study, params = gather(tmp_path, ["dpo"], "standard"), PARAMS.model_dump()
+    of_pairs = None if shorter is None else {"value": shorter, "low": 0.3, "high": 0.6, "n": 20, "clusters": 20}
+    reward = study["reward"] | {"right_to_judge": study["reward"]["right_to_judge"] | {"shorter_chosen": of_pairs}}
+    page = render(study | {"reward": reward}, params | {"reward": params["reward"] | {"judge": judge}}, MADE_ON, RUN_OF)
+    assert ("are trained to resist that" in page) == told
+
+
 def test_few_clusters_and_prompts_of_training_are_said_on_the_first_screen(tmp_path):
     write_example(tmp_path, ["dpo"])
     study = gather(tmp_path, ["dpo"], "standard")
