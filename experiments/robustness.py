@@ -8,18 +8,13 @@ import argparse
 from functools import partial
 
 from experiments.runs import collected, load, shared_parameters
+from experiments.variants import MEASURES
 from preference_study.analysis.statistics import mean
 from preference_study.analysis.variants import STANDARD
 from preference_study.artifacts import write_json
 
 FILE = "experiments/results/robustness.json"
 OTHERS = {"stress": "compare_stress", "best_of_n": "compare_best_of_n"}  # metrics files beside variants.json, and their stages
-PLAIN = {
-    "accuracy": "accuracy",
-    "longer_chosen": "accuracy_longer_chosen",
-    "shorter_chosen": "accuracy_shorter_chosen",
-    "length": "length_correlation_within_pairs",
-}
 
 
 def of_one(name: str, variants: dict, stress: dict, best_of_n: dict) -> dict[str, dict]:
@@ -41,7 +36,7 @@ def of_one(name: str, variants: dict, stress: dict, best_of_n: dict) -> dict[str
         last, perturbed = best_of_n[scorer]["curve"][-1], stress["scorers"][scorer]
         if "gold" not in last:
             raise ValueError(f"{name}: its data has no truth to choose responses by")
-        scorers[scorer] = {measure: plain[key] for measure, key in PLAIN.items()} | {
+        scorers[scorer] = {measure: plain[key] for measure, key in MEASURES.items()} | {
             "perturbed_pairs": perturbed["n"],
             "worst": perturbed["worst"],
             "best": {"n": last["n"], "gold": last["gold"], "gain": last["gain"]["gold"]},
