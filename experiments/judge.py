@@ -54,6 +54,7 @@ SETTINGS = {
     "rate halved": {"learning_rate": 0.5},
     "rate doubled": {"learning_rate": 2.0},
     "1 epoch": {"epochs": 1},
+    "2 epochs": {"epochs": 2},
     "1 epoch of 2 pairs a step, rate halved": {"epochs": 1, "batch_size": 2, "learning_rate": 0.5},
     "2 epochs of 4 pairs a step, rate halved": {"epochs": 2, "batch_size": 4, "learning_rate": 0.5},
     "4 epochs": {"epochs": 4},
