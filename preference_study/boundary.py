@@ -4,6 +4,7 @@ import errno
 import inspect
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -11,10 +12,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
+REMEDY = "dvc repro, or the same command, goes on from the last whole checkpoint"
 # Of a process that waits for another one's part: the other one's message says what happened.
 LOST = (
-    "another process ended, or could not be reached any more: what it says, perhaps on another machine, is the cause. "
-    "dvc repro, or the same command, goes on from the last whole checkpoint"
+    f"another process ended, or could not be reached any more: what it says, perhaps on another machine, is the cause. {REMEDY}"
+)
+LESS_MEMORY = (
+    "in params.yaml lower batch_size or max_length of what was trained, scoring.max_padded or generate.batch_size, or set "
+    "gradient_checkpointing; python -m preference_study.plan says beforehand what each stage takes"
 )
 FULL = {errno.ENOSPC, errno.EDQUOT}
 CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -83,8 +88,11 @@ def of_the_machine(error: Exception) -> str | None:
     if type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError") or "/gloo/" in str(error):
         return LOST
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
-        return (
-            "too little memory: in params.yaml lower batch_size or max_length of what was trained, scoring.max_padded or "
-            f"generate.batch_size, or set gradient_checkpointing ({str(error).splitlines()[0][:200]})"
-        )
+        return f"too little memory ({str(error).splitlines()[0][:200]}): {LESS_MEMORY}"
     return None
+
+
+def by_signal(number: int) -> str:
+    """What to say of a process that a signal of this number has ended, and could say nothing itself."""
+    told = f"was killed ({signal.Signals(number).name})"
+    return f"{told}. A system that runs out of memory does that: then {LESS_MEMORY}" if number == signal.SIGKILL else told

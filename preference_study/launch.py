@@ -16,6 +16,7 @@ from pathlib import Path
 
 import stages
 from preference_study.beforehand import check_launch, check_sizes
+from preference_study.boundary import REMEDY, by_signal
 from preference_study.methods import METHODS
 from preference_study.params import Launch, load_params
 from preference_study.variants import VARIANTS
@@ -97,7 +98,8 @@ def main() -> None:
     environment = ALLOCATOR | os.environ | {"PYTHONWARNINGS": "ignore::FutureWarning"}
     if not by_vllm(stage, params.generate.engine):
         environment |= one_gpu(launch, environment)
-    raise SystemExit(subprocess.run(arguments, check=False, env=environment).returncode)
+    status = subprocess.run(arguments, check=False, env=environment).returncode
+    raise SystemExit(f"stage {' '.join(sys.argv[1:])} {by_signal(-status)}. {REMEDY}" if status < 0 else status)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from preference_study.boundary import LOST
-
-REMEDY = "dvc repro, or the same command, goes on from the last whole checkpoint"
+from preference_study.boundary import LOST, REMEDY, by_signal
 
 
 def what_failed(failures: dict[int, ProcessFailure], stage: str, processes: str) -> str:
@@ -39,10 +37,7 @@ def what_failed(failures: dict[int, ProcessFailure], stage: str, processes: str)
     failure = failures[number]
     who = f"stage {stage}, process {number} of {processes}, counted from 0"
     if failure.exitcode < 0:
-        killed = f"{who}, was killed ({failure.signal_name()}); the others were ended"
-        if -failure.exitcode == signal.SIGKILL:
-            killed += ". A system that runs out of memory does that: then lower batch_size or max_length in params.yaml"
-        return f"{killed}. {REMEDY}"
+        return f"{who}, {by_signal(-failure.exitcode)}. The others were ended. {REMEDY}"
     if failure.error_file == "<N/A>":
         return f"{who}, ended with status {failure.exitcode} and no message; the others were ended. {REMEDY}"
     return f"{failure.message}\n({who}; the others were ended)"

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 import stages.check
-from preference_study import beforehand
+from preference_study import beforehand, launch
 from preference_study.artifacts import made_by, read_array, read_json, read_table, write_array
 from preference_study.beforehand import check_disk, check_launch, check_sizes, disk_needed
-from preference_study.boundary import run
+from preference_study.boundary import REMEDY, run
 from preference_study.errors import BadInput, BadModel, BadParams
 from preference_study.params import Launch, checked_params, load_params
 from tests.conftest import ROOT
@@ -34,7 +34,7 @@ def failing(error: BaseException):
     (OSError(errno.ENOSPC, "No space", "data/x"), "data/x: the disk is full; make room", False),
     (PermissionError(errno.EACCES, "Permission denied", "data/x"), "data/x: Permission denied; give", False),
     (OSError(errno.EROFS, "Read-only file system", "data/x"), "data/x: Read-only file system", False),
-    (MemoryError("7 GB"), "too little memory: in params.yaml lower batch_size", False),
+    (MemoryError("7 GB"), "too little memory (7 GB): in params.yaml lower batch_size", False),
     (KeyboardInterrupt(), "interrupted; dvc repro goes on", False),
     (ZeroDivisionError("oh"), "ZeroDivisionError: a fault of the project's own", True),
     (FileNotFoundError(errno.ENOENT, "No such file", "x"), "FileNotFoundError: a fault of the project's own", True),
@@ -78,6 +78,29 @@ def test_what_is_not_there_is_told_with_what_is(arguments):
     )
     wanted = {"train_rewards": "train_reward", "stress_reward": ", standard", "generate": "base, "}[arguments[0]]
     assert done.returncode == 1 and wanted in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name, of_memory", [("SIGKILL", True), ("SIGTERM", False)])
+def test_a_stage_that_was_killed_ends_with_what_to_do(name, of_memory, monkeypatch):
+    kill = [sys.executable, "-c", f"import os, signal; os.kill(os.getpid(), signal.{name})"]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(launch, "command", lambda *_: kill)
+    monkeypatch.setattr(sys, "argv", ["launch", "train_reward", "standard"])
+    with pytest.raises(SystemExit) as ended:
+        launch.main()
+    told = str(ended.value)
+    assert told.startswith(f"stage train_reward standard was killed ({name}). ") and told.endswith(f". {REMEDY}")
+    assert ("runs out of memory" in told and "batch_size" in told) == of_memory
+
+
+def test_a_stage_that_ends_by_itself_has_the_last_word(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["launch", "train_reward", "standard"])
+    for status in (0, 3):
+        monkeypatch.setattr(launch, "command", lambda *_, status=status: [sys.executable, "-c", f"raise SystemExit({status})"])
+        with pytest.raises(SystemExit) as ended:
+            launch.main()
+        assert ended.value.code == status
 
 
 def test_every_stage_starts_at_the_boundary():
