@@ -88,7 +88,9 @@ def of_the_machine(error: Exception) -> str | None:
     if type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError") or "/gloo/" in str(error):
         return LOST
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
-        return f"too little memory ({str(error).splitlines()[0][:200]}): {LESS_MEMORY}"
+        # Python's own MemoryError often says nothing.
+        told = f" ({str(error).splitlines()[0][:200]})" if str(error) else ""
+        return f"too little memory{told}: {LESS_MEMORY}"
     return None
 
 

@@ -35,6 +35,7 @@ def failing(error: BaseException):
     (PermissionError(errno.EACCES, "Permission denied", "data/x"), "data/x: Permission denied; give", False),
     (OSError(errno.EROFS, "Read-only file system", "data/x"), "data/x: Read-only file system", False),
     (MemoryError("7 GB"), "too little memory (7 GB): in params.yaml lower batch_size", False),
+    (MemoryError(), "too little memory: in params.yaml lower batch_size", False),
     (KeyboardInterrupt(), "interrupted; dvc repro goes on", False),
     (ZeroDivisionError("oh"), "ZeroDivisionError: a fault of the project's own", True),
     (FileNotFoundError(errno.ENOENT, "No such file", "x"), "FileNotFoundError: a fault of the project's own", True),
